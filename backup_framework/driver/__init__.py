@@ -1,0 +1,1 @@
+"""What a plugin author inherits. The promises themselves are in `backup_framework.interface`."""

@@ -1,0 +1,1 @@
+"""The drivers that need no extra package: local directories and NFS shares."""

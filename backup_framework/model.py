@@ -1,0 +1,225 @@
+"""The nouns: backups, volumes, extents, options and settings as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+import dataclasses
+import datetime
+import enum
+from typing import Any
+import uuid
+
+GIB = 1 << 30
+
+
+class Status(enum.StrEnum):
+    """The states of a backup; names are Cinder's."""
+
+    CREATING = 'creating'
+    AVAILABLE = 'available'
+    RESTORING = 'restoring'
+    DELETING = 'deleting'
+    ERROR = 'error'
+    ERROR_DELETING = 'error_deleting'
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Extent:
+    """A run of volume bytes."""
+
+    offset: int
+    length: int
+
+    @property
+    def end(self) -> int:
+        return self.offset + self.length
+
+
+@dataclasses.dataclass
+class Backup:
+    """A backup's record. Answers `backup['id']` as well as `backup.id`, as Cinder's drivers expect.
+
+    Cinder's fields keep Cinder's names and units (`size` is in GiB, rounded up); ours are in bytes.
+    Times are aware datetimes in UTC. `parent` is the record of `parent_id`, set where a chain was
+    looked up. `properties` is Cinder's `metadata`: key/value pairs of the user.
+    """
+
+    id: str = dataclasses.field(default_factory=lambda: str(uuid.uuid4()))
+    volume_id: str = ''
+    status: str = Status.CREATING
+    display_name: str | None = None
+    display_description: str | None = None
+    container: str | None = None
+    service_metadata: str | None = None
+    parent_id: str | None = None
+    snapshot_id: str | None = None
+    size: int = 0
+    object_count: int = 0
+    fail_reason: str | None = None
+    metadata: dict[str, str] = dataclasses.field(default_factory=dict)
+    created_at: datetime.datetime | None = None
+    updated_at: datetime.datetime | None = None
+    data_timestamp: datetime.datetime | None = None
+    service: str | None = None
+    host: str | None = None
+    availability_zone: str | None = None
+    user_id: str | None = None
+    project_id: str | None = None
+    encryption_key_id: str | None = None
+
+    backend: str | None = None
+    format: str | None = None
+    size_bytes: int | None = None
+    stored_bytes: int | None = None
+    owner: str | None = None
+    """Installation that wrote the backup, if that is not this one: such backups are read-only."""
+    warnings: list[str] = dataclasses.field(default_factory=list)
+    """What the user should know about this backup: a full one where an incremental was asked ..."""
+
+    parent: Backup | None = dataclasses.field(default=None, repr=False, compare=False)
+    on_save: Callable[[Backup], None] | None = dataclasses.field(
+        default=None, repr=False, compare=False)
+
+    def __getitem__(self, key: str) -> Any:
+        try:
+            return getattr(self, key)
+        except AttributeError:
+            raise KeyError(key) from None
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return getattr(self, key, default)
+
+    def save(self) -> None:
+        """Keep container and prefix (`service_metadata`) before the first object is written."""
+        if self.on_save is not None:
+            self.on_save(self)
+
+    @property
+    def is_incremental(self) -> bool:
+        return self.parent_id is not None
+
+    def chain(self) -> list[Backup]:
+        """This backup and the parents it was looked up with, root first."""
+        members: list[Backup] = []
+        member: Backup | None = self
+        while member is not None:
+            members.append(member)
+            member = member.parent
+        return members[::-1]
+
+
+@dataclasses.dataclass
+class Volume:
+    """A protected volume's record. `metadata` groups are those of Cinder's volume_meta."""
+
+    id: str = dataclasses.field(default_factory=lambda: str(uuid.uuid4()))
+    name: str | None = None
+    path: str | None = None
+    size_bytes: int | None = None
+    created_at: datetime.datetime | None = None
+    updated_at: datetime.datetime | None = None
+    base: dict[str, Any] = dataclasses.field(default_factory=dict)
+    metadata: dict[str, str] = dataclasses.field(default_factory=dict)
+    image_metadata: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Capabilities:
+    """What a store can do. Declared, never guessed; a declared no must hold as well as a yes.
+
+    :param ranged_read: readers can `seek`.
+    :param conditional_create: other bytes under an existing name are refused (ObjectExists).
+    :param lists_containers: `list_containers` works.
+    :param reports_size: `object_size` works.
+    :param reports_free_space: `free_space` works.
+    :param durable: what a writer or `sync` returned from survives a power cut.
+    :param connections: verbs that may be open at once.
+    :param max_object_size: bytes, or None for no limit.
+    :param longest_name: bytes that container, a slash and object name may have together.
+    :param writer_buffer: bytes that one open writer may hold in memory.
+    :param listing_delay: seconds after which a listing shows what other clients wrote.
+    """
+
+    ranged_read: bool = False
+    conditional_create: bool = False
+    lists_containers: bool = False
+    reports_size: bool = False
+    reports_free_space: bool = False
+    durable: bool = True
+    connections: int = 8
+    max_object_size: int | None = None
+    longest_name: int = 1024
+    writer_buffer: int = 0
+    listing_delay: float = 0.0
+
+
+class OptionType(enum.Enum):
+    """How an option's text is read. A size is bytes, written as 64MiB; a mode is octal."""
+
+    STRING = 'string'
+    INTEGER = 'integer'
+    FLOAT = 'float'
+    BOOLEAN = 'boolean'
+    SIZE = 'size'
+    LIST = 'list'
+    PATH = 'path'
+    MODE = 'mode'
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One option of a backend's section; `conf` makes oslo.config options of these."""
+
+    name: str
+    type: OptionType = OptionType.STRING
+    default: Any = None
+    help: str = ''
+    required: bool = False
+    secret: bool = False
+    choices: tuple[str, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+    sample: str | None = None
+    """What the sample file shows where the default would say nothing."""
+
+
+class Settings:
+    """A backend's options as attributes: what was given, else each option's default.
+
+    Values arrive ready for use: sizes in bytes, lists as lists. A required option that is missing or
+    a name that no option has is a ValueError, so that a driver made by hand is checked as well.
+    """
+
+    def __init__(self, options: Iterable[Option], values: Mapping[str, Any]) -> None:
+        known = {option.name: option for option in options}
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise ValueError(f'no such option: {", ".join(unknown)}')
+        missing = [o.name for o in known.values() if o.required and values.get(o.name) is None]
+        if missing:
+            raise ValueError(f'missing option: {", ".join(missing)}')
+        self._values = {name: option.default for name, option in known.items()} | dict(values)
+        self._secret = {option.name for option in known.values() if option.secret}
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.__dict__['_values'][name]
+        except KeyError:
+            raise AttributeError(f'there is no option {name}') from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __repr__(self) -> str:
+        shown = (f'{name}={"***" if name in self._secret else repr(value)}'
+                 for name, value in self._values.items())
+        return f'Settings({", ".join(shown)})'
+
+
+def size_gib(size: int) -> int:
+    """Bytes as whole GiB, rounded up: the unit of Cinder's `size`."""
+    return -(-size // GIB)
+
+
+def utcnow() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
