@@ -74,7 +74,7 @@ class Backup:
     owner: str | None = None
     """Installation that wrote the backup, if that is not this one: such backups are read-only."""
     warnings: list[str] = dataclasses.field(default_factory=list)
-    """What the user should know about this backup: a full one where an incremental was asked ..."""
+    """What the user should know of this backup, such as why it is a full one."""
 
     parent: Backup | None = dataclasses.field(default=None, repr=False, compare=False)
     on_save: Callable[[Backup], None] | None = dataclasses.field(
@@ -186,8 +186,8 @@ class Option:
 class Settings:
     """A backend's options as attributes: what was given, else each option's default.
 
-    Values arrive ready for use: sizes in bytes, lists as lists. A required option that is missing or
-    a name that no option has is a ValueError, so that a driver made by hand is checked as well.
+    Values arrive ready for use: sizes in bytes, lists as lists. A required option that is missing,
+    or a name that no option has, is a ValueError: a driver made by hand is checked as well.
     """
 
     def __init__(self, options: Iterable[Option], values: Mapping[str, Any]) -> None:

@@ -8,12 +8,11 @@ KIB, MIB = 1 << 10, 1 << 20
 
 SHARED = (
     Option('chunk_size', OptionType.SIZE, minimum=4096, maximum=2 << 30, sample='32MiB', help=(
-        'The piece of a volume handled as one unit of work; each worker holds about two in memory. '
+        'The piece of a volume handled as one unit of work; a worker holds about two in memory. '
         'A multiple of block_size. Unset, the format chooses (32MiB for 1.0.0).')),
     Option('block_size', OptionType.SIZE, 32 * KIB, minimum=512, maximum=16 * MIB, help=(
         'The unit of change tracking: a changed byte costs one block in an incremental backup. A '
-        'chain keeps the block size of its full backup; another value takes effect at the next '
-        'full one.')),
+        'chain has one block size; with another value the next backup is a full one.')),
     Option('compression', OptionType.STRING, 'zstd', help=(
         'How objects are compressed. zlib and bz2 are slow; every choice can be read back by '
         'Cinder.'), choices=('none', 'zlib', 'bz2', 'zstd')),

@@ -1,0 +1,1 @@
+"""Volume bytes to objects and back. Knows no options and no catalog."""

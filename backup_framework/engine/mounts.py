@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
 import os
+import stat
 
 MOUNTINFO = '/proc/self/mountinfo'
 
@@ -36,11 +38,57 @@ def mount_of(path: str) -> Mount | None:
     return max(reversed(holding), key=lambda m: len(m.mount_point), default=None)
 
 
-def mounts_of_device(path: str) -> list[Mount]:
-    """Where the block device at `path` is mounted; empty when it is not, or is no device."""
-    number = os.stat(path).st_rdev
-    device = (os.major(number), os.minor(number))
-    return [m for m in mounts() if m.device == device]
+def devices_of(path: str) -> set[tuple[int, int]]:
+    """Devices that show bytes of the volume at `path`: itself, partitions, what is built on it.
+
+    For a regular file these are the loop devices on it.
+    """
+    found = os.stat(path)
+    if stat.S_ISBLK(found.st_mode):
+        waiting = [(os.major(found.st_rdev), os.minor(found.st_rdev))]
+    else:
+        waiting = _loops_on(os.path.realpath(path))
+    devices: set[tuple[int, int]] = set()
+    while waiting:
+        device = waiting.pop()
+        if device not in devices:
+            devices.add(device)
+            waiting += _built_on(device)
+    return devices
+
+
+def _loops_on(path: str) -> list[tuple[int, int]]:
+    found = []
+    for backing in glob.glob('/sys/block/loop*/loop/backing_file'):
+        if _read(backing) == path:
+            found += _numbers([os.path.join(os.path.dirname(backing), '..', 'dev')])
+    return found
+
+
+def _built_on(device: tuple[int, int]) -> list[tuple[int, int]]:
+    """Partitions and holders (device-mapper, md) of a device."""
+    folder = f'/sys/dev/block/{device[0]}:{device[1]}'
+    return _numbers(glob.glob(f'{folder}/*/partition') + glob.glob(f'{folder}/holders/*/dev'))
+
+
+def _numbers(files: list[str]) -> list[tuple[int, int]]:
+    found = []
+    for file in files:
+        if file.endswith('/partition'):
+            file = os.path.join(os.path.dirname(file), 'dev')
+        major, _, minor = _read(file).partition(':')
+        if major.isdigit() and minor.isdigit():
+            found.append((int(major), int(minor)))
+    return found
+
+
+def _read(file: str) -> str:
+    """A file of sysfs; empty where the device has just gone."""
+    try:
+        with open(file, encoding='utf-8', errors='surrogateescape') as content:
+            return content.read().rstrip('\n')
+    except OSError:
+        return ''
 
 
 def _parse(line: str) -> Mount:

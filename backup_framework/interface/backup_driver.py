@@ -26,7 +26,7 @@ class BackupDriver(abc.ABC):
                backup_metadata: bool = False) -> dict[str, Any] | None:
         """Back `volume_file` up, from its start to its end.
 
-        With `backup.parent_id` an incremental is made, a full one where the parent has another size.
+        With `backup.parent_id` an incremental is made, or a full one if the parent's size differs.
 
         :param backup: the record; container and prefix are kept with `backup.save()` before the
             first object is written.

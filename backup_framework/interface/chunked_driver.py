@@ -25,7 +25,7 @@ class ObjectReader(Protocol):
 class BackupChunkedDriver(abc.ABC):
     """The verbs of a store. Source: `cinder.interface.backup_chunked_driver`.
 
-    The contract is in numbered sentences; `backup_framework.testing.conformance` has a case for each.
+    The contract is in numbered sentences; `backup_framework.testing.conformance` tests each one.
     Names are checked before a driver sees them: non-empty components joined by `/`, none of them
     `.` or `..`, without NUL. Where a container is missing, `ContainerNotFound` may stand for
     `ObjectNotFound`.

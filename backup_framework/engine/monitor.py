@@ -1,0 +1,70 @@
+"""Who hears of progress and may ask to stop; and what an operation was asked to do."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+
+from backup_framework import exceptions
+
+
+class Monitor:
+    """Hears of progress. Subclass it to show some; every method may be called from any thread.
+
+    `total` and `done` count volume bytes of the phase.
+    """
+
+    def __init__(self) -> None:
+        self.phase = ''
+        self.total: int | None = None
+        self.done = 0
+        self._cancelled = False
+        self._signal: int | None = None
+
+    def start(self, phase: str, total: int | None = None) -> None:
+        """A phase begins: 'backup', 'restore', 'verify', 'delete' or 'hashes'."""
+        self.phase, self.total, self.done = phase, total, 0
+
+    def advance(self, length: int) -> None:
+        """So many more bytes of the volume are done."""
+        self.done += length
+
+    def end(self) -> None:
+        """The operation has ended, well or not."""
+
+    def cancel(self, signal: int | None = None) -> None:
+        """Ask the operation to stop. Safe in a signal handler: it only sets a flag."""
+        self._signal, self._cancelled = signal, True
+
+    def check(self) -> None:
+        """:raises OperationCancelled: where somebody asked to stop."""
+        if self._cancelled:
+            raise exceptions.OperationCancelled(signal=self._signal)
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, but not longer than until somebody asks to stop."""
+        deadline = time.monotonic() + seconds
+        self.check()
+        while (left := deadline - time.monotonic()) > 0:
+            time.sleep(min(left, 0.2))
+            self.check()
+
+
+@dataclasses.dataclass
+class Operation:
+    """What the caller of `backup`, `restore`, `delete` or `verify` wants beside the interface.
+
+    :param parent_required: the parent must fit; without it a full backup is made instead.
+    :param quick: verify manifest and presence only.
+    :param spool_directory: where temporary files may grow; None is the system's.
+    :param warnings: sentences for the user, added while the operation runs.
+    """
+
+    monitor: Monitor = dataclasses.field(default_factory=Monitor)
+    parent_required: bool = False
+    quick: bool = False
+    spool_directory: str | None = None
+    warnings: list[str] = dataclasses.field(default_factory=list)
+
+    def warn(self, sentence: str) -> None:
+        self.warnings.append(sentence)

@@ -1,0 +1,295 @@
+"""Writing a volume back: opening the target by path, and writing verified bytes to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+import contextlib
+import ctypes
+import errno
+import fcntl
+import os
+import secrets
+import stat
+import struct
+from typing import BinaryIO, Protocol
+
+from backup_framework import exceptions
+from backup_framework.engine import mounts, parallel, source
+
+_PUNCH_HOLE = 0x02 | 0x01  # FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, linux/falloc.h
+_BLKZEROOUT = 0x127f  # linux/fs.h
+_ZERO_RUN = 64 << 10
+_ZEROS = bytes(1 << 20)
+
+
+class Target(Protocol):
+    """Where restored bytes go; any thread, any order, each byte once."""
+
+    def write(self, offset: int, data: memoryview) -> None: ...
+
+    def zero(self, offset: int, length: int) -> None: ...
+
+    def finish(self, size: int) -> None:
+        """All is written: make it durable and at least `size` bytes long."""
+
+
+def wrap(volume_file: BinaryIO, fresh: bool) -> Target:
+    """The way to write to `volume_file`.
+
+    :param fresh: it reads as zeros wherever nothing is written.
+    """
+    raw = source.plain_file(volume_file)
+    if raw is None:
+        return StreamTarget(volume_file, fresh)
+    return FileTarget(raw.fileno(), fresh)
+
+
+class FileTarget:
+    """A regular file or block device."""
+
+    def __init__(self, fd: int, fresh: bool) -> None:
+        self._fd = fd
+        self._fresh = fresh
+        self._device = stat.S_ISBLK(os.fstat(fd).st_mode)
+
+    def write(self, offset: int, data: memoryview) -> None:
+        with _told(offset):
+            if not self._fresh:
+                self._write(offset, data)
+                return
+            for start, end in data_runs(data):
+                self._write(offset + start, data[start:end])
+
+    def zero(self, offset: int, length: int) -> None:
+        if self._fresh or not length:
+            return
+        with _told(offset):
+            if not self._device:
+                # What is beyond the end of a file reads as zeros once `finish` has lengthened it.
+                length = max(0, min(length, os.fstat(self._fd).st_size - offset))
+            zero = _zero_device if self._device else _punch_hole
+            if length and not zero(self._fd, offset, length):
+                self._write_zeros(offset, length)
+
+    def finish(self, size: int) -> None:
+        with _told(size):
+            if not self._device and os.fstat(self._fd).st_size < size:
+                os.ftruncate(self._fd, size)
+            os.fsync(self._fd)
+
+    def _write(self, offset: int, data: memoryview) -> None:
+        while data:
+            written = os.pwrite(self._fd, data, offset)
+            data, offset = data[written:], offset + written
+
+    def _write_zeros(self, offset: int, length: int) -> None:
+        for at in range(0, length, len(_ZEROS)):
+            self._write(offset + at, memoryview(_ZEROS)[:length - at])
+
+
+class StreamTarget:
+    """Any object with `write` and `seek`, one call at a time."""
+
+    def __init__(self, file: BinaryIO, fresh: bool) -> None:
+        self._file = file
+        self._fresh = fresh
+        self._end = 0
+        self._lock = parallel.lock()
+
+    def write(self, offset: int, data: memoryview) -> None:
+        runs = data_runs(data) if self._fresh else [(0, len(data))]
+        for start, end in runs:
+            self._write(offset + start, data[start:end])
+
+    def zero(self, offset: int, length: int) -> None:
+        if self._fresh:
+            return
+        for at in range(0, length, len(_ZEROS)):
+            self._write(offset + at, memoryview(_ZEROS)[:length - at])
+
+    def finish(self, size: int) -> None:
+        if self._fresh and self._end < size:
+            self._write(size - 1, memoryview(b'\0'))
+        with _told(size):
+            self._file.flush()
+
+    def _write(self, offset: int, data: memoryview) -> None:
+        with self._lock, _told(offset):
+            self._file.seek(offset)
+            while data:
+                # bytes, because some targets insist on them (Cinder bug 2082587).
+                written = self._file.write(bytes(data))
+                data = data[len(data) if written is None else written:]
+            self._end = max(self._end, self._file.tell())
+
+
+def data_runs(data: memoryview) -> Iterator[tuple[int, int]]:
+    """Runs (start, end) of `data` that are not zeros, in steps of 64 KiB."""
+    start: int | None = None
+    for at in range(0, len(data), _ZERO_RUN):
+        piece = bytes(data[at:at + _ZERO_RUN])
+        if piece == _ZEROS[:len(piece)]:
+            if start is not None:
+                yield start, at
+            start = None
+        elif start is None:
+            start = at
+    if start is not None:
+        yield start, len(data)
+
+
+@contextlib.contextmanager
+def open_target(path: str, size: int, *, force: bool = False, truncate: bool = False,
+                forbidden: Iterable[str] = ()) -> Iterator[tuple[BinaryIO, bool]]:
+    """The file to restore `size` bytes to, and whether it is fresh.
+
+    A new file is written under a partial name beside `path` and appears when the block ends well.
+    An existing file or device wants `force`, and is damaged where the block fails.
+
+    :param truncate: cut or lengthen an existing file to `size`.
+    :param forbidden: directories in which nothing may be restored.
+    :raises InvalidTarget: before a byte was written.
+    """
+    _refuse_inside(path, forbidden)
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        with _new_file(path) as file:
+            yield file, True
+        return
+    except OSError as error:
+        raise exceptions.InvalidTarget(f'cannot restore to {path}: {error.strerror}') from error
+    with _existing(path, mode, size, force, truncate) as file:
+        try:
+            yield file, False
+        except BaseException as error:
+            error.add_note(f'{path} is damaged now: it holds a part of the backup. '
+                           'Restore to it again before you use it.')
+            raise
+
+
+def tail_of(path: str, size: int) -> int:
+    """Bytes that an existing regular file has behind `size`."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return 0
+    return max(0, found.st_size - size) if stat.S_ISREG(found.st_mode) else 0
+
+
+@contextlib.contextmanager
+def _new_file(path: str) -> Iterator[BinaryIO]:
+    directory, name = os.path.split(os.path.abspath(path))
+    partial = os.path.join(directory, f'.{name[:200]}.{secrets.token_hex(4)}.partial')
+    try:
+        fd = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise exceptions.InvalidTarget(
+            f'cannot make a file in {directory}: {error.strerror}') from error
+    try:
+        with open(fd, 'r+b', buffering=0) as file:
+            yield file
+        _publish(partial, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(partial)
+        raise
+
+
+def _publish(partial: str, path: str) -> None:
+    """Give the finished file its name, unless something has it by now."""
+    try:
+        os.link(partial, path)
+        os.unlink(partial)
+    except FileExistsError:
+        raise exceptions.InvalidTarget(f'{path} came into being meanwhile; it was left alone'
+                                       ) from None
+    except OSError:
+        # No hard links here.
+        os.rename(partial, path)
+    directory = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+@contextlib.contextmanager
+def _existing(path: str, mode: int, size: int, force: bool, truncate: bool
+              ) -> Iterator[BinaryIO]:
+    device = stat.S_ISBLK(mode)
+    if not device and not stat.S_ISREG(mode):
+        raise exceptions.InvalidTarget(f'{path} is neither a regular file nor a block device')
+    if not force:
+        raise exceptions.InvalidTarget(
+            f'{path} exists; --force overwrites it with the backup')
+    if device:
+        _refuse_mounted(path)
+    file = _open_existing(path, device)
+    with file:
+        length = os.lseek(file.fileno(), 0, os.SEEK_END)
+        if truncate and not device:
+            if length > size:
+                os.ftruncate(file.fileno(), size)
+        elif length < size:
+            raise exceptions.InvalidTarget(
+                f'{path} has {length} bytes, the backup has {size}'
+                + ('' if device else '; --truncate gives the file the length of the backup'))
+        yield file
+
+
+def _open_existing(path: str, device: bool) -> BinaryIO:
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK | (os.O_EXCL if device else 0)
+    try:
+        fd = os.open(path, flags)
+    except OSError as error:
+        reason = 'it is in use' if error.errno == errno.EBUSY else error.strerror
+        raise exceptions.InvalidTarget(f'cannot restore to {path}: {reason}') from error
+    os.set_blocking(fd, True)
+    return open(fd, 'r+b', buffering=0)
+
+
+def _refuse_mounted(path: str) -> None:
+    devices = mounts.devices_of(path)
+    for mount in mounts.mounts():
+        if mount.device in devices:
+            raise exceptions.InvalidTarget(f'{path} is mounted at {mount.mount_point}')
+
+
+def _refuse_inside(path: str, forbidden: Iterable[str]) -> None:
+    real = os.path.realpath(path)
+    for directory in forbidden:
+        inside = os.path.realpath(directory)
+        if os.path.commonpath([real, inside]) == inside:
+            raise exceptions.InvalidTarget(
+                f'{path} is inside {directory}, where backups are kept')
+
+
+def _punch_hole(fd: int, offset: int, length: int) -> bool:
+    """Whether the range of a regular file is a hole now."""
+    call = ctypes.CDLL(None, use_errno=True).fallocate
+    call.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+    return bool(call(fd, _PUNCH_HOLE, offset, length) == 0)
+
+
+def _zero_device(fd: int, offset: int, length: int) -> bool:
+    """Whether the range of a block device reads as zeros now; wants sector boundaries."""
+    if offset % 4096 or length % 4096:
+        return False
+    try:
+        fcntl.ioctl(fd, _BLKZEROOUT, struct.pack('=QQ', offset, length))
+    except OSError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _told(offset: int) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise exceptions.NoSpace(
+                f'no space left on the target at byte {offset}') from error
+        raise exceptions.VolumeError(
+            f'cannot write to the target at byte {offset}: {error.strerror or error}') from error

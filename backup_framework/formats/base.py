@@ -1,0 +1,101 @@
+"""What the engine knows of a format: chunks go in, entries come out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+import dataclasses
+import datetime
+from typing import Any, Protocol
+
+from backup_framework.model import Extent
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of a volume as one unit of work.
+
+    :param read: returns the bytes, in whichever thread calls it; None for a hole, which is zeros.
+    """
+
+    offset: int
+    length: int
+    read: Callable[[], bytes | bytearray] | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Entry(Extent):
+    """What one stored object gives to a volume.
+
+    :param zero: its bytes are known to be zeros without looking at the object.
+    """
+
+    name: str
+    zero: bool
+
+
+@dataclasses.dataclass
+class Header:
+    """What a manifest says of its backup, beside its objects. Sizes in bytes, None if not said."""
+
+    version: str
+    backup_id: str | None = None
+    volume_id: str | None = None
+    name: str | None = None
+    description: str | None = None
+    created_at: datetime.datetime | None = None
+    parent_id: str | None = None
+    volume_meta: str | None = None
+    extra_metadata: Any = None
+    size: int | None = None
+    stored_bytes: int | None = None
+    data_timestamp: datetime.datetime | None = None
+    snapshot_id: str | None = None
+    properties: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Totals:
+    """What a finished backup amounts to. `stored_bytes` counts every object, the manifest too."""
+
+    object_count: int
+    size_bytes: int
+    stored_bytes: int
+
+
+class Writer(Protocol):
+    """Takes one backup in one format."""
+
+    @property
+    def chunk_size(self) -> int: ...
+
+    def store(self, chunk: Chunk) -> Any:
+        """Store what is new in a chunk; any thread, any order."""
+
+    def add(self, stored: Any) -> None:
+        """Take in what `store` returned; in volume order, one thread."""
+
+    def finish(self) -> Totals:
+        """Write what describes the backup, the manifest last, all of it durable."""
+
+
+class Reader(Protocol):
+    """One backup in a store, its manifest read and checked."""
+
+    @property
+    def header(self) -> Header: ...
+
+    @property
+    def entries(self) -> Sequence[Entry]:
+        """Sorted by offset, without overlaps."""
+
+    def read(self, entry: Entry, wanted: Sequence[Extent]) -> Iterator[tuple[int, memoryview]]:
+        """The verified bytes of the wanted extents of an entry, with their volume offsets.
+
+        Any thread. Nothing is given out before it has been verified.
+
+        :raises CorruptObject: the object's bytes are not those that were stored.
+        :raises MissingObject: the object is gone.
+        """
+
+    def check(self, entry: Entry) -> None:
+        """Read and verify the stored object itself, also one known to be zeros."""

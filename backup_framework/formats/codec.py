@@ -1,0 +1,173 @@
+"""Compression of objects under Cinder's names: none, zlib, bz2 and zstd."""
+
+from __future__ import annotations
+
+import bz2
+from collections.abc import Callable
+import functools
+from typing import Any, Protocol
+import zlib
+
+import zstandard
+
+from backup_framework import exceptions
+
+NONE = 'none'
+ZSTD = 'zstd'
+ZSTD_LEVEL = 1
+
+_CANONICAL = {'none': NONE, 'off': NONE, 'no': NONE, 'zlib': 'zlib', 'gzip': 'zlib',
+              'bz2': 'bz2', 'bzip2': 'bz2', 'zstd': ZSTD}
+NAMES = frozenset(_CANONICAL)
+"""Cinder's words for them, in lower case."""
+
+_READ_SIZE = 1 << 18
+_LARGEST_WINDOW = 1 << 27
+
+Buffer = bytes | bytearray | memoryview
+
+
+class Readable(Protocol):
+    def read(self, size: int = -1, /) -> bytes: ...
+
+
+def canonical(name: str) -> str:
+    """The codec behind one of Cinder's words, in any case.
+
+    :raises KeyError: there is none.
+    """
+    return _CANONICAL[name.lower()]
+
+
+def compress(codec: str, data: Buffer) -> tuple[str, Buffer]:
+    """`data` compressed with the marker of what was done: NONE where it did not get smaller."""
+    if codec == NONE:
+        return NONE, data
+    compressed = _COMPRESS[codec](data)
+    return (codec, compressed) if len(compressed) < len(data) else (NONE, data)
+
+
+@functools.lru_cache(maxsize=8)
+def zero_body(length: int) -> bytes:
+    """The stored form of so many zeros, the same for every chunk; its marker is ZSTD."""
+    return _zstd(bytes(length))
+
+
+def open_body(codec: str, reader: Readable) -> Readable:
+    """Something whose `read(n)` gives up to n decompressed bytes, and b'' at the end only.
+
+    Memory stays bounded whatever the body claims.
+
+    :raises CorruptObject: from `read`, where the body is damaged or goes on past its end.
+    """
+    if codec == NONE:
+        return reader
+    if codec == ZSTD:
+        return _Frames(reader)
+    return _Inflater(reader, _INFLATE[codec]())
+
+
+def _zstd(data: Buffer) -> bytes:
+    # One frame with its content size in the header: older readers of Cinder need it.
+    return zstandard.ZstdCompressor(level=ZSTD_LEVEL, write_content_size=True).compress(data)
+
+
+_COMPRESS: dict[str, Callable[[Buffer], bytes]] = {
+    'zlib': zlib.compress, 'bz2': bz2.compress, ZSTD: _zstd}
+
+
+class _Step(Protocol):
+    """The common part of zlib's and bz2's decompressors."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def feed(self, data: bytes, limit: int) -> bytes: ...
+
+    def starving(self) -> bool: ...
+
+
+class _Zlib:
+    def __init__(self) -> None:
+        self._object = zlib.decompressobj()
+        self._left = b''
+
+    @property
+    def eof(self) -> bool:
+        return self._object.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._object.unused_data
+
+    def feed(self, data: bytes, limit: int) -> bytes:
+        plain = self._object.decompress(self._left + data, limit)
+        self._left = self._object.unconsumed_tail
+        return plain
+
+    def starving(self) -> bool:
+        return not self._left
+
+
+class _Bz2:
+    def __init__(self) -> None:
+        self._object = bz2.BZ2Decompressor()
+
+    @property
+    def eof(self) -> bool:
+        return self._object.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._object.unused_data
+
+    def feed(self, data: bytes, limit: int) -> bytes:
+        return self._object.decompress(data, limit)
+
+    def starving(self) -> bool:
+        return self._object.needs_input
+
+
+_INFLATE: dict[str, Callable[[], _Step]] = {'zlib': _Zlib, 'bz2': _Bz2}
+
+
+class _Inflater:
+    """A zlib or bz2 stream, one stream a body."""
+
+    def __init__(self, reader: Readable, step: _Step) -> None:
+        self._reader = reader
+        self._step = step
+
+    def read(self, size: int = -1, /) -> bytes:
+        limit = size if size > 0 else _READ_SIZE
+        while not self._step.eof:
+            data = self._reader.read(_READ_SIZE) if self._step.starving() else b''
+            if not data and self._step.starving():
+                raise exceptions.CorruptObject('the compressed data end too early')
+            try:
+                plain = self._step.feed(data, limit)
+            except (zlib.error, OSError, ValueError) as error:
+                raise exceptions.CorruptObject(
+                    f'the compressed data are damaged: {error}') from None
+            if plain:
+                return plain
+        if self._step.unused_data or self._reader.read(1):
+            raise exceptions.CorruptObject('there are bytes after the end of the compressed data')
+        return b''
+
+
+class _Frames:
+    """Zstandard frames, several being legal."""
+
+    def __init__(self, reader: Any) -> None:
+        self._stream = zstandard.ZstdDecompressor(max_window_size=_LARGEST_WINDOW).stream_reader(
+            reader, read_size=_READ_SIZE, read_across_frames=True)
+
+    def read(self, size: int = -1, /) -> bytes:
+        try:
+            return self._stream.read(size if size > 0 else _READ_SIZE)
+        except zstandard.ZstdError as error:
+            raise exceptions.CorruptObject(f'the compressed data are damaged: {error}') from None

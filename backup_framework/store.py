@@ -1,0 +1,253 @@
+"""A container of a driver as a few verbs, with names checked and retries around them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+import contextlib
+import importlib.metadata
+import logging
+import re
+import time
+from typing import Protocol, TypeVar
+
+import tenacity
+
+from backup_framework import exceptions
+from backup_framework.interface import chunked_driver
+
+LOG = logging.getLogger(__name__)
+
+Buffer = bytes | bytearray | memoryview
+T = TypeVar('T')
+
+LONGEST_NAME = 255
+WRITE_SIZE = 4 << 20
+"""The most that one `write` gets: the bound that the contract promises to drivers."""
+
+_COMPONENT = re.compile(r'[A-Za-z0-9_][A-Za-z0-9._-]*\Z')
+
+
+class ObjectVerbs(Protocol):
+    """What this module needs of a driver: the interface's verbs, and `sync`."""
+
+    def put_container(self, container: str) -> None: ...
+
+    def get_container_entries(self, container: str, prefix: str) -> Iterable[str]: ...
+
+    def get_object_writer(self, container: str, object_name: str
+                          ) -> contextlib.AbstractContextManager[chunked_driver.ObjectWriter]: ...
+
+    def get_object_reader(self, container: str, object_name: str
+                          ) -> contextlib.AbstractContextManager[chunked_driver.ObjectReader]: ...
+
+    def delete_object(self, container: str, object_name: str) -> None: ...
+
+    def object_size(self, container: str, object_name: str) -> int: ...
+
+    def sync(self, container: str) -> None: ...
+
+
+def check_new_name(name: str) -> str:
+    """A name that we make: short, and only of characters that every store keeps as they are.
+
+    :raises InvalidName: with the reason.
+    """
+    check_name(name)
+    if len(name.encode()) > LONGEST_NAME:
+        raise exceptions.InvalidName(
+            f'the name {name[:40]!r}… is longer than {LONGEST_NAME} bytes')
+    for component in name.split('/'):
+        if not _COMPONENT.match(component):
+            raise exceptions.InvalidName(
+                f'{component!r} in the name {name!r} may hold letters, digits and ._- only, '
+                'and begins with a letter, a digit or _')
+    return name
+
+
+def check_name(name: object) -> str:
+    """A name that somebody else made (Cinder took any string), before a driver sees it.
+
+    :raises InvalidName: for what could leave the container or break a store.
+    """
+    if not isinstance(name, str) or not name:
+        raise exceptions.InvalidName(f'{name!r} is not a name')
+    if len(name) > 1024:
+        raise exceptions.InvalidName(f'the name {name[:40]!r}… is too long')
+    if '\0' in name or any(part in ('', '.', '..') for part in name.split('/')):
+        raise exceptions.InvalidName(f'the name {name!r} could point out of its container')
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise exceptions.InvalidName(f'the name {name!r} is not valid Unicode') from None
+    return name
+
+
+class Container:
+    """One container of a store. Any thread may call any method.
+
+    Each call that fails with a retryable StoreError is repeated with growing pauses until
+    `retry_deadline` seconds have passed, then the last error is raised. Whatever else than a
+    StoreError escapes the driver is raised as DriverBug, once.
+
+    :param sleep: waits that many seconds; may raise to end the waiting.
+    """
+
+    def __init__(self, driver: ObjectVerbs, name: str, *, retry_deadline: float = 300.0,
+                 sleep: Callable[[float], None] = time.sleep) -> None:
+        self.name = check_name(name)
+        self._driver = driver
+        self._deadline = retry_deadline
+        self._sleep = sleep
+
+    def create(self) -> None:
+        self.retry(lambda: self._driver.put_container(self.name))
+
+    def names(self, prefix: str) -> list[str]:
+        """The objects that begin with `prefix`; none where the container is missing."""
+        try:
+            names = self.retry(
+                lambda: sorted(self._driver.get_container_entries(self.name, prefix)))
+        except exceptions.ContainerNotFound:
+            return []
+        foreign = [name for name in names if not name.startswith(prefix)]
+        if foreign:
+            raise exceptions.DriverBug(
+                f'{_origin(self._driver)} listed {foreign[0]!r} for the prefix {prefix!r}')
+        return names
+
+    def put(self, name: str, pieces: Callable[[], Iterable[Buffer]]) -> int:
+        """Store an object; `pieces` is called anew for each attempt. Returns its bytes."""
+        check_name(name)
+        return self.retry(lambda: self._put_once(name, pieces))
+
+    def _put_once(self, name: str, pieces: Callable[[], Iterable[Buffer]]) -> int:
+        written = 0
+        with self._driver.get_object_writer(self.name, name) as writer:
+            for piece in pieces():
+                view = memoryview(piece)
+                for start in range(0, len(view), WRITE_SIZE):
+                    writer.write(view[start:start + WRITE_SIZE])
+                written += len(view)
+        return written
+
+    def get(self, name: str, limit: int) -> bytes:
+        """A whole object.
+
+        :raises ObjectNotFound: it is not there.
+        :raises CorruptObject: it has more than `limit` bytes.
+        """
+        with self.open(name) as reader:
+            data = reader.read(limit + 1)
+        if len(data) > limit:
+            raise exceptions.CorruptObject(
+                f'object {name} of container {self.name} is larger than {limit} bytes')
+        return data
+
+    @contextlib.contextmanager
+    def open(self, name: str) -> Iterator[chunked_driver.ObjectReader]:
+        """Read an object piece by piece; a read that fails goes on where it was."""
+        reader = _ResumingReader(self, check_name(name))
+        try:
+            yield reader
+        finally:
+            reader.close()
+
+    def open_once(self, name: str
+                  ) -> contextlib.AbstractContextManager[chunked_driver.ObjectReader]:
+        """The driver's own reader."""
+        return self._driver.get_object_reader(self.name, name)
+
+    def size(self, name: str) -> int:
+        """Stored bytes of an object; NotSupported where the store does not tell."""
+        return self.retry(lambda: self._driver.object_size(self.name, check_name(name)))
+
+    def delete(self, name: str) -> None:
+        self.retry(lambda: self._driver.delete_object(self.name, check_name(name)))
+
+    def sync(self) -> None:
+        """Return when all objects written so far are durable."""
+        self.retry(lambda: self._driver.sync(self.name))
+
+    def retry(self, function: Callable[[], T]) -> T:
+        """What `function` returns; it calls the driver and may be called again from its start."""
+        def attempt() -> T:
+            with self._guard():
+                return function()
+        return tenacity.Retrying(
+            retry=tenacity.retry_if_exception(_is_retryable), wait=_pause,
+            stop=tenacity.stop_before_delay(self._deadline), sleep=self._sleep,
+            before_sleep=_tell, reraise=True)(attempt)
+
+    @contextlib.contextmanager
+    def _guard(self) -> Iterator[None]:
+        try:
+            yield
+        except exceptions.BackupFrameworkError:
+            raise
+        except Exception as error:
+            # The contract lets only StoreErrors out of a driver; the operator has to know whose
+            # bug this is, and repeating it would not help.
+            raise exceptions.DriverBug(
+                f'{_origin(self._driver)} failed with {type(error).__name__}: {error}') from error
+
+
+class _ResumingReader:
+    """Reads an object of a container; after an error that may pass, it opens it again."""
+
+    def __init__(self, container: Container, name: str) -> None:
+        self._container = container
+        self._name = name
+        self._stack = contextlib.ExitStack()
+        self._reader: chunked_driver.ObjectReader | None = None
+        self._position = 0
+
+    def read(self, size: int = -1, /) -> bytes:
+        return self._container.retry(lambda: self._read(size))
+
+    def _read(self, size: int) -> bytes:
+        try:
+            if self._reader is None:
+                self._reader = self._stack.enter_context(self._container.open_once(self._name))
+                self._skip(self._reader, self._position)
+            data = self._reader.read(size)
+        except exceptions.StoreUnavailable:
+            self._reader = None
+            with contextlib.suppress(exceptions.StoreError):
+                self._stack.close()
+            raise
+        self._position += len(data)
+        return data
+
+    def _skip(self, reader: chunked_driver.ObjectReader, length: int) -> None:
+        while length > 0 and (data := reader.read(min(length, WRITE_SIZE))):
+            length -= len(data)
+
+    def close(self) -> None:
+        self._container.retry(self._stack.close)
+
+
+def _is_retryable(error: BaseException) -> bool:
+    return isinstance(error, exceptions.StoreError) and error.retryable
+
+
+_backoff = tenacity.wait_random_exponential(multiplier=0.5, max=30)
+
+
+def _pause(state: tenacity.RetryCallState) -> float:
+    """Exponential with jitter, and no less than what the store asked for."""
+    error = state.outcome.exception() if state.outcome else None
+    asked = getattr(error, 'retry_after', None) or 0.0
+    return max(asked, _backoff(state))
+
+
+def _tell(state: tenacity.RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    LOG.warning('%s; trying again in %.1f s', error, state.upcoming_sleep)
+
+
+def _origin(driver: object) -> str:
+    """'driver shelf of distribution shelf-backup 1.2', as far as it can be known."""
+    module = type(driver).__module__
+    names = importlib.metadata.packages_distributions().get(module.split('.')[0], [])
+    where = f' of distribution {names[0]} {importlib.metadata.version(names[0])}' if names else ''
+    return f'driver {type(driver).__name__}{where}'
