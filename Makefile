@@ -1,0 +1,100 @@
+# make demo          a real disk image backed up, backed up again, verified, restored, compared
+# make test          lint, then all tests but the long ones
+# make test-long     the long ones
+# make system-deps   the Debian packages of bindep.txt, as root
+# make lint docs man genconfig clean
+#
+# PYTHON=python3.13 chooses another interpreter; pip's own PIP_* variables are honoured.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+# .venv is a link to an environment of this place and this Python: the scripts in an environment
+# hold its absolute path, so one in a tree that was moved or copied is of no use.
+HERE := $(shell $(PYTHON) -c 'import os, sys, zlib; path = os.fsencode(os.getcwd()); \
+    print("py%d.%d-%08x" % (*sys.version_info[:2], zlib.crc32(path)))' 2>/dev/null)
+ENV := .venvs/$(HERE)
+FOR_DEMO := .venv/.$(HERE).demo
+FOR_TEST := .venv/.$(HERE).test
+PIP := PIP_USE_PEP517=1 $(ENV)/bin/python -m pip --disable-pip-version-check install --quiet
+PUT_IN_PLACE = ln -sfnT $(ENV) .venv.new && mv -T .venv.new .venv
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+SAMPLE := etc/backup_framework/backup_framework.conf.sample
+
+.PHONY: demo test test-long lint docs man genconfig system-deps check-python clean
+
+demo: $(FOR_DEMO)
+	@$(BIN)/python tools/demo.py
+
+test: lint
+	@$(PYTEST)
+
+test-long: $(FOR_TEST)
+	@$(PYTEST) -m long --timeout 3600
+
+lint: $(FOR_TEST)
+	@$(BIN)/ruff check
+	@$(BIN)/lint-imports --no-logo --no-cache
+	@$(BIN)/mypy
+	@$(BIN)/oslo-config-generator --namespace backup_framework --wrap-width 79 | diff -u $(SAMPLE) - \
+	    || { echo 'The sample configuration is not current: run "make genconfig".' >&2; exit 1; }
+
+genconfig: $(FOR_DEMO)
+	@$(BIN)/oslo-config-generator --namespace backup_framework --wrap-width 79 \
+	    --output-file $(SAMPLE)
+
+docs: $(FOR_TEST)
+	@$(BIN)/sphinx-build -W --keep-going -q -b html doc/source doc/build/html
+	@echo doc/build/html/index.html
+
+man: $(FOR_TEST)
+	@$(BIN)/sphinx-build -W --keep-going -q -b man doc/source doc/build/man
+
+# Made aside, under its final name because scripts hold it; .venv is put in place, by a rename, when
+# all is installed. What an interrupted make left is removed. pip runs again when setup.cfg changes.
+$(ENV)/.made:
+	@$(MAKE) --no-print-directory check-python
+	@rm -rf $(@D)
+	@$(PYTHON) -m venv $(@D)
+	@touch $@
+
+# Two levels: the package alone, and what its tests need.
+$(FOR_DEMO): setup.cfg $(ENV)/.made
+	@echo 'Installing backup_framework into .venv' >&2
+	@$(PIP) --editable .
+	@$(PUT_IN_PLACE)
+	@touch $@
+
+$(FOR_TEST): setup.cfg $(ENV)/.made
+	@echo 'Installing backup_framework and what its tests need into .venv' >&2
+	@$(PIP) --editable '.[test]'
+	@$(PUT_IN_PLACE)
+	@touch $(FOR_DEMO) $@
+
+check-python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo 'Python 3.11 or newer is needed; this is' "$$($(PYTHON) --version 2>&1)." >&2; \
+	    echo 'Name another one: make PYTHON=python3.13' >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip, sqlite3, ssl' 2>/dev/null || { \
+	    echo 'This Python cannot make environments. On Debian, as root:' >&2; \
+	    echo '    apt-get install python3 python3-venv' >&2; exit 1; }
+
+# Only what is missing is installed; RUNLEVEL=1 keeps the services of the packages from starting.
+system-deps:
+	@wanted=$$(sed 's/#.*//' bindep.txt); missing=; \
+	command -v apt-get >/dev/null || { \
+	    echo "No apt-get here; the tests also use:" $$wanted >&2; exit 1; }; \
+	for package in $$wanted; do \
+	    dpkg-query --show --showformat '$${db:Status-Status}\n' $$package 2>/dev/null \
+	        | grep -qx installed || missing="$$missing $$package"; \
+	done; \
+	[ -n "$$missing" ] || { echo 'All packages of bindep.txt are installed.'; exit 0; }; \
+	root=; [ "$$(id -u)" = 0 ] || root=sudo; \
+	[ -z "$$root" ] || command -v sudo >/dev/null || { \
+	    echo "As root: apt-get install$$missing" >&2; exit 1; }; \
+	run="$$root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get"; \
+	$$run update -q && $$run install -y -q --no-install-recommends $$missing
+
+clean:
+	rm -rf .venv .venvs build dist doc/build *.egg-info .*_cache .hypothesis
+	find backup_framework tests tools -name __pycache__ -prune -exec rm -rf {} +

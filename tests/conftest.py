@@ -1,0 +1,26 @@
+"""What all tests share: parts that a machine may lack."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import os
+
+import pytest
+
+
+@pytest.fixture(scope='session')
+def require_part() -> Callable[[str, str], None]:
+    """Gives `require_part(part, reason)`, which skips a test, or fails it in CI.
+
+    Call it when a real part that can be installed is absent. BF_REQUIRE names, joined by commas,
+    the parts that must not be skipped. What the kernel of a machine lacks is no such part: use
+    `pytest.skip` for that.
+    """
+    return _require_part
+
+
+def _require_part(part: str, reason: str) -> None:
+    required = os.environ.get('BF_REQUIRE', '').split(',')
+    if part in [name.strip() for name in required]:
+        pytest.fail(f'{part} is required: {reason}', pytrace=False)
+    pytest.skip(f'{part}: {reason}')

@@ -1,0 +1,236 @@
+"""`make demo`: a real disk image backed up, backed up again, verified, restored and compared.
+
+Runs the command line as a user would, with its defaults, in a directory that is removed at the
+end. Ends with 1 and a sentence when a command fails or a restored byte differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+import dataclasses
+import json
+import os
+import pathlib
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import tempfile
+import time
+
+MIB = 1024 * 1024
+IMAGE_SIZE = 256 * MIB
+FILES_SIZE = 48 * MIB
+CONFIGURATION = '/etc/backup_framework'
+SYSTEM_PATH = os.pathsep.join([os.environ.get('PATH', ''), '/usr/sbin', '/sbin'])
+
+
+class DemoFailed(Exception):
+    """Something differs from what it should be; the text says what."""
+
+
+@dataclasses.dataclass
+class Step:
+    """One line of the closing table; None where a number makes no sense."""
+
+    what: str
+    seconds: float
+    volume: int
+    stored: int | None = None
+
+
+class Demo:
+    """The command line, run in a directory of its own; keeps what each step took."""
+
+    def __init__(self, directory: pathlib.Path) -> None:
+        self.directory = directory
+        self.steps: list[Step] = []
+        # Nothing of a configuration that this machine may have: the demo uses defaults only.
+        self.options = ['--config-file', os.devnull] if os.path.exists(CONFIGURATION) else []
+        self.environment = dict(
+            os.environ, PATH=f'{pathlib.Path(sys.executable).parent}{os.pathsep}{SYSTEM_PATH}',
+            XDG_STATE_HOME=str(directory / 'state'),
+            OS_DEFAULT__STATE_PATH=str(directory / 'state' / 'backup_framework'))
+
+    def run(self, *arguments: object, show: bool = True) -> tuple[str, float]:
+        """What the command printed, and its seconds."""
+        command = ['backup-framework', *self.options, *map(str, arguments)]
+        say(f'\n$ {shlex.join(command)}')
+        begin = time.monotonic()
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=self.directory,
+                              env=self.environment, check=False)
+        seconds = time.monotonic() - begin
+        if show or done.returncode:
+            say(done.stdout.rstrip())
+        if done.returncode:
+            raise DemoFailed(f'"{shlex.join(command)}" ended with {done.returncode}.')
+        return done.stdout, seconds
+
+    def create(self, image: pathlib.Path, *arguments: str) -> None:
+        """Back the image up, and check that the backup is of the kind that was asked for."""
+        output, seconds = self.run('backup', 'create', image.name, *arguments, '-f', 'json',
+                                   show=False)
+        backup = json.loads(output)
+        kind = 'incremental' if backup['is_incremental'] else 'full'
+        say(f'{backup["name"]}: {backup["status"]}, {kind}, id {backup["id"]}, '
+            f'{backup["object_count"]} objects, {mebibytes(backup["stored_bytes"])} stored')
+        if ('--incremental' in arguments) != backup['is_incremental']:
+            raise DemoFailed(f'The backup of {backup["name"]} is {kind}.')
+        self.steps.append(Step(f'backup, {kind}', seconds, image.stat().st_size,
+                               backup['stored_bytes']))
+
+    def verify(self, image: pathlib.Path, backups: int) -> None:
+        _, seconds = self.run('backup', 'verify', '--all')
+        self.steps.append(Step(f'verify {backups} backups', seconds,
+                               backups * image.stat().st_size))
+
+    def restore(self, backup: str, original: pathlib.Path) -> None:
+        """Restore to a new file and compare it with the image as it was."""
+        target = self.directory / f'restored-{backup}.img'
+        _, seconds = self.run('backup', 'restore', backup, target.name)
+        self.steps.append(Step(f'restore {backup}', seconds, target.stat().st_size))
+        compare(original, target)
+        say(f'{target.name} and {original.name} are equal in all '
+            f'{original.stat().st_size:,} bytes.')
+
+
+def say(text: str) -> None:
+    if text:
+        print(text, flush=True)
+
+
+def mebibytes(size: int | None) -> str:
+    return '' if size is None else f'{size / MIB:.1f} MiB'
+
+
+def tool(name: str, *arguments: object) -> None:
+    """Run a program of e2fsprogs."""
+    done = subprocess.run([name, *map(str, arguments)], env=dict(os.environ, PATH=SYSTEM_PATH),
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if done.returncode:
+        raise DemoFailed(f'{name} ended with {done.returncode}: {done.stdout.strip()}')
+
+
+def real_files() -> Iterator[tuple[pathlib.Path, pathlib.PurePath]]:
+    """Files of Python's own library, up to `FILES_SIZE`, with their names below it."""
+    library = pathlib.Path(sysconfig.get_path('stdlib'))
+    room = FILES_SIZE
+    for path in sorted(library.rglob('*')):
+        name = path.relative_to(library)
+        if not path.is_file() or {'site-packages', '__pycache__', 'test'} & set(name.parts):
+            continue
+        size = path.stat().st_size
+        if size <= min(room, FILES_SIZE // 8):
+            room -= size
+            yield path, name
+
+
+def make_file_system(directory: pathlib.Path, image: pathlib.Path) -> None:
+    """An ext4 image with real files in it, and holes where nothing was written."""
+    root = directory / 'files'
+    for path, name in real_files():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, root / name)
+    tool('mke2fs', '-q', '-t', 'ext4', '-d', root, image, f'{IMAGE_SIZE // MIB}M')
+
+
+def change_file_system(directory: pathlib.Path, image: pathlib.Path) -> None:
+    """Write a new file into the file system and remove one, as a day's work would."""
+    sources = [path for path, _ in real_files()][:200]
+    news = directory / 'news'
+    news.write_bytes(b''.join(path.read_bytes() for path in sources)[:4 * MIB])
+    script = directory / 'changes'
+    script.write_text(f'write {news} news\nrm ast.py\n')
+    tool('debugfs', '-w', '-f', script, image)
+    tool('e2fsck', '-fn', image)
+
+
+def make_tar(directory: pathlib.Path, image: pathlib.Path) -> None:
+    """Without e2fsprogs: the same files in a tar, with a hole behind them."""
+    with tarfile.open(image, 'w') as tar:
+        for path, name in real_files():
+            tar.add(path, str(name))
+    os.truncate(image, IMAGE_SIZE)
+
+
+def change_bytes(directory: pathlib.Path, image: pathlib.Path) -> None:
+    """Overwrite some ranges of the image."""
+    with open(image, 'r+b') as volume:
+        for offset in range(MIB, FILES_SIZE, 16 * MIB):
+            volume.seek(offset)
+            volume.write(os.urandom(MIB // 2))
+
+
+def sparse_copy(source: pathlib.Path, target: pathlib.Path) -> None:
+    zeros = bytes(MIB)
+    with open(source, 'rb') as reader, open(target, 'wb') as writer:
+        while block := reader.read(MIB):
+            if block == zeros[:len(block)]:
+                writer.seek(len(block), os.SEEK_CUR)
+            else:
+                writer.write(block)
+        writer.truncate(source.stat().st_size)
+
+
+def compare(wanted: pathlib.Path, found: pathlib.Path) -> None:
+    """Byte by byte; says where the first difference is."""
+    if wanted.stat().st_size != found.stat().st_size:
+        raise DemoFailed(f'{found.name} has {found.stat().st_size:,} bytes; '
+                         f'{wanted.name} has {wanted.stat().st_size:,}.')
+    position = 0
+    with open(wanted, 'rb') as left, open(found, 'rb') as right:
+        while block := left.read(MIB):
+            other = right.read(MIB)
+            if block != other:
+                position += next(i for i, pair in enumerate(zip(block, other)) if len({*pair}) > 1)
+                raise DemoFailed(f'{found.name} differs from {wanted.name} at byte {position:,}.')
+            position += len(block)
+
+
+def table(steps: list[Step]) -> Iterator[str]:
+    line = '{:<20} {:>8} {:>12} {:>12} {:>10}'.format
+    yield line('step', 'seconds', 'volume', 'stored', 'MB/s')
+    for step in steps:
+        yield line(step.what, f'{step.seconds:.2f}', mebibytes(step.volume),
+                   mebibytes(step.stored), f'{step.volume / step.seconds / 1e6:.0f}')
+
+
+def demonstrate(directory: pathlib.Path) -> None:
+    image, monday = directory / 'disk.img', directory / 'monday.img'
+    make: Callable[[pathlib.Path, pathlib.Path], None] = make_file_system
+    change = change_file_system
+    if not all(shutil.which(name, path=SYSTEM_PATH) for name in ('mke2fs', 'debugfs', 'e2fsck')):
+        say('No e2fsprogs here: the image is a tar instead of a file system.')
+        make, change = make_tar, change_bytes
+    make(directory, image)
+    say(f'Made {image}: {mebibytes(image.stat().st_size)} with '
+        f'{mebibytes(image.stat().st_blocks * 512)} of data, the rest holes.')
+    sparse_copy(image, monday)
+
+    demo = Demo(directory)
+    demo.create(image, '--name', 'monday')
+    change(directory, image)
+    say('\nThe image was changed.')
+    demo.create(image, '--incremental', '--name', 'tuesday')
+    demo.verify(image, backups=2)
+    demo.run('backup', 'list')
+    demo.restore('tuesday', image)
+    demo.restore('monday', monday)
+    say('\n' + '\n'.join(table(demo.steps)))
+    say('\nSeconds are those of whole commands; volume is what was protected, holes included.')
+
+
+def main() -> int:
+    with tempfile.TemporaryDirectory(prefix='backup-demo-') as directory:
+        try:
+            demonstrate(pathlib.Path(directory))
+        except DemoFailed as error:
+            print(f'The demo failed: {error}', file=sys.stderr)
+            return 1
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
