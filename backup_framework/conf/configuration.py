@@ -1,0 +1,237 @@
+"""Loads the files into oslo.config and answers what the layers above ask."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import dataclasses
+import functools
+import re
+import urllib.parse
+
+from oslo_config import cfg
+from oslo_log import log
+
+from backup_framework.conf import checks, core, files, masking, settings, state, volumes
+from backup_framework.conf.values import Values, nearest
+from backup_framework.conf.volumes import VolumeConfig
+from backup_framework.exceptions import BackendNotFound, ConfigurationError
+from backup_framework.model import Settings
+
+# What the last `load` put into the process-wide oslo.config object; the next one takes it away.
+_loaded: list[Values] = []
+
+_SECRET_NAME = re.compile(r'passw|passphrase|secret|token|api_?key|access_key|encryption_key',
+                          re.IGNORECASE)
+
+
+@dataclasses.dataclass(frozen=True)
+class BackendConfig:
+    """An enabled backend.
+
+    :ivar driver: the name of an entry point, or the path of a class.
+    :ivar section: its section in the files; the backend local may do without one.
+    """
+
+    name: str
+    driver: str
+    section: str
+
+
+class Configuration:
+    """All options, checked when they are asked for.
+
+    :ivar files: the files that were read, in order; empty if there are none.
+    :ivar state_path: absolute; need not exist.
+    :ivar connection: the catalog's SQLAlchemy URL. Secret: show `describe_source` instead.
+    :ivar enabled_backends: names, at least one.
+    :ivar default_backend: one of them.
+    :ivar debug: the files ask for logging of everything.
+    :ivar warnings: sentences about what was probably misspelled. Asking for settings may add some.
+    :ivar oslo: the oslo.config object behind, for libraries that want one.
+    """
+
+    def __init__(self, values: Values, state_path: str | None) -> None:
+        self._values = values
+        self._known: dict[str, set[str]] = {}
+        self._settings: dict[tuple[str, type], Settings] = {}
+        self.oslo = values.oslo
+        self.files = list(values.text.files)
+        self.state_path = self._read_state_path(state_path)
+        self.debug = bool(values.oslo.debug)
+        self.connection = self._read_connection()
+        self.enabled_backends = self._read_enabled()
+        self.default_backend = self._read_default()
+        for name in self.enabled_backends:
+            values.register([core.DRIVER], name)
+            self.backend(name)
+        self.warnings = values.warnings
+        self.warnings += checks.warnings(values, self.enabled_backends, default_names())
+
+    def _read_state_path(self, given: str | None) -> str:
+        """An argument wins over the files, the files over what suits the user."""
+        path = given or self._values.get(None, 'state_path') or state.default_state_path()
+        path = state.check_state_path(path)
+        self.oslo.set_override('state_path', path)
+        return path
+
+    def _read_connection(self) -> str:
+        self._values.register(core.DATABASE, 'database')
+        url = self._values.secret('database', 'connection')
+        # Not the whole URL is secret: messages say which catalog is in use.
+        credentials = re.search(r'://[^:/@]*:(.*)@', url or '')
+        if credentials:
+            masking.add_secret(credentials[1])
+            masking.add_secret(urllib.parse.unquote(credentials[1]))
+        return url or f'sqlite:///{self.state_path}/catalog.sqlite'
+
+    def _read_enabled(self) -> list[str]:
+        names = [name for name in self._values.get(None, 'enabled_backends') if name]
+        if not names:
+            label = self._values.label(None, 'enabled_backends')
+            raise ConfigurationError(f'{label} is empty; name at least one backend')
+        checks.check_backend_names(names, default_names())
+        return names
+
+    def _read_default(self) -> str:
+        name = self._values.get(None, 'default_backend') or self.enabled_backends[0]
+        if name not in self.enabled_backends:
+            raise ConfigurationError(
+                f'{self._values.label(None, "default_backend")}: the backend {name} is not enabled'
+                f'{nearest(name, self.enabled_backends)}')
+        return name
+
+    def describe_source(self) -> str:
+        """A sentence that says which files and which catalog are in use."""
+        read = ', '.join(self.files) or f'none (there is no {files.MAIN_FILE})'
+        return f'Configuration: {read}. Catalog: {masking.mask(self.connection)}'
+
+    def backend(self, name: str) -> BackendConfig:
+        """:raises BackendNotFound: it is not enabled.
+        :raises ConfigurationError: it has no section or no driver.
+        """
+        if name not in self.enabled_backends:
+            raise BackendNotFound(f'no backend {name} is enabled'
+                                  f'{nearest(name, self.enabled_backends)} (enabled: '
+                                  f'{", ".join(self.enabled_backends)})')
+        driver = self._values.get(name, 'driver') or self._implied(name).get('driver')
+        if driver:
+            return BackendConfig(name, driver, name)
+        if self._values.text.options(name):
+            raise ConfigurationError(f'section [{name}] lacks its driver; write driver = NAME, as '
+                                     f'"backup-framework driver list" shows them')
+        raise ConfigurationError(
+            f'{self._values.label(None, "enabled_backends")} names {name}, but there is no '
+            f'section [{name}]{nearest(name, self._values.text.sections())}')
+
+    def _implied(self, name: str) -> dict[str, str]:
+        """What the backend local has when nothing is written about it."""
+        if name != core.LOCAL or self._values.text.options(name):
+            return {}
+        return {'driver': core.LOCAL, 'path': '$state_path/backups'}
+
+    def settings(self, name: str, driver_class: type) -> Settings:
+        """The settings of a backend for its driver, ready for use.
+
+        :param driver_class: what the loader says of `backend(name).driver`.
+        :raises BackendNotFound: the backend is not enabled.
+        :raises ConfigurationError: an unknown option, a wrong value, one that is missing.
+        """
+        backend = self.backend(name)
+        if (name, driver_class) not in self._settings:
+            options = settings.options_of(driver_class).values()
+            self._known[backend.driver] = set(settings.registered_options(options))
+            self._refuse_defaults_of_nobody()
+            self._settings[name, driver_class] = settings.make(
+                self._values, name, driver_class, self._implied(name))
+        return self._settings[name, driver_class]
+
+    def _refuse_defaults_of_nobody(self) -> None:
+        """An option of [backend_defaults] that no driver has is an error, once all are known."""
+        if {self.backend(name).driver for name in self.enabled_backends} - set(self._known):
+            return
+        known = set().union(*self._known.values())
+        for name in self._values.text.options(core.DEFAULTS):
+            if name not in known:
+                raise ConfigurationError(
+                    f'{self._values.label(core.DEFAULTS, name)}: no enabled backend has such an '
+                    f'option{nearest(name, known)}')
+
+    def volumes(self) -> list[VolumeConfig]:
+        """What the [volume:NAME] sections say, in the order of the files.
+
+        :raises ConfigurationError: one of them makes no sense.
+        """
+        return [self._volume(name, section)
+                for name, section in volumes.section_names(self._values).items()]
+
+    def volume(self, name: str) -> VolumeConfig | None:
+        """What [volume:NAME] says, or None where there is no such section."""
+        section = volumes.section_names(self._values).get(name)
+        return None if section is None else self._volume(name, section)
+
+    def _volume(self, name: str, section: str) -> VolumeConfig:
+        volume = volumes.read(self._values, name, section)
+        if volume.backend is not None and volume.backend not in self.enabled_backends:
+            raise ConfigurationError(
+                f'{self._values.label(section, "backend")}: the backend {volume.backend} is not '
+                f'enabled{nearest(volume.backend, self.enabled_backends)}')
+        return volume
+
+
+def load(config_files: Sequence[str] | None = None, config_dirs: Sequence[str] | None = None,
+         state_path: str | None = None, *, oslo: cfg.ConfigOpts | None = None) -> Configuration:
+    """Read the configuration; an earlier one of this process is no longer valid afterwards.
+
+    :param config_files: read instead of /etc/backup_framework; each must exist.
+    :param config_dirs: whose `*.conf` are read as well, in the order of their names.
+    :param state_path: wins over what the files say.
+    :param oslo: a fresh oslo.config object to use instead of the process-wide `cfg.CONF`.
+    :raises ConfigurationError: what is wrong, in which file, line, section or option.
+    """
+    text = files.read(files.find(config_files, config_dirs))
+    checks.check_case(text)
+    masking.forget_secrets()
+    _mask_what_looks_secret(text)
+    default_names()
+    if oslo is None:
+        oslo = cfg.CONF
+        while _loaded:
+            _loaded.pop().unregister()
+        _loaded.append(values := Values(oslo, text))
+    else:
+        values = Values(oslo, text)
+    _parse(oslo, list(text.files))
+    return Configuration(values, state_path)
+
+
+def _parse(oslo: cfg.ConfigOpts, config_files: list[str]) -> None:
+    log.register_options(oslo)
+    oslo.register_opts(core.CORE)
+    try:
+        # No arguments: the command line has a parser of its own.
+        oslo(args=[], project='backup_framework', default_config_files=config_files,
+             default_config_dirs=[])
+    except (cfg.Error, ValueError) as error:
+        raise ConfigurationError(
+            f'{", ".join(config_files)}: {masking.mask(str(error))}') from None
+    except SystemExit:
+        # oslo.config ends the process for some wrong values, and has said which on stderr.
+        raise ConfigurationError(f'{", ".join(config_files)}: a value is not valid') from None
+
+
+def _mask_what_looks_secret(text: files.Text) -> None:
+    """Values whose options are not known yet, because their drivers are not loaded."""
+    for section in text.sections():
+        for name, value in text.options(section).items():
+            if _SECRET_NAME.search(name) and not name.endswith(('_file', '_path')):
+                masking.add_secret(value)
+
+
+@functools.cache
+def default_names() -> frozenset[str]:
+    """The options of [DEFAULT], oslo.config's and oslo.log's included."""
+    fresh = cfg.ConfigOpts()
+    log.register_options(fresh)
+    fresh.register_opts(core.CORE)
+    fresh(args=[], default_config_files=[], default_config_dirs=[], use_env=False)
+    return frozenset(fresh)

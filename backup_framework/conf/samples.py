@@ -1,0 +1,73 @@
+"""What oslo-config-generator and `config sample` show."""
+
+from __future__ import annotations
+
+import importlib
+import io
+
+from oslo_config import cfg, generator
+
+from backup_framework.conf import core
+from backup_framework.conf.types import oslo_options
+from backup_framework.driver.options import SHARED
+
+NAMESPACE = 'backup_framework'
+WIDTH = 79
+# Imported only for the sample: sections are named like the drivers.
+DRIVERS = {'local': 'backup_framework.drivers.local:LocalBackupDriver',
+           'nfs': 'backup_framework.drivers.nfs:NFSBackupDriver'}
+
+Group = tuple[str | cfg.OptGroup | None, list[cfg.Opt]]
+
+
+def list_opts() -> list[Group]:
+    """All groups and options of the core: the entry point for `oslo.config.opts`."""
+    shared = [made for option in SHARED for made in oslo_options(option)]
+    groups: list[Group] = [
+        (None, list(core.CORE)),
+        ('database', list(core.DATABASE)),
+        (_group(core.DEFAULTS), shared),
+        (_group(f'{core.VOLUME}example'), list(core.VOLUMES)),
+    ]
+    for section, target in DRIVERS.items():
+        module, _, name = target.partition(':')
+        groups.append(driver_opts(section, getattr(importlib.import_module(module), name)))
+    return groups
+
+
+def driver_opts(section: str, driver_class: type, driver: str | None = None) -> Group:
+    """A driver's example section, for the `list_opts` of its own distribution.
+
+    :param section: the name of the section.
+    :param driver: the driver's entry point, where it is not called like the section.
+    """
+    name = driver or section
+    group = cfg.OptGroup(section, help=(
+        f'A backend with the driver {name}. The options of [{core.DEFAULTS}] may stand here too. '
+        f'It is used if enabled_backends names it.'))
+    choice = cfg.StrOpt('driver', sample_default=name, help=core.DRIVER.help)
+    own = [made for option in getattr(driver_class, 'OPTIONS', ())
+           for made in oslo_options(option)]
+    return group, [choice, *own]
+
+
+def _group(name: str) -> cfg.OptGroup:
+    return cfg.OptGroup(name, help=core.GROUP_HELP[name])
+
+
+def sample() -> str:
+    """The sample file, as oslo-config-generator makes it with the file in `etc`."""
+    oslo = cfg.ConfigOpts()
+    generator.register_cli_opts(oslo)
+    oslo(args=['--namespace', NAMESPACE, '--wrap-width', str(WIDTH)], default_config_files=[],
+         default_config_dirs=[], use_env=False)
+    output = io.StringIO()
+    # `generator.generate` would look our entry point up through stevedore, which finds nothing
+    # when the tree was not installed and leaves a cache file in the user's home.
+    formatter = generator._OptFormatter(oslo, output_file=output)
+    groups = generator._get_groups([(NAMESPACE, list_opts())])
+    generator._output_opts(formatter, 'DEFAULT', groups.pop('DEFAULT'))
+    for name, data in sorted(groups.items()):
+        formatter.write('\n\n')
+        generator._output_opts(formatter, name, data)
+    return output.getvalue()

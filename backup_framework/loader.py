@@ -1,0 +1,348 @@
+"""Finds drivers by their entry points, loads the one that is asked for, and checks classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+import dataclasses
+import difflib
+import importlib
+from importlib import metadata
+import inspect
+import logging
+import re
+from typing import Any
+
+from stevedore import driver, extension
+
+from backup_framework.driver.options import SHARED
+from backup_framework.exceptions import DriverLoadError, DriverNotFound
+from backup_framework.interface.backup_driver import BackupDriver
+from backup_framework.interface.chunked_driver import BackupChunkedDriver
+from backup_framework.model import Option, OptionType
+
+LOG = logging.getLogger(__name__)
+
+NAMESPACE = 'backup_framework.drivers'
+CHECK = '"backup-framework driver check {}" says what to write'
+
+
+@dataclasses.dataclass(frozen=True)
+class DriverInfo:
+    """An installed driver.
+
+    :ivar target: `module:Class`.
+    :ivar rivals: other distributions, with versions, that give a driver the same name. The driver
+        cannot be loaded by name while there are any.
+    """
+
+    name: str
+    target: str
+    distribution: str
+    version: str
+    rivals: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f'{self.distribution} {self.version}'
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """What `check` has to say. 'error': does not work; 'warning': will hurt; 'note': is missing."""
+
+    level: str
+    text: str
+
+
+def drivers() -> dict[str, DriverInfo]:
+    """The installed drivers by name, sorted. No driver is imported."""
+    found: dict[str, list[DriverInfo]] = {}
+    for entry in _entry_points():
+        assert entry.dist is not None
+        info = DriverInfo(entry.name, entry.value, entry.dist.name or 'a nameless distribution',
+                          entry.dist.version or 'of unknown version')
+        found.setdefault(entry.name, []).append(info)
+    return {name: dataclasses.replace(infos[0], rivals=tuple(str(other) for other in infos[1:]))
+            for name, infos in sorted(found.items())}
+
+
+def _entry_points() -> list[metadata.EntryPoint]:
+    """Our entry points; a distribution that is installed twice counts once, first on the path."""
+    found: dict[str, list[metadata.EntryPoint]] = {}
+    for distribution in metadata.distributions():
+        try:
+            entries = list(distribution.entry_points.select(group=NAMESPACE))
+            if entries:
+                found.setdefault(re.sub('[-_.]+', '-', distribution.name or '').lower(), entries)
+        except Exception as error:
+            # One damaged distribution must not hide the others.
+            LOG.warning('cannot read the entry points of %s: %s', distribution, error)
+    return [entry for entries in found.values() for entry in entries]
+
+
+def load(name: str) -> type:
+    """The class of a driver; no other driver is imported.
+
+    :param name: an entry point's name, or the path of a class: `package.module:Class`, or dotted.
+    :raises DriverNotFound: no distribution offers it; names the nearest.
+    :raises DriverLoadError: its distribution is at fault, or two distributions offer it.
+    """
+    driver_class, source = _resolve(name)
+    if not isinstance(driver_class, type):
+        raise DriverLoadError(f'the driver {name} of {source} is not a class')
+    missing = sorted(_missing(driver_class))
+    if missing:
+        raise DriverLoadError(f'the driver {name} of {source} lacks {", ".join(missing)}; '
+                              f'{CHECK.format(name)}')
+    return driver_class
+
+
+def _missing(driver_class: type) -> set[str]:
+    missing = {name for name in BackupDriver.__abstractmethods__ if not hasattr(driver_class, name)}
+    # The same method under the name that Cinder gave it later.
+    return missing - ({'delete'} if hasattr(driver_class, 'delete_backup') else set())
+
+
+def _resolve(name: str) -> tuple[Any, str]:
+    """What the name stands for, and the distribution that it comes from, for messages."""
+    known = drivers()
+    info = known.get(name)
+    if info is None:
+        return _resolve_path(name, known)
+    if info.rivals:
+        raise DriverLoadError(
+            f'the driver {name} is offered by {" and by ".join([str(info), *info.rivals])}; remove '
+            f'one of them, or write driver = {info.target}')
+    # stevedore keeps entry points in a file below ~/.cache, which a service's user may not have,
+    # and which is stale for minutes after an upgrade in place. Giving it ours keeps it from that.
+    extension.ExtensionManager.ENTRY_POINT_CACHE[NAMESPACE] = _entry_points()
+    manager: Callable[[], Any] = lambda: driver.DriverManager(NAMESPACE, name).driver  # noqa: E731
+    return _import(manager, name, str(info)), str(info)
+
+
+def _resolve_path(path: str, known: Iterable[str]) -> tuple[Any, str]:
+    match = re.fullmatch(r'([A-Za-z_][\w.]*)[:.]([A-Za-z_]\w*)', path)
+    if match is None:
+        near = difflib.get_close_matches(path, list(known), n=1)
+        hint = f'did you mean {near[0]}?' if near else f'installed: {", ".join(known) or "none"}'
+        raise DriverNotFound(f'no installed distribution offers a driver {path}; {hint}')
+    module, class_name = match[1], match[2]
+    source = _source(module)
+    found = _import(lambda: getattr(importlib.import_module(module), class_name), path, source)
+    return found, source
+
+
+def _source(module: str) -> str:
+    """The distribution that a module probably belongs to."""
+    names = metadata.packages_distributions().get(module.partition('.')[0], [])
+    return ' or '.join(f'{name} {metadata.version(name)}' for name in names) or f'module {module}'
+
+
+def _import(action: Callable[[], Any], name: str, source: str) -> Any:
+    """Run foreign code, and name the distribution whatever it raises."""
+    try:
+        return action()
+    except (Exception, SystemExit) as error:
+        hint = ''
+        if name.startswith('cinder.'):
+            hint = '; drivers written for Cinder itself do not run here'
+        raise DriverLoadError(f'the driver {name} of {source} cannot be imported: '
+                              f'{type(error).__name__}: {error}{hint}') from error
+
+
+# Checking. Calls that each method must take: numbers of positional arguments, then keywords; one
+# line of calls fits Cinder of early 2017 and the next one today's.
+
+METHOD_CALLS: dict[str, tuple[tuple[int, str], ...]] = {
+    'backup': ((2, ''), (3, ''), (2, 'backup_metadata')),
+    'delete': ((1, ''),), 'delete_backup': ((1, ''),),
+    'export_record': ((1, ''),), 'import_record': ((2, ''),),
+    'get_metadata': ((1, ''),), 'put_metadata': ((2, ''),),
+    'put_container': ((1, ''),), 'get_container_entries': ((2, ''),),
+    'get_object_writer': ((2, ''), (3, ''), (2, 'extra_metadata')),
+    'get_object_reader': ((2, ''), (3, ''), (2, 'extra_metadata')),
+    'delete_object': ((2, ''),), 'update_container_name': ((2, ''),),
+    'get_extra_metadata': ((2, ''),),
+    'capabilities': ((0, ''),), 'check_for_setup_error': ((0, ''),), 'close': ((0, ''),),
+    'sync': ((1, ''),), 'remove_temporary': ((1, ''),), 'list_containers': ((0, ''),),
+    'object_size': ((2, ''),), 'free_space': ((0, ''),),
+}
+OPTIONAL = {
+    'check_for_setup_error(self)': 'faults of the configuration show only in the first operation',
+    'close(self)': 'connections are not let go',
+}
+OPTIONAL_CHUNKED = {
+    'capabilities(self)': 'nothing beyond the five verbs is used',
+    'list_containers(self)': '"catalog rebuild" wants --container',
+    'object_size(self, container, object_name)': 'a quick verify sees only names',
+    'free_space(self)': '"backend check" shows no free space',
+}
+
+
+def check(name_or_class: str | type) -> list[Finding]:
+    """What keeps a class from being a driver, in sentences that tell its author what to write.
+
+    :raises DriverNotFound: see `load`, as for DriverLoadError.
+    """
+    found = _resolve(name_or_class)[0] if isinstance(name_or_class, str) else name_or_class
+    if not isinstance(found, type):
+        return [Finding('error', f'{name_or_class} is not a class')]
+    return [*_check_methods(found), *_check_abstract(found), *_check_restore(found),
+            *_check_constructor(found), *_check_options(found), *_check_optional(found)]
+
+
+def is_chunked(driver_class: type) -> bool:
+    return issubclass(driver_class, BackupChunkedDriver) or hasattr(driver_class,
+                                                                    'get_object_writer')
+
+
+def _interface(driver_class: type) -> dict[str, Callable[..., Any]]:
+    """The methods that the class must have."""
+    interfaces: list[type] = [BackupDriver]
+    if is_chunked(driver_class):
+        interfaces.append(BackupChunkedDriver)
+    return {name: getattr(interface, name) for interface in interfaces
+            for name in vars(interface) if name in interface.__abstractmethods__}  # type: ignore[attr-defined]
+
+
+def _definition(name: str, method: Callable[..., Any]) -> str:
+    """The line that an author writes: `def restore(self, backup, volume_id, volume_file)`."""
+    signature = inspect.signature(method)
+    plain = [parameter.replace(annotation=inspect.Parameter.empty)
+             for parameter in signature.parameters.values()]
+    return f'def {name}{inspect.Signature(plain)}'
+
+
+def _check_methods(driver_class: type) -> Iterator[Finding]:
+    interface = _interface(driver_class)
+    for name, method in interface.items():
+        if name not in _missing(driver_class) | (set(interface) - set(dir(driver_class))):
+            continue
+        if name != 'delete' or not hasattr(driver_class, 'delete_backup'):
+            yield Finding('error', f'{name} is missing: write {_definition(name, method)}')
+    for name, calls in METHOD_CALLS.items():
+        if hasattr(driver_class, name):
+            line = _definition(name, interface[name]) if name in interface else ''
+            yield from _check_method(driver_class, name, calls, line)
+
+
+def _check_method(driver_class: type, name: str, calls: Iterable[tuple[int, str]],
+                  line: str) -> Iterator[Finding]:
+    static = inspect.getattr_static(driver_class, name)
+    method = getattr(driver_class, name)
+    if not callable(method):
+        yield Finding('error', f'{name} is not a method but {type(static).__name__}')
+        return
+    if inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method):
+        yield Finding('error', f'{name} is a coroutine and would never run: write def, not async '
+                               f'def')
+    if inspect.isgeneratorfunction(method) and name not in ('get_container_entries',
+                                                            'list_containers'):
+        advice = ('put @contextlib.contextmanager above it' if name.startswith('get_object_')
+                  else 'use no yield')
+        yield Finding('error', f'{name} is a generator and would never run: {advice}')
+    if not all(_takes(static, method, count, keyword) for count, keyword in calls):
+        wanted = line or f'def {name}({", ".join(["self", *"abc"[:max(c for c, _ in calls)]])})'
+        yield Finding('error', f'{name}{_shown(method)} does not take the calls it gets: write '
+                               f'{wanted}')
+
+
+def _shown(method: Any) -> str:
+    try:
+        return str(inspect.signature(method))
+    except (TypeError, ValueError):
+        return '(...)'
+
+
+def _takes(static: Any, method: Any, count: int, keyword: str = '') -> bool:
+    """Whether a call with so many positional arguments, and perhaps a keyword, fits."""
+    bound = isinstance(static, (classmethod, staticmethod))
+    arguments = [None] * (count if bound else count + 1)
+    try:
+        inspect.signature(method).bind(*arguments, **({keyword: None} if keyword else {}))
+    except TypeError:
+        return False
+    except ValueError:
+        # Written in C without a signature: nothing can be said.
+        return True
+    return True
+
+
+def _check_abstract(driver_class: type) -> Iterator[Finding]:
+    interface = _interface(driver_class)
+    for name in sorted(getattr(driver_class, '__abstractmethods__', ())):
+        line = f': write {_definition(name, interface[name])}' if name in interface else ''
+        yield Finding('error', f'{name} is still abstract{line}')
+
+
+def _check_restore(driver_class: type) -> Iterator[Finding]:
+    """Three arguments, as the interface has it, or four, as Cinder calls it since 23.0."""
+    if not hasattr(driver_class, 'restore'):
+        return
+    static, method = inspect.getattr_static(driver_class, 'restore'), driver_class.restore
+    line = 'def restore(self, backup, volume_id, volume_file, volume_is_new=False)'
+    yield from _check_method(driver_class, 'restore', (), line)
+    if callable(method) and not (_takes(static, method, 3) or _takes(static, method, 4)):
+        yield Finding('error', f'restore{_shown(method)} does not take the calls it gets: write '
+                               f'{line}')
+
+
+def _check_constructor(driver_class: type) -> Iterator[Finding]:
+    method = driver_class.__init__  # type: ignore[misc]
+    has_own = method is not object.__init__
+    if not has_own or not (_takes(method, method, 1) and _takes(method, method, 1, 'context')):
+        yield Finding('error', '__init__ does not take the settings and the context: write def '
+                               '__init__(self, settings, context=None)')
+    if not hasattr(driver_class, 'support_force_delete'):
+        yield Finding('note', 'support_force_delete is missing: taken as False')
+
+
+def _check_options(driver_class: type) -> Iterator[Finding]:
+    options = getattr(driver_class, 'OPTIONS', None)
+    if options is None:
+        yield Finding('note', 'OPTIONS is missing: the driver has the shared options only')
+        return
+    if not isinstance(options, (tuple, list)):
+        yield Finding('error', 'OPTIONS must be a tuple of backup_framework.model.Option')
+        return
+    taken = {option.name for option in SHARED} | {'driver'}
+    for option in options:
+        if not isinstance(option, Option):
+            yield Finding('error', f'OPTIONS holds {option!r}, which is not a '
+                                   f'backup_framework.model.Option')
+            continue
+        if option.name in taken:
+            yield Finding('error', f'the option {option.name} is there already, shared by all '
+                                   f'drivers or named twice: leave it out or rename it')
+        taken |= {option.name} | ({f'{option.name}_file'} if option.secret else set())
+        yield from _check_option(option)
+
+
+def _check_option(option: Option) -> Iterator[Finding]:
+    if not re.fullmatch(r'[a-z][a-z0-9_]*', option.name):
+        yield Finding('error', f'the option {option.name!r} needs a name of small letters, digits '
+                               f'and "_"')
+    numbers = (OptionType.SIZE, OptionType.INTEGER, OptionType.MODE, OptionType.FLOAT)
+    if isinstance(option.default, str) and option.type in numbers:
+        yield Finding('error', f'the default of {option.name} is a text: write the ready value, a '
+                               f'size in bytes')
+    if option.choices and option.default is not None and option.default not in option.choices:
+        yield Finding('error', f'the default of {option.name} is none of its choices')
+    if option.required and option.default is not None:
+        yield Finding('warning', f'the option {option.name} is required and has a default')
+    if option.secret and option.default is not None:
+        yield Finding('warning', f'the secret option {option.name} has a default, which everybody '
+                                 f'can read')
+    if not option.help:
+        yield Finding('warning', f'the option {option.name} has no help')
+
+
+def _check_optional(driver_class: type) -> Iterator[Finding]:
+    chunked = is_chunked(driver_class)
+    for line, price in (OPTIONAL | (OPTIONAL_CHUNKED if chunked else {})).items():
+        name = line.partition('(')[0]
+        if not hasattr(driver_class, name):
+            yield Finding('note', f'def {line} is missing: {price}')
+    if not hasattr(driver_class, 'verify'):
+        yield Finding('note', 'verify is missing: backups of this driver cannot be verified; '
+                              'inherit backup_framework.driver.chunked.ChunkedBackupDriver to '
+                              'have it, and progress')
