@@ -1,0 +1,86 @@
+"""The kit for the in-memory driver, whose store can be looked into and broken at will."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+import contextlib
+import itertools
+from typing import Any
+import uuid
+
+from backup_framework import exceptions, model
+from backup_framework.testing import conformance, memory
+
+
+def make(driver: type[memory.MemoryBackupDriver] = memory.MemoryBackupDriver
+         ) -> memory.MemoryBackupDriver:
+    """A driver on a new store, which others with its settings share."""
+    return driver.make(store=uuid.uuid4().hex)
+
+
+class MemoryKit(conformance.ChunkedDriverConformance):
+    """All hooks are overridden: no case is skipped. Sizes are small: it runs for many drivers."""
+
+    large_object_bytes = (4 << 20) + 3
+    small_writes = 500
+
+    def store(self, driver: Any) -> memory.MemoryStore:
+        return driver.store
+
+    def abandon(self, driver: Any, container: str, name: str) -> bool:
+        block = driver.get_object_writer(container, name)
+        block.__enter__().write(bytes(1000))
+        # Kept, because a block that is garbage is a block that is left.
+        self.store(driver).abandoned = [*getattr(self.store(driver), 'abandoned', ()), block]
+        return True
+
+    def raw_names(self, driver: Any, container: str) -> list[str]:
+        return self.store(driver).raw_names(container)
+
+    def shorten(self, driver: Any, container: str, name: str) -> bool:
+        self.store(driver).shorten(container, name, 50_000)
+        return True
+
+    @contextlib.contextmanager
+    def outage(self, driver: Any) -> Iterator[Callable[[], int]]:
+        store, counter = self.store(driver), itertools.count(1)
+        requests = 0
+
+        def fail() -> None:
+            nonlocal requests
+            requests = next(counter)
+            raise exceptions.StoreUnavailable('the store is out')
+
+        store.on_request = fail
+        try:
+            yield lambda: requests
+        finally:
+            store.on_request = lambda: None
+
+
+class PlainMemoryDriver(memory.MemoryBackupDriver):
+    """The same store by a driver that declares every ability absent."""
+
+    def capabilities(self) -> model.Capabilities:
+        return model.Capabilities(durable=False, connections=1)
+
+    @contextlib.contextmanager
+    def get_object_reader(self, container: str, object_name: str,
+                          extra_metadata: Any = None) -> Iterator[PlainReader]:
+        yield PlainReader(self.body(container, object_name), container, object_name)
+
+    def keep(self, container: str, object_name: str, data: bytes) -> None:
+        with self.store.lock:
+            self.store.objects(container)[object_name] = memory.Body(data, len(data))
+
+    def list_containers(self) -> list[str]:
+        raise exceptions.NotSupported('this driver cannot list its containers')
+
+    def object_size(self, container: str, object_name: str) -> int:
+        raise exceptions.NotSupported('this driver does not tell sizes of objects')
+
+
+class PlainReader(memory.MemoryReader):
+
+    def seek(self, offset: int) -> int:
+        raise exceptions.NotSupported('this driver cannot read from the middle of an object')

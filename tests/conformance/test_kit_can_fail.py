@@ -1,0 +1,39 @@
+"""Whether the kit sees what is broken: each sentence's drivers fail its cases, and no others."""
+
+from __future__ import annotations
+
+import pytest
+
+from backup_framework.testing import conformance
+from backup_framework.testing.memory import MemoryBackupDriver
+from tests.conformance import broken, memory_kit
+
+pytestmark = pytest.mark.filterwarnings('ignore:the kit could not remove')
+
+
+def test_the_interface_has_sentences() -> None:
+    found = conformance.sentences()
+    assert len(found) >= 36
+    assert found['W3'] == 'An exception inside the block leaves nothing visible.'
+    assert found['W6'].endswith('clears what a kill left.')
+
+
+def test_each_sentence_has_a_case_and_a_broken_driver() -> None:
+    assert set(conformance.cases()) == set(conformance.sentences())
+    assert {identifier for identifier, _ in broken.BROKEN} == set(conformance.sentences())
+
+
+@pytest.mark.parametrize('good', [MemoryBackupDriver, memory_kit.PlainMemoryDriver])
+def test_a_good_driver_passes(good: type[MemoryBackupDriver]) -> None:
+    outcomes = conformance.run(memory_kit.MemoryKit(), lambda: memory_kit.make(good))
+    assert [outcome for outcome in outcomes if outcome.result != 'passed'] == []
+
+
+@pytest.mark.parametrize(
+    ('identifier', 'driver'), broken.BROKEN,
+    ids=[f'{identifier}-{driver.__name__}' for identifier, driver in broken.BROKEN])
+def test_a_broken_driver_fails_its_sentence_only(
+        identifier: str, driver: type[MemoryBackupDriver]) -> None:
+    outcomes = conformance.run(memory_kit.MemoryKit(), lambda: memory_kit.make(driver))
+    failed = [outcome for outcome in outcomes if outcome.result == 'failed']
+    assert {outcome.sentence for outcome in failed} == {identifier}, failed

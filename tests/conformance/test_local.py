@@ -1,0 +1,31 @@
+"""The kit for the local driver, on a directory."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backup_framework.drivers import local
+from backup_framework.testing import conformance
+
+
+class DirectoryKit(conformance.ChunkedDriverConformance):
+    """For drivers whose containers are directories below `path`: writers are really killed."""
+
+    fork_safe = True
+
+    def raw_names(self, driver: Any, container: str) -> list[str]:
+        top = os.path.join(driver.settings.path, container)
+        return [os.path.relpath(os.path.join(directory, name), top)
+                for directory, _, names in os.walk(top) for name in names]
+
+
+class TestLocal(DirectoryKit):
+
+    @pytest.fixture(params=['object', 'backup', 'none'])
+    def driver(self, tmp_path: Path, request: pytest.FixtureRequest) -> local.LocalBackupDriver:
+        return local.LocalBackupDriver.make(
+            path=str(tmp_path / 'store'), durability=request.param)
