@@ -47,7 +47,10 @@ class DriverInfo:
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """What `check` has to say. 'error': does not work; 'warning': will hurt; 'note': is missing."""
+    """What `check` has to say.
+
+    :ivar level: 'error': it does not work; 'warning': it will hurt; 'note': something is missing.
+    """
 
     level: str
     text: str
@@ -89,15 +92,15 @@ def load(name: str) -> type:
     driver_class, source = _resolve(name)
     if not isinstance(driver_class, type):
         raise DriverLoadError(f'the driver {name} of {source} is not a class')
-    missing = sorted(_missing(driver_class))
+    missing = sorted(_missing(driver_class, BackupDriver.__abstractmethods__))
     if missing:
         raise DriverLoadError(f'the driver {name} of {source} lacks {", ".join(missing)}; '
                               f'{CHECK.format(name)}')
     return driver_class
 
 
-def _missing(driver_class: type) -> set[str]:
-    missing = {name for name in BackupDriver.__abstractmethods__ if not hasattr(driver_class, name)}
+def _missing(driver_class: type, interface: Iterable[str]) -> set[str]:
+    missing = {name for name in interface if not hasattr(driver_class, name)}
     # The same method under the name that Cinder gave it later.
     return missing - ({'delete'} if hasattr(driver_class, 'delete_backup') else set())
 
@@ -110,13 +113,13 @@ def _resolve(name: str) -> tuple[Any, str]:
         return _resolve_path(name, known)
     if info.rivals:
         raise DriverLoadError(
-            f'the driver {name} is offered by {" and by ".join([str(info), *info.rivals])}; remove '
-            f'one of them, or write driver = {info.target}')
+            f'the driver {name} is offered by {" and by ".join([str(info), *info.rivals])}; '
+            f'remove one of them, or write driver = {info.target}')
     # stevedore keeps entry points in a file below ~/.cache, which a service's user may not have,
     # and which is stale for minutes after an upgrade in place. Giving it ours keeps it from that.
     extension.ExtensionManager.ENTRY_POINT_CACHE[NAMESPACE] = _entry_points()
-    manager: Callable[[], Any] = lambda: driver.DriverManager(NAMESPACE, name).driver  # noqa: E731
-    return _import(manager, name, str(info)), str(info)
+    found = _import(lambda: driver.DriverManager(NAMESPACE, name).driver, name, str(info))
+    return found, str(info)
 
 
 def _resolve_path(path: str, known: Iterable[str]) -> tuple[Any, str]:
@@ -197,11 +200,11 @@ def is_chunked(driver_class: type) -> bool:
 
 def _interface(driver_class: type) -> dict[str, Callable[..., Any]]:
     """The methods that the class must have."""
-    interfaces: list[type] = [BackupDriver]
+    names = {name: getattr(BackupDriver, name) for name in BackupDriver.__abstractmethods__}
     if is_chunked(driver_class):
-        interfaces.append(BackupChunkedDriver)
-    return {name: getattr(interface, name) for interface in interfaces
-            for name in vars(interface) if name in interface.__abstractmethods__}  # type: ignore[attr-defined]
+        names |= {name: getattr(BackupChunkedDriver, name)
+                  for name in BackupChunkedDriver.__abstractmethods__}
+    return names
 
 
 def _definition(name: str, method: Callable[..., Any]) -> str:
@@ -214,11 +217,8 @@ def _definition(name: str, method: Callable[..., Any]) -> str:
 
 def _check_methods(driver_class: type) -> Iterator[Finding]:
     interface = _interface(driver_class)
-    for name, method in interface.items():
-        if name not in _missing(driver_class) | (set(interface) - set(dir(driver_class))):
-            continue
-        if name != 'delete' or not hasattr(driver_class, 'delete_backup'):
-            yield Finding('error', f'{name} is missing: write {_definition(name, method)}')
+    for name in sorted(_missing(driver_class, interface)):
+        yield Finding('error', f'{name} is missing: write {_definition(name, interface[name])}')
     for name, calls in METHOD_CALLS.items():
         if hasattr(driver_class, name):
             line = _definition(name, interface[name]) if name in interface else ''

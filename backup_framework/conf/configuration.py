@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+import contextlib
 import dataclasses
 import functools
+import io
 import re
 import urllib.parse
 
@@ -207,16 +209,19 @@ def load(config_files: Sequence[str] | None = None, config_dirs: Sequence[str] |
 def _parse(oslo: cfg.ConfigOpts, config_files: list[str]) -> None:
     log.register_options(oslo)
     oslo.register_opts(core.CORE)
+    said = io.StringIO()
     try:
         # No arguments: the command line has a parser of its own.
-        oslo(args=[], project='backup_framework', default_config_files=config_files,
-             default_config_dirs=[])
+        with contextlib.redirect_stderr(said):
+            oslo(args=[], project='backup_framework', default_config_files=config_files,
+                 default_config_dirs=[])
     except (cfg.Error, ValueError) as error:
         raise ConfigurationError(
             f'{", ".join(config_files)}: {masking.mask(str(error))}') from None
     except SystemExit:
-        # oslo.config ends the process for some wrong values, and has said which on stderr.
-        raise ConfigurationError(f'{", ".join(config_files)}: a value is not valid') from None
+        # oslo.config prints what is wrong with some values, and ends the process.
+        raise ConfigurationError(
+            f'{", ".join(config_files)}: {masking.mask(said.getvalue().strip())}') from None
 
 
 def _mask_what_looks_secret(text: files.Text) -> None:

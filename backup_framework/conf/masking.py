@@ -21,8 +21,9 @@ _NAME = (r'(?:passw(?:or)?d|passphrase|secret|token|api[_-]?key|access[_-]?key|e
          r'credentials?|signature)')
 # A name of one of our NAME_file options is followed by a path, which messages must show.
 _KEY = rf'{_NAME}s?[0-9]*(?![\w-])'
+_SECRET_KEY = re.compile(rf'{_NAME}s?[0-9]*$', re.IGNORECASE)
 _QUOTED = r'"(?:[^"\\]|\\.)*(?:"|$)' r"|'(?:[^'\\]|\\.)*(?:'|$)"
-_PLAIN = r'''\S*[^\s"',;)}\]]|\S+'''
+_PLAIN = r"""\S*[^\s"',;)}\]]|\S+"""
 _VALUE = rf'(?:[bu]?(?:{_QUOTED})|\\"(?:[^"\\]|\\[^"])*\\"|{_PLAIN})'
 # Words that follow "password" in a sentence about one.
 _PROSE = (r'(?:is|was|are|were|for|of|from|in|into|and|or|to|by|with|on|at|as|file|files|option|'
@@ -98,6 +99,16 @@ def mask(text: str) -> str:
     return strutils.mask_password(text, secret=MASK)
 
 
+def mask_data(value: Any) -> Any:
+    """JSON-like data without secrets: texts are masked, and what stands under a secret's name."""
+    if isinstance(value, dict):
+        return {name: MASK if isinstance(item, str) and _SECRET_KEY.search(name)
+                else mask_data(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [mask_data(item) for item in value]
+    return mask(value) if isinstance(value, str) else value
+
+
 class MaskingFilter(logging.Filter):
     """Masks a record's message, for handlers that look into records."""
 
@@ -120,10 +131,16 @@ class MaskingFormatter(logging.Formatter):
         super().__init__()
         self.inner = inner
 
-    def format(self, record: logging.LogRecord) -> str:
-        line = self.inner.format(record)
-        # For fluentd oslo.log makes a dict; the filter has masked its message.
-        return mask(line) if isinstance(line, str) else line
+    def format(self, record: logging.LogRecord) -> Any:
+        line: Any = self.inner.format(record)
+        if isinstance(line, dict):
+            # What oslo.log makes for fluentd.
+            return mask_data(line)
+        try:
+            # Masked as text JSON might lose its quotes.
+            return json.dumps(mask_data(json.loads(line))) if line.startswith('{') else mask(line)
+        except ValueError:
+            return mask(line)
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
         return self.inner.formatTime(record, datefmt)

@@ -56,12 +56,10 @@ class Values:
         where = self.label(section, name)
         try:
             return self.oslo[name] if section is None else self.oslo[section][name]
-        except (cfg.NoSuchOptError, cfg.TemplateSubstitutionError):
+        except (cfg.NoSuchOptError, cfg.TemplateSubstitutionError, RecursionError):
             raise ConfigurationError(
-                f'{where} refers to an option that does not exist; a plain $ is written '
-                f'$$') from None
-        except RecursionError:
-            raise ConfigurationError(f'{where} refers to itself') from None
+                f'{where} refers to itself or to an option that does not exist; a plain $ is '
+                f'written $$') from None
         except ValueError as error:
             raise self._wrong(section, name, error, secret) from None
 
