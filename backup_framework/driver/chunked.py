@@ -131,7 +131,7 @@ class ChunkedBackupDriver(backup_driver.BackupDriver, chunked_driver.BackupChunk
             parent = self._parent_digests(backup, volume.size, operation)
             if parent is not None:
                 stack.enter_context(parent)
-            container = self._new_container(backup)
+            container = self._new_container(backup, operation)
             writer = cinder_v1.Writer(
                 container, str(backup.service_metadata), self._header(backup, backup_metadata),
                 chunk_size=self._chunk_size(), block_size=self.settings.block_size,
@@ -233,7 +233,7 @@ class ChunkedBackupDriver(backup_driver.BackupDriver, chunked_driver.BackupChunk
             'size': model.size_gib(known if known is not None else end),
             'stored_bytes': header.stored_bytes, 'parent_id': header.parent_id}
 
-    def _new_container(self, backup: model.Backup) -> store.Container:
+    def _new_container(self, backup: model.Backup, operation: Operation) -> store.Container:
         """Decide container and prefix, and have them recorded before anything is stored."""
         wanted = backup.container or self.settings.container
         backup.container = (self.update_container_name(backup, wanted) or wanted
@@ -242,15 +242,15 @@ class ChunkedBackupDriver(backup_driver.BackupDriver, chunked_driver.BackupChunk
         store.check_new_name(backup.container)
         store.check_new_name(backup.service_metadata)
         backup.save()
-        return self._container(backup, None)
+        return self._container(backup, operation)
 
-    def _container(self, backup: model.Backup, operation: Operation | None) -> store.Container:
+    def _container(self, backup: model.Backup, operation: Operation) -> store.Container:
         if not backup.container or not backup.service_metadata:
             raise exceptions.InvalidBackup(
                 f'the record of backup {backup.id} does not say where its objects are')
-        sleep = {'sleep': operation.monitor.sleep} if operation else {}
         return store.Container(self, backup.container,
-                               retry_deadline=self.settings.retry_deadline, **sleep)
+                               retry_deadline=self.settings.retry_deadline,
+                               sleep=operation.monitor.sleep)
 
     def _header(self, backup: model.Backup, backup_metadata: bool) -> base.Header:
         return base.Header(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from backup_framework.engine import parallel
 from backup_framework.engine.monitor import Monitor
 from backup_framework.engine.source import Source
@@ -18,9 +20,10 @@ def backup(source: Source, writer: base.Writer, *, workers: int, budget: int,
     stored = parallel.ordered_map(
         writer.store, source.chunks(writer.chunk_size), workers=workers, budget=budget,
         cost=lambda chunk: 2 * chunk.length if chunk.read else 0)
-    for result in stored:
-        writer.add(result)
-        monitor.advance(result.length)
-        monitor.check()
+    with contextlib.closing(stored):
+        for result in stored:
+            writer.add(result)
+            monitor.advance(result.length)
+            monitor.check()
     monitor.start('hashes')
     return writer.finish()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 import concurrent.futures
 import threading
 from typing import TypeVar
@@ -18,13 +18,14 @@ lock = threading.Lock
 
 
 def ordered_map(function: Callable[[T], R], items: Iterable[T], *, workers: int,
-                budget: int, cost: Callable[[T], int]) -> Iterator[R]:
+                budget: int, cost: Callable[[T], int]) -> Generator[R, None, None]:
     """Results of `function` in the order of `items`, computed by so many threads.
 
     `items` is pulled in the caller's thread, and no further than `budget` allows: the costs (bytes)
     of all items pulled whose results were not yet taken stay within it; one item always may run.
-    With no workers it is a plain loop. An error of `function`, or the caller's own, ends it: what
-    had not begun is dropped, what runs is waited for.
+    With no workers it is a plain loop. An error of `function`, or a `close`, ends it: what had not
+    begun is dropped, what runs is waited for. A caller whose own code may raise between results
+    wraps it in `contextlib.closing`: a traceback keeps it, and so its threads, alive.
     """
     if workers <= 0:
         yield from map(function, items)

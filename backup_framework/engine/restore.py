@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+import contextlib
 import functools
 
 from backup_framework import exceptions
@@ -22,10 +23,12 @@ def restore(chain: Sequence[base.Reader], size: int, target: Target, *, workers:
     units = compose(chain, size)
     monitor.start('restore', size)
     write = functools.partial(_write, chain, target, monitor)
-    for length in parallel.ordered_map(write, units, workers=workers, budget=budget,
-                                       cost=functools.partial(cost, chain)):
-        monitor.advance(length)
-        monitor.check()
+    written = parallel.ordered_map(write, units, workers=workers, budget=budget,
+                                   cost=functools.partial(cost, chain))
+    with contextlib.closing(written):
+        for length in written:
+            monitor.advance(length)
+            monitor.check()
     target.finish(size)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+import contextlib
 import dataclasses
 import functools
 
@@ -63,14 +64,16 @@ def full(chain: Sequence[base.Reader], size: int, known: digests.Spool | None, r
         known = None
     monitor.start('verify', size)
     check = functools.partial(_check, chain, size, known, monitor)
-    for unit, problems in parallel.ordered_map(check, units, workers=workers, budget=budget,
-                                               cost=functools.partial(restore.cost, chain)):
-        for problem in problems:
-            report.add(problem)
-        report.objects += 1
-        report.checked_bytes += unit.length
-        monitor.advance(unit.length)
-        monitor.check()
+    checked = parallel.ordered_map(check, units, workers=workers, budget=budget,
+                                   cost=functools.partial(restore.cost, chain))
+    with contextlib.closing(checked):
+        for unit, problems in checked:
+            for problem in problems:
+                report.add(problem)
+            report.objects += 1
+            report.checked_bytes += unit.length
+            monitor.advance(unit.length)
+            monitor.check()
 
 
 def _check(chain: Sequence[base.Reader], size: int, known: digests.Spool | None,
