@@ -12,13 +12,17 @@ MOUNTINFO = '/proc/self/mountinfo'
 
 @dataclasses.dataclass(frozen=True)
 class Mount:
-    """One line of mountinfo. `device` is (major, minor) of what is mounted."""
+    """One line of mountinfo.
+
+    `device` is (major, minor) of what is mounted; `number` is the id of the mount itself.
+    """
 
     mount_point: str
     fs_type: str
     source: str
     options: tuple[str, ...]
     device: tuple[int, int]
+    number: int = 0
 
     @property
     def writable(self) -> bool:
@@ -36,6 +40,13 @@ def mount_of(path: str) -> Mount | None:
     path = os.path.realpath(path)
     holding = [m for m in mounts() if os.path.commonpath([m.mount_point, path]) == m.mount_point]
     return max(reversed(holding), key=lambda m: len(m.mount_point), default=None)
+
+
+def mount_of_descriptor(fd: int) -> Mount | None:
+    """The mount that an open file is on, whatever has been mounted over its path since."""
+    with open(f'/proc/self/fdinfo/{fd}', encoding='ascii') as lines:
+        number = next((int(line.split()[1]) for line in lines if line.startswith('mnt_id:')), None)
+    return next((m for m in mounts() if m.number == number), None)
 
 
 def devices_of(path: str) -> set[tuple[int, int]]:
@@ -98,7 +109,7 @@ def _parse(line: str) -> Mount:
     major, _, minor = fields[2].partition(':')
     options = tuple(fields[5].split(',')) + tuple(tail[2].split(','))
     return Mount(_unescape(fields[4]), tail[0], _unescape(tail[1]), options,
-                 (int(major), int(minor)))
+                 (int(major), int(minor)), int(fields[0]))
 
 
 def _unescape(text: str) -> str:
