@@ -72,12 +72,13 @@ $(FOR_TEST): setup.cfg $(ENV)/.made
 	@touch $(FOR_DEMO) $@
 
 check-python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	    echo 'Python 3.11 or newer is needed; this is' "$$($(PYTHON) --version 2>&1)." >&2; \
-	    echo 'Name another one: make PYTHON=python3.13' >&2; exit 1; }
-	@$(PYTHON) -c 'import venv, ensurepip, sqlite3, ssl' 2>/dev/null || { \
-	    echo 'This Python cannot make environments. On Debian, as root:' >&2; \
+	@command -v $(PYTHON) >/dev/null && $(PYTHON) -c 'import venv, ensurepip, sqlite3, ssl' \
+	    2>/dev/null || { \
+	    echo '$(PYTHON) is missing, or cannot make environments. On Debian, as root:' >&2; \
 	    echo '    apt-get install python3 python3-venv' >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo 'Python 3.11 or newer is needed; this is' "$$($(PYTHON) --version)." >&2; \
+	    echo 'Name another one: make PYTHON=python3.13' >&2; exit 1; }
 
 # Only what is missing is installed; RUNLEVEL=1 keeps the services of the packages from starting.
 system-deps:

@@ -19,9 +19,10 @@ WRITTEN = SHIPPED + sorted((ROOT / 'tests').rglob('*.py')) + sorted((ROOT / 'too
 FUNCTION_LINES = 60  # the aim is 40
 FILE_LINES = 450
 
-# Who may catch everything: those who record and report it, and the kit, which judges what escapes
-# a driver. A handler that ends by raising hides nothing.
-MAY_CATCH_ALL = ('api/', 'cmd/', 'manager.py', 'manager/', 'service/', 'testing/')
+# Who may catch everything: those who record and report it, the loader, to which any installed
+# distribution may do anything, and the kit, which judges what escapes a driver. A handler that ends
+# by raising hides nothing.
+MAY_CATCH_ALL = ('api/', 'cmd/', 'loader.py', 'manager/', 'service/', 'testing/')
 
 THREADS = {'_thread', 'asyncio', 'concurrent', 'multiprocessing', 'queue', 'threading'}
 MAY_USE_THREADS = ('drivers/', 'engine/parallel.py', 'service/', 'testing/')
