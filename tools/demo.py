@@ -226,7 +226,7 @@ def demonstrate(directory: pathlib.Path) -> None:
     demo.restore('tuesday', image)
     demo.restore('monday', monday)
     say('\n' + '\n'.join(table(demo.steps)))
-    say('\nSeconds are those of whole commands. Data is the volume without its holes; MB/s is of it.')
+    say('\nSeconds are those of whole commands; data, and MB/s, leave holes out.')
 
 
 def main() -> int:
