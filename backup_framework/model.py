@@ -210,10 +210,13 @@ class Settings:
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)
 
+    def shown(self) -> dict[str, Any]:
+        """All values, with stars for secrets that are set."""
+        return {name: '***' if name in self._secret and value is not None else value
+                for name, value in self._values.items()}
+
     def __repr__(self) -> str:
-        shown = (f'{name}={"***" if name in self._secret else repr(value)}'
-                 for name, value in self._values.items())
-        return f'Settings({", ".join(shown)})'
+        return f'Settings({", ".join(f"{n}={v!r}" for n, v in self.shown().items())})'
 
 
 def size_gib(size: int) -> int:

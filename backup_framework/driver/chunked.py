@@ -93,6 +93,10 @@ class ChunkedBackupDriver(backup_driver.BackupDriver, chunked_driver.BackupChunk
         """Bytes that can still be stored."""
         raise exceptions.NotSupported('this store does not tell its free space')
 
+    def host_paths(self) -> list[str]:
+        """Directories of this host in which the store is: nothing may be restored into them."""
+        return []
+
     def update_container_name(self, backup: model.Backup, container: str | None) -> str | None:
         return None
 
@@ -133,7 +137,8 @@ class ChunkedBackupDriver(backup_driver.BackupDriver, chunked_driver.BackupChunk
                 stack.enter_context(parent)
             container = self._new_container(backup, operation)
             writer = cinder_v1.Writer(
-                container, str(backup.service_metadata), self._header(backup, backup_metadata),
+                container, str(backup.service_metadata),
+                self._header(backup, backup_metadata, operation),
                 chunk_size=self._chunk_size(), block_size=self.settings.block_size,
                 compression=self.settings.compression, parent=parent,
                 spool_directory=operation.spool_directory)
@@ -178,8 +183,8 @@ class ChunkedBackupDriver(backup_driver.BackupDriver, chunked_driver.BackupChunk
     def delete(self, backup: model.Backup, *, operation: Operation | None = None) -> None:
         self.delete_backup(backup, operation=operation)
 
-    def verify(self, backup: model.Backup, *, operation: Operation | None = None
-               ) -> verify_engine.Report:
+    def verify(self, backup: model.Backup, *,
+               operation: Operation | None = None) -> verify_engine.Report:
         """Read and check every byte that restoring the backup needs, or, quick, what is there."""
         operation = operation or Operation()
         self.before_operation('verify')
@@ -190,7 +195,8 @@ class ChunkedBackupDriver(backup_driver.BackupDriver, chunked_driver.BackupChunk
             report.add(str(error))
         return report
 
-    def _verify(self, backup: model.Backup, operation: Operation, report: verify_engine.Report) -> None:
+    def _verify(self, backup: model.Backup, operation: Operation,
+                report: verify_engine.Report) -> None:
         chain = self._open_chain(backup, operation)
         size = cinder_v1.infer_size(chain, operation.spool_directory)
         if operation.quick:
@@ -252,7 +258,8 @@ class ChunkedBackupDriver(backup_driver.BackupDriver, chunked_driver.BackupChunk
                                retry_deadline=self.settings.retry_deadline,
                                sleep=operation.monitor.sleep)
 
-    def _header(self, backup: model.Backup, backup_metadata: bool) -> base.Header:
+    def _header(self, backup: model.Backup, backup_metadata: bool, operation: Operation
+                ) -> base.Header:
         return base.Header(
             version=cinder_v1.VERSION, backup_id=backup.id, volume_id=backup.volume_id,
             name=backup.display_name, description=backup.display_description,
@@ -260,7 +267,7 @@ class ChunkedBackupDriver(backup_driver.BackupDriver, chunked_driver.BackupChunk
             volume_meta=self.get_metadata(backup.volume_id) if backup_metadata else None,
             extra_metadata=self.get_extra_metadata(backup, None),
             data_timestamp=backup.data_timestamp, snapshot_id=backup.snapshot_id,
-            properties=backup.metadata)
+            owner=operation.owner, properties=backup.metadata)
 
     def _parent_digests(self, backup: model.Backup, size: int, operation: Operation
                         ) -> digests.Spool | None:

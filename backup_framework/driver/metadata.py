@@ -41,7 +41,7 @@ class NoMetadata:
 
 def dump(volume: model.Volume, version: int = 2) -> str:
     """A volume's metadata as JSON text of version 1 or 2."""
-    base = volume.base | {'id': volume.id, 'display_name': volume.name,
+    base = volume.base | {'id': volume.id, 'display_name': volume.name, 'path': volume.path,
                           'size': model.size_gib(volume.size_bytes or 0)}
     container: dict[str, Any] = {'version': version, BASE: base, USER: volume.metadata}
     if volume.image_metadata:

@@ -20,11 +20,11 @@ SHARED = (
         'Chunks that are read, hashed, compressed and sent side by side. 0 does one after the '
         'other in the main thread.')),
     Option('memory', OptionType.SIZE, 128 * MIB, minimum=1 * MIB, help=(
-        'Bytes of chunks that may be in flight in one operation. Fewer workers run where chunk_size '
-        'leaves no room for more; one chunk is always allowed.')),
+        'Bytes of chunks that may be in flight in one operation. Fewer workers run where '
+        'chunk_size leaves no room for more; one chunk is always allowed.')),
     Option('container', help=(
-        'The container that backups go to. Unset, the format chooses: format 1.0.0 has one '
-        'container a backup, as Cinder has on file systems.')),
+        'The container that backups go to. Unset, the format chooses: format 1.0.0 has one a '
+        'backup, as Cinder has on file systems.')),
     Option('format', OptionType.STRING, '1.0.0', choices=('1.0.0',), help=(
         'The format that full backups are written in. An incremental keeps the format of its '
         'parent. 1.0.0 is what Cinder reads and writes.')),
@@ -34,5 +34,5 @@ SHARED = (
         'Seconds for which one call to an unavailable store is repeated, with growing pauses, '
         'before the operation fails. 0 never repeats.')),
     Option('metadata_version', OptionType.INTEGER, 2, minimum=1, maximum=2, help=(
-        "Version of the volume metadata kept in a backup, as Cinder's backup_metadata_version.")),
+        "Version of the volume metadata in a backup, as Cinder's backup_metadata_version.")),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import dataclasses
 import time
 
@@ -11,13 +12,15 @@ from backup_framework import exceptions
 class Monitor:
     """Hears of progress. Subclass it to show some; every method may be called from any thread.
 
-    `total` and `done` count volume bytes of the phase.
+    `total` and `done` count volume bytes of the phase. `heartbeat`, if set, is called now and then
+    while an operation goes on, in the thread that started it.
     """
 
     def __init__(self) -> None:
         self.phase = ''
         self.total: int | None = None
         self.done = 0
+        self.heartbeat: Callable[[], None] | None = None
         self._cancelled = False
         self._signal: int | None = None
 
@@ -28,6 +31,8 @@ class Monitor:
     def advance(self, length: int) -> None:
         """So many more bytes of the volume are done."""
         self.done += length
+        if self.heartbeat is not None:
+            self.heartbeat()
 
     def end(self) -> None:
         """The operation has ended, well or not."""
@@ -56,6 +61,7 @@ class Operation:
 
     :param parent_required: the parent must fit; without it a full backup is made instead.
     :param quick: verify manifest and presence only.
+    :param owner: the id of this installation, for the manifest.
     :param spool_directory: where temporary files may grow; None is the system's.
     :param warnings: sentences for the user, added while the operation runs.
     """
@@ -63,6 +69,7 @@ class Operation:
     monitor: Monitor = dataclasses.field(default_factory=Monitor)
     parent_required: bool = False
     quick: bool = False
+    owner: str | None = None
     spool_directory: str | None = None
     warnings: list[str] = dataclasses.field(default_factory=list)
 

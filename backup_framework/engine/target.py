@@ -168,6 +168,11 @@ def open_target(path: str, size: int, *, force: bool = False, truncate: bool = F
             raise
 
 
+def absolute(path: str) -> str:
+    """The spelling by which a volume is known: absolute, links not resolved."""
+    return os.path.abspath(path)
+
+
 def tail_of(path: str, size: int) -> int:
     """Bytes that an existing regular file has behind `size`."""
     try:

@@ -35,7 +35,10 @@ class Entry(Extent):
 
 @dataclasses.dataclass
 class Header:
-    """What a manifest says of its backup, beside its objects. Sizes in bytes, None if not said."""
+    """What a manifest says of its backup, beside its objects. Sizes in bytes, None if not said.
+
+    :param owner: the installation that wrote it, if it was one of ours.
+    """
 
     version: str
     backup_id: str | None = None
@@ -50,6 +53,7 @@ class Header:
     stored_bytes: int | None = None
     data_timestamp: datetime.datetime | None = None
     snapshot_id: str | None = None
+    owner: str | None = None
     properties: dict[str, str] = dataclasses.field(default_factory=dict)
 
 

@@ -159,7 +159,7 @@ class Writer:
             'parent_id': header.parent_id, 'volume_meta': header.volume_meta,
             OURS: {'version': __version__, 'size': self._size, 'stored_bytes': self._stored_bytes,
                    'block_size': self._block_size, 'properties': header.properties,
-                   'snapshot_id': header.snapshot_id,
+                   'snapshot_id': header.snapshot_id, 'owner': header.owner,
                    'data_timestamp': _iso(header.data_timestamp)}}
         if header.extra_metadata:
             manifest['extra_metadata'] = header.extra_metadata
@@ -387,6 +387,7 @@ def _header(manifest: dict[str, Any]) -> base.Header:
         stored_bytes=(_number(ours, 'stored_bytes', _LARGEST_OFFSET)
                       if 'stored_bytes' in ours else None),
         data_timestamp=_time(ours.get('data_timestamp')), snapshot_id=_text(ours, 'snapshot_id'),
+        owner=_text(ours, 'owner'),
         properties={str(key): str(value) for key, value in properties.items()}
         if isinstance(properties, dict) else {})
 

@@ -1,0 +1,263 @@
+"""The commands that make, list, restore, verify and delete backups."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from typing import Any
+
+from backup_framework.cmd import base, exit_codes
+
+
+class Create(base.ShowOne):
+    """Back a volume up."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument('volume', metavar='VOLUME',
+                            help='path of a file or block device, or id or name of a known volume')
+        parser.add_argument('--backend', metavar='B', help='where to; else the default backend')
+        parser.add_argument('--container', metavar='C', help='container in the store')
+        parser.add_argument('--name', metavar='N', help='name of the backup')
+        parser.add_argument('--description', metavar='D', help='text to keep with it')
+        kind = parser.add_mutually_exclusive_group()
+        kind.add_argument('--incremental', action='store_true', default=None,
+                          help='store what changed since the newest backup; full if there is none')
+        kind.add_argument('--no-incremental', action='store_false', dest='incremental',
+                          help='make a full backup whatever the configuration says')
+        kind.add_argument('--parent', metavar='ID',
+                          help='store what changed since this backup, or fail if it does not fit')
+        parser.add_argument('--volume', metavar='NAME|ID', dest='state_of',
+                            help='the volume that VOLUME is a state of, such as its snapshot')
+        parser.add_argument('--property', metavar='K=V', action='append', default=[],
+                            type=base.key_value, help='keep a pair with it; repeatable')
+        parser.add_argument('--force', action='store_true',
+                            help='the volume is in use, and that is known: do not warn of it')
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        from backup_framework.cmd import columns
+        from backup_framework.manager import creating
+        given = vars(parsed_args)
+        request = creating.Request(
+            **{name: given[name] for name in (
+                'volume', 'state_of', 'backend', 'container', 'name', 'description',
+                'incremental', 'parent', 'force')},
+            properties=dict(parsed_args.property))
+        with self.manager() as manager:
+            backup = manager.create(request)
+            return columns.BACKUP, columns.Rows(manager.catalog).backup(backup)
+
+
+class Run(base.Lister):
+    """Back up every volume that has a [volume:NAME] section: the line for cron."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument('volumes', metavar='VOLUME', nargs='*',
+                            help='only these sections; else all of them')
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        rows: list[tuple[str | None, ...]] = []
+        codes: list[int] = []
+        with self.manager() as manager:
+            if not manager.configuration.volumes():
+                self.warn('there is no [volume:NAME] section, so there is nothing to do')
+            for name, result in manager.run(parsed_args.volumes):
+                if isinstance(result, Exception):
+                    base.report(result, self.options.debug)
+                    codes.append(exit_codes.of(result))
+                    rows.append((name, None, 'error', str(result)))
+                else:
+                    rows.append((name, result.id, str(result.status), None))
+        self.code = exit_codes.worst(codes)
+        return ('volume', 'backup', 'status', 'error'), rows
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        self.code = exit_codes.DONE
+        return super().run(parsed_args) or self.code
+
+
+class List(base.Lister):
+    """List backups, newest first."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument('--volume', metavar='V', help='only of this volume: id, name or path')
+        parser.add_argument('--backend', metavar='B', help='only on this backend')
+        parser.add_argument('--status', metavar='S', help='only in this state')
+        parser.add_argument('--limit', metavar='N', type=_count, help='at most so many')
+        parser.add_argument('--marker', metavar='ID', help='those behind this one')
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        from backup_framework.cmd import columns
+        with self.manager() as manager:
+            volume_id = None
+            if parsed_args.volume:
+                volume_id = manager.find_volume(parsed_args.volume).id
+            marker = parsed_args.marker and manager.catalog.get_backup(parsed_args.marker).id
+            found = manager.catalog.backups(
+                volume_id=volume_id, backend=parsed_args.backend, status=parsed_args.status,
+                limit=parsed_args.limit, marker=marker)
+            return columns.BACKUP_LIST, list(columns.Rows(manager.catalog).backups(found))
+
+
+class Show(base.ShowOne):
+    """Show one backup."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        _add_backup(parser)
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        from backup_framework.cmd import columns
+        with self.manager() as manager:
+            backup = manager.catalog.get_backup(parsed_args.backup)
+            return columns.BACKUP, columns.Rows(manager.catalog).backup(backup)
+
+
+class Restore(base.ShowOne):
+    """Write a backup to a new file, or to an existing file or block device."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument('backup', metavar='ID',
+                            help='id or name of a backup; with --latest, of a volume')
+        parser.add_argument('target', metavar='TARGET', help='file or block device to write')
+        parser.add_argument('--latest', action='store_true',
+                            help='restore the newest backup of the volume ID')
+        parser.add_argument('--force', action='store_true',
+                            help='overwrite TARGET if it exists; needed for every device')
+        parser.add_argument('--truncate', action='store_true',
+                            help='give an existing file the exact length of the backup')
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        from backup_framework.cmd import columns
+        started = time.monotonic()
+        with self.manager() as manager:
+            ref = parsed_args.backup
+            if parsed_args.latest:
+                ref = manager.latest(ref).id
+            done = manager.restore(ref, parsed_args.target, force=parsed_args.force,
+                                   truncate=parsed_args.truncate)
+        if done.tail:
+            self.warn(f'{done.target} is longer than the backup: its last {done.tail} bytes were '
+                      'left as they were; --truncate cuts them off')
+        return (('backup_id', 'target', 'size_bytes', 'seconds'),
+                (done.backup.id, done.target, columns.Size(done.size_bytes),
+                 round(time.monotonic() - started, 2)))
+
+
+class Verify(base.Lister):
+    """Read and check every byte of backups."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument('backups', metavar='ID', nargs='*', help='ids or names of backups')
+        parser.add_argument('--all', action='store_true', help='every available backup')
+        parser.add_argument('--quick', action='store_true',
+                            help='check manifests, and that each object is there')
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        from backup_framework import exceptions
+        if bool(parsed_args.backups) == parsed_args.all:
+            raise exceptions.InvalidInput('name backups to verify, or --all')
+        rows = []
+        with self.manager() as manager:
+            refs = parsed_args.backups
+            if parsed_args.all:
+                refs = [backup.id for backup in manager.catalog.backups(status='available')]
+            chosen = [manager.catalog.get_backup(ref) for ref in refs]
+            for backup in chosen:
+                rows.append(self._verify(manager, backup, parsed_args.quick))
+        return ('id', 'name', 'result', 'objects', 'checked_bytes', 'problems', 'notes'), rows
+
+    def _verify(self, manager: Any, backup: Any, quick: bool) -> tuple[Any, ...]:
+        from backup_framework import exceptions
+        from backup_framework.cmd import columns
+        from backup_framework.engine import verify
+        try:
+            report = manager.verify(backup.id, quick=quick)
+        except exceptions.OperationCancelled:
+            raise
+        except exceptions.BackupFrameworkError as error:
+            base.report(error, self.options.debug)
+            report = verify.Report(problems=[str(error)])
+            self.codes.append(exit_codes.of(error))
+        else:
+            self.codes += [] if report.ok else [exit_codes.CORRUPT]
+            for problem in report.problems:
+                base.say(f'Error: backup {backup.id}: {problem}')
+        for note in report.notes:
+            self.warn(f'backup {backup.id}: {note}')
+        return (backup.id, backup.display_name, 'good' if report.ok else 'bad', report.objects,
+                columns.Size(report.checked_bytes), columns.Sentences(report.problems),
+                columns.Sentences(report.notes))
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        self.codes: list[int] = []
+        return super().run(parsed_args) or exit_codes.worst(self.codes)
+
+
+class Delete(base.Lister):
+    """Delete backups: their objects and their records."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument('backups', metavar='ID', nargs='+',
+                            help='ids, names, or beginnings of ids of 8 characters and more')
+        parser.add_argument('--dry-run', action='store_true', help='only say what would go')
+        parser.add_argument('--with-dependents', action='store_true',
+                            help='delete what builds on them as well, first')
+        parser.add_argument('--adopt', action='store_true',
+                            help='also backups that another installation wrote')
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        with self.manager() as manager:
+            planned = manager.plan_delete(
+                parsed_args.backups, with_dependents=parsed_args.with_dependents,
+                adopt=parsed_args.adopt)
+            if not parsed_args.dry_run:
+                for backup in planned:
+                    manager.delete(backup)
+        outcome = 'would be deleted' if parsed_args.dry_run else 'deleted'
+        return ('id', 'name', 'outcome'), [
+            (backup.id, backup.display_name, outcome) for backup in planned]
+
+
+class Forget(base.Base):
+    """Drop the record of a backup and leave its objects in the store."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        _add_backup(parser)
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> None:
+        with self.manager() as manager:
+            backup = manager.forget(parsed_args.backup)
+        print(f'Forgot backup {backup.id}. Its objects are still in container {backup.container} '
+              f'of backend {backup.backend}; "catalog rebuild" finds them again.', file=sys.stderr)
+
+
+def _add_backup(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('backup', metavar='ID', help='id, name or beginning of an id')
+
+
+def _count(text: str) -> int:
+    try:
+        count = int(text)
+    except ValueError:
+        count = -1
+    if count < 0:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a number of backups')
+    return count
+
+

@@ -1,0 +1,52 @@
+"""The commands on the catalog."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from backup_framework.cmd import base, exit_codes
+
+
+class Check(base.Lister):
+    """Find what is wrong in the catalog, and between it and the stores."""
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        with self.manager() as manager:
+            found = manager.check_catalog()
+        if found:
+            self.code = exit_codes.CORRUPT
+        return ('finding',), [(sentence,) for sentence in found]
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        self.code = exit_codes.DONE
+        return super().run(parsed_args) or self.code
+
+
+class Rebuild(base.Lister):
+    """Add to the catalog every backup that a backend's manifests tell of."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument('backend', metavar='BACKEND', help='name of an enabled backend')
+        parser.add_argument('--container', metavar='C', help='search only this container')
+        parser.add_argument('--adopt', action='store_true',
+                            help='make backups of another installation ours')
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        from backup_framework.cmd import columns
+        with self.manager() as manager:
+            rebuilt = manager.rebuild(parsed_args.backend, container=parsed_args.container,
+                                      adopt=parsed_args.adopt)
+            base.say(f'{len(rebuilt.added)} backups added, {rebuilt.known} were known.')
+            for problem in rebuilt.problems:
+                base.say(f'Error: {problem}')
+            if rebuilt.problems:
+                self.code = exit_codes.CORRUPT
+            return columns.BACKUP_LIST, list(
+                columns.Rows(manager.catalog).backups(rebuilt.added))
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        self.code = exit_codes.DONE
+        return super().run(parsed_args) or self.code

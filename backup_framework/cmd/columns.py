@@ -1,0 +1,95 @@
+"""Records as rows: names are those of Cinder's API, values raw for programs, short for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+import datetime
+from typing import Any
+
+from cliff import columns
+
+from backup_framework.catalog import Catalog
+from backup_framework.model import Backup, Volume
+
+BACKUP_LIST = ('id', 'name', 'status', 'size_bytes', 'stored_bytes', 'is_incremental', 'volume',
+               'backend', 'created_at')
+BACKUP = ('id', 'name', 'description', 'status', 'fail_reason', 'size', 'size_bytes',
+          'stored_bytes', 'object_count', 'format', 'volume_id', 'volume', 'container', 'backend',
+          'is_incremental', 'parent_id', 'has_dependent_backups', 'snapshot_id', 'created_at',
+          'data_timestamp', 'metadata', 'owner', 'warnings')
+VOLUME = ('id', 'name', 'path', 'size_bytes', 'created_at', 'metadata')
+
+
+class Size(columns.FormattableColumn[int | None]):
+    """Bytes; for people with a binary unit."""
+
+    def human_readable(self) -> str:
+        return '' if self._value is None else human_size(self._value)
+
+
+class Pairs(columns.FormattableColumn[dict[str, str]]):
+    """Key/value pairs."""
+
+    def human_readable(self) -> str:
+        return ', '.join(f'{key}={value}' for key, value in sorted(self._value.items()))
+
+
+class Sentences(columns.FormattableColumn[list[str]]):
+    """One a line."""
+
+    def human_readable(self) -> str:
+        return '\n'.join(self._value)
+
+
+def human_size(size: float) -> str:
+    """Bytes as people read them: 1.5 GiB."""
+    for unit in ('B', 'KiB', 'MiB', 'GiB', 'TiB'):
+        if size < 1024 or unit == 'TiB':
+            return f'{size:.0f} B' if unit == 'B' else f'{size:.1f} {unit}'
+        size /= 1024
+    raise AssertionError
+
+
+def time(value: datetime.datetime | None) -> str | None:
+    """UTC, as Cinder's API writes it, to the microsecond."""
+    return value.astimezone(datetime.UTC).replace(tzinfo=None).isoformat() if value else None
+
+
+class Rows:
+    """Makes rows of backups, looking names of volumes up once."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._volumes = {volume.id: volume for volume in catalog.volumes()}
+
+    def backup(self, backup: Backup, names: Sequence[str] = BACKUP) -> tuple[Any, ...]:
+        return tuple(self._value(backup, name) for name in names)
+
+    def backups(self, backups: Iterable[Backup]) -> Iterable[tuple[Any, ...]]:
+        return (self.backup(backup, BACKUP_LIST) for backup in backups)
+
+    def _value(self, backup: Backup, name: str) -> Any:
+        match name:
+            case 'name' | 'description':
+                return getattr(backup, f'display_{name}')
+            case 'status':
+                return str(backup.status)
+            case 'size_bytes' | 'stored_bytes':
+                return Size(getattr(backup, name))
+            case 'created_at' | 'data_timestamp':
+                return time(getattr(backup, name))
+            case 'metadata':
+                return Pairs(backup.metadata)
+            case 'warnings':
+                return Sentences(backup.warnings)
+            case 'volume':
+                volume = self._volumes.get(backup.volume_id)
+                return volume and (volume.name or volume.path)
+            case 'has_dependent_backups':
+                return bool(self._catalog.children(backup.id))
+        return getattr(backup, name)
+
+
+def volume(found: Volume) -> tuple[Any, ...]:
+    return (found.id, found.name, found.path, Size(found.size_bytes), time(found.created_at),
+            Pairs(found.metadata))

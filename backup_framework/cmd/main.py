@@ -1,0 +1,97 @@
+"""backup-framework: the application around the commands."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+import os
+import sys
+from typing import Any
+
+from cliff import app, commandmanager
+
+from backup_framework import __version__
+from backup_framework.cmd import exit_codes
+
+_ANYWHERE = {'--debug': 0, '--quiet': 0, '-q': 0, '--config-file': 1}
+"""Options of the application that may stand behind the verb too, with how many values they take."""
+
+
+class App(app.App):
+    """Backs volumes up to any store, incrementally, and restores and verifies them."""
+
+    NAME = 'backup-framework'
+
+    def __init__(self) -> None:
+        super().__init__(description=str(self.__doc__), version=__version__,
+                         command_manager=commandmanager.CommandManager(
+                             'backup_framework.commands'),
+                         deferred_help=True)
+
+    def build_option_parser(self, description: str | None, version: str | None,
+                            argparse_kwargs: dict[str, Any] | None = None
+                            ) -> argparse.ArgumentParser:
+        parser = argparse.ArgumentParser(
+            prog=self.NAME, description=description, add_help=False, allow_abbrev=False)
+        parser.add_argument('--version', action='version', version=f'%(prog)s {version}')
+        parser.add_argument('--config-file', action='append', metavar='FILE', default=[],
+                            help='read this file instead of /etc/backup_framework; repeatable')
+        parser.add_argument('-q', '--quiet', action='store_true',
+                            help='no progress and no warnings')
+        parser.add_argument('--debug', action='store_true',
+                            help='log everything, and show tracebacks of errors')
+        parser.add_argument('-h', '--help', action='store_true', dest='deferred_help',
+                            help='show this help, or that of a command, and exit')
+        return parser
+
+    def configure_logging(self) -> None:
+        """Each command sets logging up with the configuration it reads."""
+
+    def run(self, argv: list[str]) -> int:
+        self.options = argparse.Namespace()
+        if not argv:
+            argv = ['--help']
+        return super().run(_options_first(argv))
+
+    def run_subcommand(self, argv: list[str]) -> int:
+        self.options.verbose_level = 0
+        return super().run_subcommand(argv)
+
+
+def _options_first(argv: Sequence[str]) -> list[str]:
+    """Move the application's options in front of the verb, where cliff looks for them."""
+    first: list[str] = []
+    rest: list[str] = []
+    waiting = list(argv)
+    while waiting:
+        word = waiting.pop(0)
+        if word == '--':
+            rest += [word, *waiting]
+            break
+        name, _, value = word.partition('=')
+        if name in _ANYWHERE and (not value or _ANYWHERE[name]):
+            first.append(word)
+            count = 0 if value else _ANYWHERE[name]
+            first += waiting[:count]
+            del waiting[:count]
+        else:
+            rest.append(word)
+    return first + rest
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    try:
+        code = App().run(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Whoever read our output has gone; Python would complain again when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exit_codes.BROKEN_PIPE
+    except KeyboardInterrupt as error:
+        return exit_codes.of(error)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

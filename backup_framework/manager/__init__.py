@@ -1,0 +1,5 @@
+"""Runs operations: look up, check the state, call the driver, record the outcome."""
+
+from backup_framework.manager.manager import Manager
+
+__all__ = ['Manager']

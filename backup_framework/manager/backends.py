@@ -1,0 +1,118 @@
+"""Proving what a backend can do, verb by verb."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import contextlib
+import dataclasses
+from typing import Any
+import uuid
+
+from backup_framework import exceptions, model, store
+from backup_framework.driver.chunked import ChunkedBackupDriver
+from backup_framework.manager.context import Context
+
+_BODY = b'backup_framework checks whether this store keeps what it is given\n' * 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Proof:
+    """One verb tried. `level` is 'ok', 'warning' or 'error'."""
+
+    verb: str
+    level: str
+    detail: str = ''
+
+
+def check(context: Context, backend: str) -> list[Proof]:
+    """Try each verb in a container of its own, which is removed again.
+
+    :raises BackupFrameworkError: the driver cannot be opened or has no access at all.
+    """
+    driver = context.drivers.get(backend)
+    setup = getattr(driver, 'check_for_setup_error', None)
+    if setup:
+        setup()
+    if not isinstance(driver, ChunkedBackupDriver):
+        return [Proof('check_for_setup_error', 'ok' if setup else 'warning',
+                      '' if setup else 'the driver has no check')]
+    driver.before_operation('backup')
+    trial = _Trial(driver)
+    try:
+        return trial.run() + _capabilities(driver)
+    finally:
+        trial.clean_up()
+
+
+def describe(context: Context, backend: str) -> dict[str, Any]:
+    """Name, driver, options with secrets hidden, and declared capabilities."""
+    driver = context.drivers.get(backend)
+    shown: dict[str, Any] = {
+        'name': backend, 'driver': context.configuration.backend(backend).driver}
+    settings = getattr(driver, 'settings', None)
+    if isinstance(settings, model.Settings):
+        shown |= settings.shown()
+    if isinstance(driver, ChunkedBackupDriver):
+        shown |= {f'can_{name}' if isinstance(value, bool) else name: value
+                  for name, value in dataclasses.asdict(driver.capabilities()).items()}
+    return shown
+
+
+class _Trial:
+    """Each verb once; what fails is an error, but no right to delete is only a warning."""
+
+    def __init__(self, driver: ChunkedBackupDriver) -> None:
+        self._container = store.Container(
+            driver, f'bf-check-{uuid.uuid4()}', retry_deadline=5.0)
+        self._name = 'probe-00001'
+        self._proofs: list[Proof] = []
+
+    def run(self) -> list[Proof]:
+        self._try('put_container', self._container.create)
+        self._try('get_object_writer', self._write)
+        self._try('sync', self._container.sync)
+        self._try('get_container_entries', self._list)
+        self._try('get_object_reader', self._read)
+        self._try('delete_object', self._delete, 'warning')
+        return self._proofs
+
+    def _try(self, verb: str, function: Callable[[], None], level: str = 'error') -> None:
+        try:
+            function()
+        except exceptions.BackupFrameworkError as error:
+            self._proofs.append(Proof(verb, level, str(error)))
+        else:
+            self._proofs.append(Proof(verb, 'ok'))
+
+    def _write(self) -> None:
+        self._container.put(self._name, lambda: [_BODY])
+
+    def _list(self) -> None:
+        names = self._container.names('probe-')
+        if names != [self._name]:
+            raise exceptions.StoreError(f'the listing shows {names} instead of [{self._name!r}]')
+
+    def _read(self) -> None:
+        if self._container.get(self._name, len(_BODY)) != _BODY:
+            raise exceptions.StoreError('other bytes came back than were written')
+
+    def _delete(self) -> None:
+        self._container.delete(self._name)
+        if self._container.names('probe-'):
+            raise exceptions.StoreError('the object is still there')
+
+    def clean_up(self) -> None:
+        with contextlib.suppress(exceptions.BackupFrameworkError):
+            self._container.delete(self._name)
+
+
+def _capabilities(driver: ChunkedBackupDriver) -> list[Proof]:
+    """What the driver declares, with what an operator should know of a no."""
+    able = driver.capabilities()
+    proofs = []
+    if not able.durable:
+        proofs.append(Proof('durable', 'warning',
+                            'a power cut may lose backups that were reported as done'))
+    if able.reports_free_space:
+        proofs.append(Proof('free_space', 'ok', f'{driver.free_space()} bytes'))
+    return proofs

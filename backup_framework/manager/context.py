@@ -1,0 +1,62 @@
+"""What every operation works with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+import contextlib
+import dataclasses
+import functools
+import os
+from typing import Any
+
+from backup_framework import conf, exceptions
+from backup_framework.catalog import Catalog
+from backup_framework.engine.monitor import Monitor, Operation
+from backup_framework.manager.drivers import Drivers
+from backup_framework.model import Backup
+
+
+@dataclasses.dataclass
+class Context:
+    """:param warn: told each sentence that the user should hear, as it comes up."""
+
+    configuration: conf.Configuration
+    catalog: Catalog
+    drivers: Drivers
+    monitor: Monitor
+    warn: Callable[[str], None]
+
+    @contextlib.contextmanager
+    def running(self, kind: str, backup: Backup | None = None, detail: str | None = None, *,
+                volume_id: str | None = None, **flags: Any) -> Iterator[tuple[Any, Operation]]:
+        """A row of the catalog for an operation, and what to hand to the driver for it."""
+        with self.catalog.operation(kind, backup_id=backup.id if backup else None,
+                                    volume_id=volume_id, detail=detail) as row:
+            if not row.recorded:
+                self.warn(f'the catalog cannot be written; this {kind} is not recorded')
+            operation = Operation(self.monitor, spool_directory=self._spool_directory(), **flags)
+            if row.recorded:
+                self.monitor.heartbeat = functools.partial(self.catalog.renew, row)
+                operation.owner = self.catalog.installation
+            try:
+                yield row, operation
+            finally:
+                self.monitor.heartbeat = None
+                self.monitor.end()
+
+    def _spool_directory(self) -> str | None:
+        """Beside the catalog; where that cannot be written, the system's directory for such."""
+        path = os.path.join(self.configuration.state_path, 'spool')
+        try:
+            os.makedirs(path, mode=0o700, exist_ok=True)
+        except OSError:
+            return None
+        return path if os.access(path, os.W_OK) else None
+
+
+def refuse_foreign(backup: Backup, what: str) -> None:
+    """:raises Refused: another installation wrote the backup, and it was not adopted."""
+    if backup.owner is not None:
+        raise exceptions.Refused(
+            f'backup {backup.id} was written by {backup.owner}, so it is read-only here and cannot '
+            f'be {what}; "backup set {backup.id} --adopt" makes it yours')

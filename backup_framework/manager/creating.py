@@ -1,0 +1,207 @@
+"""Creating backups: which volume, which parent, and the record around the driver's work."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import os
+
+from backup_framework import conf, exceptions, model
+from backup_framework.catalog.operations import Operation as Running
+from backup_framework.engine import source
+from backup_framework.engine.monitor import Operation
+from backup_framework.manager import drivers, hooks
+from backup_framework.manager.context import Context
+from backup_framework.model import Backup, Status, Volume
+
+
+@dataclasses.dataclass
+class Request:
+    """What `backup create` was asked for. None leaves the choice to the configuration.
+
+    :param volume: a path, or the id or name of a known volume.
+    :param state_of: id or name of the volume that the path is a state of.
+    :param parent: id or name of the backup to build on; it must fit.
+    :param force: no warning for a volume that is in use.
+    """
+
+    volume: str
+    state_of: str | None = None
+    backend: str | None = None
+    container: str | None = None
+    name: str | None = None
+    description: str | None = None
+    incremental: bool | None = None
+    parent: str | None = None
+    properties: dict[str, str] = dataclasses.field(default_factory=dict)
+    force: bool = False
+
+
+def create(context: Context, request: Request) -> Backup:
+    """Back a volume up; see Manager.create."""
+    volume, path, section = _volume(context, request)
+    with source.open_volume(path) as file:
+        size = os.lseek(file.fileno(), 0, os.SEEK_END)
+        backup = _record(context, request, volume, section, size)
+        _choose_parent(context, request, backup, section)
+        if not context.catalog.writable:
+            raise exceptions.CatalogReadOnly(
+                f'{context.catalog.name} cannot be written, so no backup can be recorded')
+        with context.running('create', backup, volume_id=volume.id,
+                             parent_required=request.parent is not None) as (row, operation):
+            _warn_of_mounts(context, request, path, operation)
+            context.catalog.add_backup(backup)
+            try:
+                with hooks.frozen(section):
+                    updates = _call_driver(context, backup, file, operation)
+            except BaseException as error:
+                _record_failure(context, row, backup, error)
+                raise
+            context.catalog.finish(row, backup.id, Status.AVAILABLE,
+                                   warnings=_told(backup, operation), **updates)
+            context.catalog.update_volume(volume.id, size_bytes=size)
+    for sentence in _told(backup, operation):
+        if not (request.force and sentence.startswith(_IN_USE)):
+            context.warn(sentence)
+    return context.catalog.get_backup(backup.id)
+
+
+_IN_USE = 'the volume is mounted'
+
+
+def _call_driver(context: Context, backup: Backup, file: io.FileIO,
+                 operation: Operation) -> dict[str, object]:
+    driver = context.drivers.get(str(backup.backend))
+    updates = drivers.call(driver.backup, backup, file, backup_metadata=True, operation=operation)
+    fields = {field.name for field in dataclasses.fields(Backup)}
+    known = {name: value for name, value in (updates or {}).items() if name in fields}
+    return {'container': backup.container, 'service_metadata': backup.service_metadata,
+            'parent_id': backup.parent_id} | known
+
+
+def _told(backup: Backup, operation: Operation) -> list[str]:
+    return backup.warnings + operation.warnings
+
+
+def _record_failure(context: Context, row: Running, backup: Backup, error: BaseException) -> None:
+    """The record stays, with the reason, so that `list` shows what failed and `delete` cleans."""
+    reason = str(error) or type(error).__name__
+    if isinstance(error, KeyboardInterrupt):
+        reason = 'interrupted'
+    try:
+        context.catalog.finish(row, backup.id, Status.ERROR, fail_reason=reason[:1000])
+    except exceptions.BackupFrameworkError as second:
+        error.add_note(f'The failure could not be recorded: {second}')
+
+
+def _volume(context: Context, request: Request
+            ) -> tuple[Volume, str, conf.VolumeConfig | None]:
+    """The volume's record, made at its first backup; the path to read; its section, if any."""
+    section = context.configuration.volume(request.state_of or request.volume)
+    path = _path(context, request, section)
+    source.open_volume(path).close()
+    if request.state_of is not None:
+        return _named(context, request.state_of, path), path, section
+    if section is not None:
+        return _named(context, section.name, path), path, section
+    volume = context.catalog.volume_at_path(path)
+    if section is None and volume.name:
+        section = context.configuration.volume(volume.name)
+    return volume, path, section
+
+
+def _path(context: Context, request: Request, section: conf.VolumeConfig | None) -> str:
+    text = request.volume
+    if os.sep in text or os.path.lexists(text):
+        return os.path.abspath(text)
+    if section is not None and request.state_of is None:
+        return section.path
+    try:
+        path = context.catalog.get_volume(text).path
+    except exceptions.VolumeNotFound:
+        raise exceptions.VolumeNotFound(
+            f'there is no volume {text}: it is no path, and no volume is known by that name'
+        ) from None
+    if path is None:
+        raise exceptions.VolumeNotFound(f'the path of volume {text} is not known; give it')
+    return path
+
+
+def _named(context: Context, ref: str, path: str) -> Volume:
+    """The volume of this name or id; a new name makes a volume."""
+    try:
+        return context.catalog.get_volume(ref)
+    except exceptions.VolumeNotFound:
+        if os.sep in ref:
+            raise
+    known = context.catalog.find_volume_by_path(path)
+    if known is not None and known.name is None:
+        context.catalog.update_volume(known.id, name=ref)
+        return context.catalog.get_volume(known.id)
+    return context.catalog.add_volume(Volume(name=ref, path=path))
+
+
+def _record(context: Context, request: Request, volume: Volume,
+            section: conf.VolumeConfig | None, size: int) -> Backup:
+    now = model.utcnow()
+    backend = (request.backend or (section.backend if section else None)
+               or context.configuration.default_backend)
+    driver = context.drivers.get(backend)
+
+    def save(backup: Backup) -> None:
+        context.catalog.update_backup(backup.id, container=backup.container,
+                                      service_metadata=backup.service_metadata,
+                                      parent_id=backup.parent_id)
+
+    return Backup(
+        volume_id=volume.id, display_name=request.name,
+        display_description=request.description or (section.description if section else None),
+        container=request.container or (section.container if section else None),
+        metadata=(dict(section.properties) if section else {}) | request.properties,
+        created_at=now, data_timestamp=now, backend=backend, service=drivers.service(driver),
+        size=model.size_gib(size), size_bytes=size, on_save=save)
+
+
+def _choose_parent(context: Context, request: Request, backup: Backup,
+                   section: conf.VolumeConfig | None) -> None:
+    """Set the parent, linked to its own; none makes a full backup."""
+    if request.parent is not None:
+        parent: Backup | None = _given_parent(context, request.parent, backup)
+    elif _wants_incremental(context, request, backup, section):
+        parent = context.catalog.newest_usable(backup.volume_id, str(backup.backend))
+        if parent is None:
+            backup.warnings.append('this is a full backup, because there is none to build on')
+    else:
+        return
+    if parent is not None:
+        context.catalog.chain(parent)
+        backup.parent_id, backup.parent = parent.id, parent
+
+
+def _wants_incremental(context: Context, request: Request, backup: Backup,
+                       section: conf.VolumeConfig | None) -> bool:
+    if request.incremental is not None:
+        return request.incremental
+    if section is not None and section.incremental is not None:
+        return section.incremental
+    settings = getattr(context.drivers.get(str(backup.backend)), 'settings', None)
+    return bool(getattr(settings, 'incremental', False))
+
+
+def _given_parent(context: Context, ref: str, backup: Backup) -> Backup:
+    parent = context.catalog.get_backup(ref)
+    for wrong, reason in (
+            (parent.volume_id != backup.volume_id, 'is of another volume'),
+            (parent.backend != backup.backend, f'is on backend {parent.backend}'),
+            (parent.status not in (Status.AVAILABLE, Status.RESTORING), f'is {parent.status}')):
+        if wrong:
+            raise exceptions.InvalidBackup(
+                f'backup {parent.id} cannot be the parent: it {reason}')
+    return parent
+
+
+def _warn_of_mounts(context: Context, request: Request, path: str, operation: Operation) -> None:
+    mounted = source.writable_mounts(path)
+    if mounted:
+        operation.warn(f'{_IN_USE} read-write at {", ".join(mounted)}: what is written to it while '
+                       'it is read may be in the backup in part')

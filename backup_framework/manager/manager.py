@@ -1,0 +1,203 @@
+"""The Manager: one method an operation. What each does is in the modules beside this one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+import logging
+from typing import Any, Self
+
+from backup_framework import conf, exceptions
+from backup_framework.catalog import Catalog
+from backup_framework.engine import target as targets
+from backup_framework.engine.monitor import Monitor
+from backup_framework.engine.verify import Report
+from backup_framework.manager import backends, creating, deleting, records, restoring
+from backup_framework.manager.backends import Proof
+from backup_framework.manager.context import Context
+from backup_framework.manager.creating import Request
+from backup_framework.manager.drivers import Drivers
+from backup_framework.manager.records import Rebuilt
+from backup_framework.manager.restoring import Restored
+from backup_framework.model import Backup, Status, Volume
+
+LOG = logging.getLogger(__name__)
+
+
+class Manager:
+    """Runs the operations of one installation. Every method may raise BackupFrameworkErrors.
+
+    :param warn: told each sentence that the user should hear; by default they are logged.
+    """
+
+    def __init__(self, configuration: conf.Configuration, catalog: Catalog | None = None,
+                 monitor: Monitor | None = None, warn: Callable[[str], None] | None = None
+                 ) -> None:
+        self.configuration = configuration
+        self.catalog = catalog or Catalog(configuration.connection, configuration.state_path)
+        self.drivers = Drivers(configuration, self.catalog)
+        self._context = Context(configuration, self.catalog, self.drivers, monitor or Monitor(),
+                                warn or LOG.warning)
+
+    def __enter__(self) -> Self:
+        for sentence in self.catalog.recover():
+            self._context.warn(sentence)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.drivers.close()
+        self.catalog.close()
+
+    def create(self, request: Request) -> Backup:
+        """Back a volume up and return the record.
+
+        :raises VolumeNotFound, InvalidVolume, VolumeError: the volume cannot be read.
+        :raises InvalidVolume: another backup of the volume is running; the message names it.
+        :raises InvalidBackup: the parent that was asked for does not fit.
+        """
+        return creating.create(self._context, request)
+
+    def run(self, names: Sequence[str] = ()) -> Iterator[tuple[str, Backup | Exception]]:
+        """Back up every volume that has a section, or those named; one failing stops no other.
+
+        :raises VolumeNotFound: a name has no section.
+        """
+        sections = {volume.name: volume for volume in self.configuration.volumes()}
+        unknown = [name for name in names if name not in sections]
+        if unknown:
+            raise exceptions.VolumeNotFound(f'there is no section [volume:{unknown[0]}]')
+        for name in names or sections:
+            try:
+                yield name, self.create(Request(name))
+            except exceptions.OperationCancelled:
+                raise
+            except Exception as error:
+                yield name, error
+
+    def restore(self, backup: str, target: str, *, force: bool = False,
+                truncate: bool = False) -> Restored:
+        """Write a backup to a new file, or with `force` to an existing file or block device.
+
+        :raises InvalidTarget: before a byte is written.
+        :raises FormatError: something stored is damaged; nothing unverified was written.
+        """
+        record = self.catalog.get_backup(backup)
+        return restoring.restore(self._context, record, target, force=force, truncate=truncate)
+
+    def latest(self, volume: str) -> Backup:
+        """The newest available backup of a volume, on whichever backend.
+
+        :raises BackupNotFound: it has none.
+        """
+        record = self.find_volume(volume)
+        backup = self.catalog.newest_usable(record.id)
+        if backup is None:
+            raise exceptions.BackupNotFound(f'volume {volume} has no available backup')
+        return backup
+
+    def verify(self, backup: str, *, quick: bool = False) -> Report:
+        """Read and check every byte of a backup; `quick` checks manifest and presence."""
+        return restoring.verify(self._context, self.catalog.get_backup(backup), quick=quick)
+
+    def plan_delete(self, backups: Sequence[str], *, with_dependents: bool = False,
+                    adopt: bool = False) -> list[Backup]:
+        """What deleting these backups would delete, in order.
+
+        :param adopt: also backups that another installation wrote.
+        :raises BackupInUse: others depend on them; the message names these.
+        """
+        chosen = [self.catalog.get_backup(ref, exact=True) for ref in backups]
+        planned = deleting.plan(self._context, chosen, with_dependents)
+        for backup in planned:
+            backup.owner = None if adopt else backup.owner
+            deleting.check(backup)
+        return planned
+
+    def delete(self, backup: Backup) -> None:
+        """Delete one of what `plan_delete` returned."""
+        deleting.delete(self._context, backup)
+
+    def forget(self, backup: str) -> Backup:
+        """Drop the record and leave the store alone."""
+        record = self.catalog.get_backup(backup, exact=True)
+        self.catalog.forget(record.id)
+        return record
+
+    def export(self, backup: str) -> dict[str, str]:
+        """Cinder's record of a backup: {backup_service, backup_url}."""
+        return records.export(self._context, self.catalog.get_backup(backup))
+
+    def import_(self, record: object, *, backend: str | None = None, adopt: bool = False
+                ) -> Backup:
+        """Take in a record that `export`, here or in Cinder, gave.
+
+        :raises InvalidInput: it is no such record, or its backup is not in the store.
+        :raises Refused: the backup is known already.
+        """
+        return records.import_(self._context, record, backend, adopt)
+
+    def set(self, backup: str, *, state: str | None = None, adopt: bool = False,
+            properties: dict[str, str] | None = None, unset: Sequence[str] = (),
+            **fields: Any) -> Backup:
+        """Change a record.
+
+        :param fields: display_name, display_description.
+        :param state: available or error.
+        :param properties: added; `unset` are taken away.
+        """
+        record = self.catalog.get_backup(backup, exact=True)
+        if state is not None:
+            self._reset(record, state)
+        if properties or unset:
+            fields['metadata'] = {key: value for key, value in
+                                  (record.metadata | (properties or {})).items()
+                                  if key not in unset}
+        if adopt:
+            fields['owner'] = None
+        if fields:
+            self.catalog.update_backup(record.id, **fields)
+        return self.catalog.get_backup(record.id)
+
+    def _reset(self, record: Backup, state: str) -> None:
+        if state not in (Status.AVAILABLE, Status.ERROR):
+            raise exceptions.InvalidInput(
+                f'the state of a backup can be set to available or error, not {state}')
+        settled = (Status.AVAILABLE, Status.ERROR, Status.ERROR_DELETING)
+        self.catalog.transition(record.id, settled, state)
+
+    def find_volume(self, ref: str) -> Volume:
+        """A volume by id, name or path, also one relative to the working directory.
+
+        :raises VolumeNotFound: there is none.
+        """
+        try:
+            return self.catalog.get_volume(ref)
+        except exceptions.VolumeNotFound:
+            found = self.catalog.find_volume_by_path(targets.absolute(ref))
+            if found is None:
+                raise
+            return found
+
+    def describe_backend(self, backend: str) -> dict[str, Any]:
+        """A backend's driver, options (secrets hidden) and capabilities."""
+        return backends.describe(self._context, backend)
+
+    def check_backend(self, backend: str) -> list[Proof]:
+        """Prove each verb of a backend."""
+        return backends.check(self._context, backend)
+
+    def rebuild(self, backend: str, *, container: str | None = None, adopt: bool = False
+                ) -> Rebuilt:
+        """Add to the catalog every backup whose manifest is in the store and that it lacks."""
+        return records.rebuild(self._context, backend, container, adopt)
+
+    def check_catalog(self) -> list[str]:
+        """What is wrong in the catalog, and between it and the stores; a sentence each."""
+        return self.catalog.check() + list(self._compare_with_stores())
+
+    def _compare_with_stores(self) -> Iterator[str]:
+        for backup in self.catalog.backups(status=Status.AVAILABLE):
+            try:
+                driver = self.drivers.chunked(str(backup.backend), 'be compared with the catalog')
+                driver.describe(str(backup.container), str(backup.service_metadata))
+            except exceptions.BackupFrameworkError as error:
+                yield f'backup {backup.id} on backend {backup.backend}: {error}'

@@ -1,0 +1,186 @@
+"""Records in and out: export, import, and the catalog made again from a store."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+from backup_framework import exceptions, model
+from backup_framework.driver import metadata
+from backup_framework.driver.chunked import ChunkedBackupDriver
+from backup_framework.formats import base, export_record
+from backup_framework.manager import drivers
+from backup_framework.manager.context import Context
+from backup_framework.model import Backup, Status, Volume
+
+UNKNOWN_OWNER = 'Cinder'
+"""What is said of a manifest that names no installation of ours."""
+
+
+@dataclasses.dataclass
+class Rebuilt:
+    """What a rebuild found in a backend."""
+
+    added: list[Backup] = dataclasses.field(default_factory=list)
+    known: int = 0
+    problems: list[str] = dataclasses.field(default_factory=list)
+
+
+def export(context: Context, backup: Backup) -> dict[str, str]:
+    """A record as Cinder imports it; see Manager.export."""
+    if backup.status not in (Status.AVAILABLE, Status.RESTORING):
+        raise exceptions.InvalidBackup(f'backup {backup.id} is {backup.status}, not available')
+    driver = context.drivers.get(str(backup.backend))
+    service = getattr(driver, 'CINDER_CLASS', None) or str(backup.service)
+    children = len(context.catalog.children(backup.id))
+    return export_record.encode(backup, service, driver.export_record(backup), children)
+
+
+def import_(context: Context, record: object, backend: str | None, adopt: bool) -> Backup:
+    """Take a record in after reading the backup's manifest; see Manager.import_."""
+    service, backup, fields = export_record.decode(record)
+    _refuse_known(context, backup.id)
+    backend = backend or _matching_backend(context, service, backup)
+    driver = context.drivers.chunked(backend, 'import records')
+    header, found = driver.describe(str(backup.container), str(backup.service_metadata))
+    if header.backup_id not in (None, backup.id):
+        raise exceptions.InvalidInput(
+            f'the record is of backup {backup.id}, but the manifest it points to is of '
+            f'{header.backup_id}')
+    if header.parent_id != backup.parent_id:
+        raise exceptions.InvalidInput(
+            f'the record says that the parent is {backup.parent_id}, the manifest says '
+            f'{header.parent_id}')
+    driver.import_record(backup, fields)
+    _take_in(context, backup, backend, header, found, adopt)
+    if backup.parent_id and not _is_known(context, backup.parent_id):
+        context.warn(f'the parent {backup.parent_id} of backup {backup.id} is not known here: '
+                     'import it as well before you restore')
+    return backup
+
+
+def rebuild(context: Context, backend: str, container: str | None, adopt: bool) -> Rebuilt:
+    """Find every backup of a backend from its manifests alone; see Manager.rebuild."""
+    driver = context.drivers.chunked(backend, 'be searched for backups')
+    rebuilt = Rebuilt()
+    for name in [container] if container else _containers(driver, backend):
+        for prefix in driver.prefixes(name):
+            try:
+                _rebuild_one(context, driver, backend, name, prefix, adopt, rebuilt)
+            except (exceptions.FormatError, exceptions.InvalidInput) as error:
+                rebuilt.problems.append(str(error))
+    missing = {backup.parent_id for backup in rebuilt.added
+               if backup.parent_id and not _is_known(context, backup.parent_id)}
+    rebuilt.problems += [f'backup {parent} is the parent of others but is not in the store'
+                         for parent in sorted(missing)]
+    return rebuilt
+
+
+def _containers(driver: ChunkedBackupDriver, backend: str) -> list[str]:
+    try:
+        return sorted(driver.list_containers())
+    except exceptions.NotSupported:
+        raise exceptions.InvalidInput(
+            f'backend {backend} cannot list its containers; name one with --container') from None
+
+
+def _rebuild_one(context: Context, driver: ChunkedBackupDriver, backend: str, container: str,
+                 prefix: str, adopt: bool, rebuilt: Rebuilt) -> None:
+    header, found = driver.describe(container, prefix)
+    if not header.backup_id:
+        raise exceptions.CorruptManifest(
+            f'the manifest of {prefix} in container {container} does not name its backup')
+    if _is_known(context, header.backup_id):
+        rebuilt.known += 1
+        return
+    backup = Backup(
+        id=header.backup_id, volume_id=header.volume_id or '', display_name=header.name,
+        display_description=header.description, snapshot_id=header.snapshot_id,
+        created_at=header.created_at, data_timestamp=header.data_timestamp or header.created_at,
+        metadata=dict(header.properties), service=drivers.service(driver))
+    _take_in(context, backup, backend, header, found, adopt)
+    rebuilt.added.append(backup)
+
+
+def _take_in(context: Context, backup: Backup, backend: str, header: base.Header,
+             found: dict[str, Any], adopt: bool) -> None:
+    """Keep the record with what the store itself says of the backup."""
+    for name, value in found.items():
+        if value is not None or name == 'parent_id':
+            setattr(backup, name, value)
+    ours = header.owner == context.catalog.installation
+    backup.owner = None if ours or adopt else (header.owner or UNKNOWN_OWNER)
+    backup.backend, backup.status, backup.fail_reason = backend, Status.AVAILABLE, None
+    backup.user_id = backup.project_id = None
+    backup.data_timestamp = (backup.data_timestamp or header.data_timestamp
+                             or header.created_at or model.utcnow())
+    _know_volume(context, backup.volume_id, header)
+    context.catalog.add_backup(backup)
+
+
+def _know_volume(context: Context, volume_id: str, header: base.Header) -> None:
+    if not volume_id:
+        return
+    try:
+        context.catalog.get_volume(volume_id)
+        return
+    except exceptions.VolumeNotFound:
+        volume = Volume(id=volume_id, size_bytes=header.size)
+    try:
+        changes = metadata.apply(header.volume_meta, volume) if header.volume_meta else {}
+    except exceptions.InvalidBackup as error:
+        context.warn(f'volume {volume_id}: {error}')
+        changes = {}
+    path = _path(header.volume_meta) if header.owner else None
+    for name, value in (changes | {'path': path}).items():
+        setattr(volume, name, value)
+    try:
+        context.catalog.add_volume(volume)
+    except exceptions.InvalidInput:
+        # Another volume has the name by now; the id is what backups go by.
+        volume.name = None
+        context.catalog.add_volume(volume)
+
+
+def _path(volume_meta: str | None) -> str | None:
+    """Where an installation of ours had the volume."""
+    try:
+        path = json.loads(volume_meta or '{}')[metadata.BASE].get('path')
+    except (ValueError, KeyError, AttributeError, TypeError):
+        return None
+    return path if isinstance(path, str) and path.startswith('/') else None
+
+
+def _is_known(context: Context, backup_id: str) -> bool:
+    try:
+        return context.catalog.get_backup(backup_id).id == backup_id
+    except exceptions.NotFound:
+        return False
+
+
+def _refuse_known(context: Context, backup_id: str) -> None:
+    if _is_known(context, backup_id):
+        raise exceptions.Refused(f'backup {backup_id} is in the catalog already')
+
+
+def _matching_backend(context: Context, service: str, backup: Backup) -> str:
+    """The one backend of the record's kind that has the backup's manifest."""
+    names = [name for name in context.configuration.enabled_backends
+             if drivers.is_service(context.drivers.get(name), service)]
+    if not names:
+        raise exceptions.InvalidInput(
+            f'no enabled backend is of the kind {service}; --backend says which one to use')
+    having = [name for name in names if _has_manifest(context, name, backup)]
+    if not having:
+        raise exceptions.InvalidInput(
+            f'none of the backends {", ".join(names)} has the manifest of backup {backup.id}')
+    if len(having) > 1:
+        raise exceptions.InvalidInput(
+            f'the backends {", ".join(having)} all have backup {backup.id}; choose with --backend')
+    return having[0]
+
+
+def _has_manifest(context: Context, backend: str, backup: Backup) -> bool:
+    driver = context.drivers.chunked(backend, 'import records')
+    return str(backup.service_metadata) in driver.prefixes(str(backup.container))
