@@ -1,0 +1,202 @@
+"""The table of backups: looking them up, the chain, transitions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import sqlalchemy as sa
+
+from backup_framework import exceptions
+from backup_framework.catalog import records, schema
+from backup_framework.model import Backup, Status, utcnow
+
+SHORTEST_PREFIX = 8
+"""Characters of an id that a destructive command wants at least."""
+
+_MOST_CANDIDATES = 5
+
+_table = schema.backups
+_operations = schema.operations
+_being_restored = sa.exists().where(
+    _operations.c.backup_id == _table.c.id, _operations.c.kind == 'restore')
+_shown_status = sa.case(
+    (sa.and_(_table.c.status == str(Status.AVAILABLE), _being_restored), str(Status.RESTORING)),
+    else_=_table.c.status)
+_select = sa.select(_table, _shown_status.label('shown_status'))
+
+# Databases differ in where they sort nulls, so there are none.
+_newness = (sa.func.coalesce(_table.c.data_timestamp, ''),
+            sa.func.coalesce(_table.c.created_at, ''), _table.c.id)
+_newest_first = tuple(term.desc() for term in _newness)
+
+
+def describe(backup: Backup) -> str:
+    """How messages name a backup."""
+    name = f' ({backup.display_name})' if backup.display_name else ''
+    return f'backup {backup.id}{name}'
+
+
+def add(connection: sa.Connection, backup: Backup) -> None:
+    """Insert a record; see `Catalog.add_backup`."""
+    if not backup.id or not records.is_text(backup.id):
+        raise exceptions.InvalidInput(f'{backup.id!r} is no id for a backup')
+    if find(connection, backup.id) is not None:
+        raise exceptions.InvalidInput(f'there is a backup {backup.id} already')
+    if backup.status == Status.CREATING and backup.parent_id is not None:
+        _check_parent(connection, backup.parent_id)
+    connection.execute(_table.insert().values(records.new_backup(backup)))
+
+
+def _check_parent(connection: sa.Connection, parent_id: str) -> None:
+    """A delete looks for children under its row; so whoever is second sees the first."""
+    parent = find(connection, parent_id)
+    if parent is None:
+        raise exceptions.InvalidBackup(f'the parent {parent_id} is not in the catalog')
+    deletes = sa.select(_operations.c.id).where(
+        _operations.c.backup_id == parent_id, _operations.c.kind == 'delete')
+    if connection.execute(deletes).first() is not None:
+        raise exceptions.InvalidBackup(f'{describe(parent)} is being deleted: it cannot be a '
+                                       'parent')
+    if parent.status not in (Status.AVAILABLE, Status.RESTORING):
+        raise exceptions.InvalidBackup(
+            f'{describe(parent)} is {parent.status}: only an available backup can be a parent')
+
+
+def find(connection: sa.Connection, backup_id: str) -> Backup | None:
+    if not records.is_text(backup_id):
+        return None
+    row = connection.execute(_select.where(_table.c.id == backup_id)).mappings().first()
+    return None if row is None else records.backup(row)
+
+
+def get(connection: sa.Connection, backup_id: str) -> Backup:
+    """The backup with this full id; raises BackupNotFound."""
+    found = find(connection, backup_id)
+    if found is None:
+        raise exceptions.BackupNotFound(f'there is no backup {backup_id}')
+    return found
+
+
+def look_up(connection: sa.Connection, ref: str, exact: bool) -> Backup:
+    """The backup with this id, else name, else beginning of an id; see `Catalog.get_backup`."""
+    if not ref or not records.is_text(ref):
+        raise exceptions.BackupNotFound(f'there is no backup {ref!r}')
+    found = find(connection, ref)
+    if found is not None:
+        return found
+    by_name = _candidates(connection, _table.c.display_name == ref)
+    if by_name:
+        return _only(ref, by_name, 'the name of')
+    by_prefix = [each for each in _candidates(
+        connection, _table.c.id.startswith(ref, autoescape=True)) if each.id.startswith(ref)]
+    if not by_prefix:
+        raise exceptions.BackupNotFound(f'there is no backup {ref}')
+    found = _only(ref, by_prefix, 'the beginning of')
+    if exact and len(ref) < SHORTEST_PREFIX:
+        raise exceptions.InvalidInput(
+            f'{ref} is only the beginning of an id; here a full id, a name or at least '
+            f'{SHORTEST_PREFIX} characters of an id are wanted (it would be {describe(found)})')
+    return found
+
+
+def _candidates(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> list[Backup]:
+    chosen = _select.where(condition).order_by(*_newest_first).limit(_MOST_CANDIDATES + 1)
+    return _records(connection, chosen)
+
+
+def _only(ref: str, candidates: list[Backup], relation: str) -> Backup:
+    if len(candidates) == 1:
+        return candidates[0]
+    shown = [describe(each) for each in candidates[:_MOST_CANDIDATES]]
+    more = ' and more' if len(candidates) > _MOST_CANDIDATES else ''
+    raise exceptions.InvalidInput(
+        f'{ref} is {relation} several backups: {", ".join(shown)}{more}; name one by its id')
+
+
+def select(connection: sa.Connection, *, volume_id: str | None, backend: str | None,
+           status: str | None, limit: int | None, marker: str | None) -> list[Backup]:
+    """See `Catalog.backups`."""
+    wanted = {_table.c.volume_id: volume_id, _table.c.backend: backend, _shown_status: status}
+    chosen = _select.order_by(*_newest_first).limit(limit)
+    for column, value in wanted.items():
+        if value is not None:
+            chosen = chosen.where(column == str(value))
+    if marker is not None:
+        chosen = chosen.where(_after(connection, marker))
+    return _records(connection, chosen)
+
+
+def _after(connection: sa.Connection, marker: str) -> sa.ColumnElement[bool]:
+    row = connection.execute(sa.select(*_newness).where(_table.c.id == marker)).first()
+    if row is None:
+        raise exceptions.BackupNotFound(f'there is no backup {marker} to list from')
+    return sa.tuple_(*_newness) < sa.tuple_(*row)
+
+
+def newest_usable(connection: sa.Connection, volume_id: str,
+                  backend: str | None) -> Backup | None:
+    chosen = _select.where(_table.c.volume_id == volume_id,
+                           _table.c.status == str(Status.AVAILABLE))
+    if backend is not None:
+        chosen = chosen.where(_table.c.backend == backend)
+    found = _records(connection, chosen.order_by(*_newest_first).limit(1))
+    return found[0] if found else None
+
+
+def children(connection: sa.Connection, backup_id: str) -> list[Backup]:
+    chosen = _select.where(_table.c.parent_id == backup_id).order_by(*_newest_first)
+    return _records(connection, chosen)
+
+
+def link_chain(connection: sa.Connection, backup: Backup) -> None:
+    """Set `parent` from this backup up to its root; see `Catalog.chain`."""
+    seen = {backup.id}
+    member = backup
+    while member.parent_id is not None:
+        if member.parent_id in seen:
+            raise exceptions.InvalidBackup(
+                f'the chain of {describe(backup)} comes back to {member.parent_id}')
+        parent = find(connection, member.parent_id)
+        if parent is None:
+            raise exceptions.InvalidBackup(
+                f'{describe(backup)} needs backup {member.parent_id}, which is not in the '
+                'catalog; import it, or run "backup-framework catalog rebuild"')
+        seen.add(parent.id)
+        member.parent = parent
+        member = parent
+
+
+def update(connection: sa.Connection, backup_id: str, fields: dict[str, Any]) -> None:
+    changed = connection.execute(
+        _table.update().where(_table.c.id == backup_id).values(_changes(fields)))
+    if not changed.rowcount:
+        raise exceptions.BackupNotFound(f'there is no backup {backup_id}')
+
+
+def transition(connection: sa.Connection, backup_id: str, from_: Iterable[str], to: str,
+               fields: dict[str, Any]) -> None:
+    """One conditional UPDATE; see `Catalog.transition`."""
+    states = sorted(str(status) for status in from_)
+    changed = connection.execute(
+        _table.update().where(_table.c.id == backup_id, _table.c.status.in_(states))
+        .values(_changes({**fields, 'status': to})))
+    if changed.rowcount:
+        return
+    backup = get(connection, backup_id)
+    raise exceptions.InvalidBackup(
+        f'{describe(backup)} is {backup.status}, not {" or ".join(states)}')
+
+
+def remove(connection: sa.Connection, backup_id: str) -> None:
+    connection.execute(_table.delete().where(_table.c.id == backup_id))
+
+
+def _changes(fields: dict[str, Any]) -> records.Values:
+    if 'id' in fields:
+        raise TypeError('the id of a backup does not change')
+    return records.backup_values({'updated_at': utcnow(), **fields})
+
+
+def _records(connection: sa.Connection, chosen: sa.Select[Any]) -> list[Backup]:
+    return [records.backup(row) for row in connection.execute(chosen).mappings()]

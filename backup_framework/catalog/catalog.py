@@ -1,0 +1,325 @@
+"""The catalog as the manager sees it: one method a question or a change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+import contextlib
+import logging
+import os
+import time
+from typing import Any
+
+from backup_framework import exceptions
+from backup_framework.catalog import (
+    backups,
+    checks,
+    locks,
+    notes,
+    operations,
+    recovery,
+    sqlite,
+    volumes,
+)
+from backup_framework.catalog.database import Database
+from backup_framework.catalog.operations import Operation
+from backup_framework.model import Backup, Volume, utcnow
+
+LOG = logging.getLogger(__name__)
+
+_CANNOT_WRITE = (exceptions.CatalogReadOnly, exceptions.NoSpace)
+
+
+class Catalog:
+    """This installation's record of backups, volumes and running operations.
+
+    Nothing is opened before the first call. Every method may raise CatalogError (it cannot be
+    used, belongs to another user, was written by a newer release), CatalogCorrupt,
+    CatalogReadOnly and NoSpace (both: it can be read, not written).
+
+    :param connection: like `sqlite:////var/lib/backup_framework/catalog.sqlite`.
+    :param state_path: the directory of the installation's id and locks; made if missing.
+    :raises ConfigurationError: the connection makes no sense.
+    """
+
+    def __init__(self, connection: str, state_path: str) -> None:
+        self._database = Database(connection)
+        self._state_path = os.path.abspath(state_path)
+        self._locks = os.path.join(self._state_path, 'locks')
+        self._installation: str | None = None
+        self._presumed_dead: dict[str | None, recovery.Dead] = {}
+
+    @property
+    def name(self) -> str:
+        """The file, or the connection without its password."""
+        return self._database.name
+
+    @property
+    def writable(self) -> bool:
+        """Whether writes are likely to succeed; one may fail all the same."""
+        return self._database.writable
+
+    @property
+    def installation(self) -> str:
+        """The random id of this installation, kept in `state_path`."""
+        if self._installation is None:
+            self._installation = locks.installation_id(self._state_path)
+        return self._installation
+
+    def close(self) -> None:
+        """Let go of the connections; the next call opens them again."""
+        self._database.close()
+
+    # Volumes
+
+    def add_volume(self, volume: Volume) -> Volume:
+        """Keep a new volume, setting `created_at`; raises InvalidInput for a taken id or name."""
+        volume.created_at = volume.created_at or utcnow()
+        self._database.write(lambda c: volumes.add(c, volume))
+        return volume
+
+    def get_volume(self, ref: str) -> Volume:
+        """The volume with this id, else name, else absolute path.
+
+        :raises VolumeNotFound: there is none.
+        :raises InvalidInput: several have this path.
+        """
+        return self._database.read(lambda c: volumes.get(c, ref))
+
+    def find_volume_by_path(self, path: str) -> Volume | None:
+        """The volume with this path, or None; raises InvalidInput when several have it."""
+        return self._database.read(lambda c: volumes.by_path(c, path))
+
+    def volume_at_path(self, path: str, size_bytes: int | None = None) -> Volume:
+        """The volume with this path, made if there is none: two callers get the same one."""
+        found = self.find_volume_by_path(path)
+        if found is not None:
+            return found
+        return self._database.write(lambda c: volumes.at_path(c, path, size_bytes))
+
+    def volumes(self) -> list[Volume]:
+        """All volumes, oldest first."""
+        return self._database.read(volumes.every)
+
+    def update_volume(self, volume_id: str, **fields: Any) -> None:
+        """Change fields; raises VolumeNotFound, and InvalidInput for a taken name."""
+        self._database.write(lambda c: volumes.update(c, volume_id, fields))
+
+    # Backups
+
+    def add_backup(self, backup: Backup) -> Backup:
+        """Keep a new record, setting `created_at`.
+
+        :raises InvalidInput: the id is taken, or a value cannot be stored.
+        :raises InvalidBackup: it is being created on a parent that is not available, or that is
+            being deleted.
+        """
+        backup.created_at = backup.created_at or utcnow()
+        self._database.write(lambda c: backups.add(c, backup))
+        return backup
+
+    def get_backup(self, ref: str, exact: bool = False) -> Backup:
+        """The backup with this id, else this name, else an id that begins with this.
+
+        :param exact: for commands that destroy: a beginning has 8 characters or more.
+        :raises BackupNotFound: there is none.
+        :raises InvalidInput: several fit, or the beginning is too short.
+        """
+        return self._shown(self._database.read(lambda c: backups.look_up(c, ref, exact)))
+
+    def backups(self, *, volume_id: str | None = None, backend: str | None = None,
+                status: str | None = None, limit: int | None = None,
+                marker: str | None = None) -> list[Backup]:
+        """The backups that fit, newest first: by data_timestamp, created_at, id.
+
+        :param status: as shown: a backup that is being restored is `restoring`.
+        :param marker: the id of the backup after which to begin.
+        :raises BackupNotFound: there is no such marker.
+        """
+        found = self._database.read(lambda c: backups.select(
+            c, volume_id=volume_id, backend=backend, status=status, limit=limit, marker=marker))
+        return [self._shown(each) for each in found]
+
+    def newest_usable(self, volume_id: str, backend: str | None = None) -> Backup | None:
+        """The available backup of this volume with the greatest data_timestamp, or None."""
+        found = self._database.read(lambda c: backups.newest_usable(c, volume_id, backend))
+        return None if found is None else self._shown(found)
+
+    def children(self, backup_id: str) -> list[Backup]:
+        """The backups whose parent this is, in every state; newest first."""
+        found = self._database.read(lambda c: backups.children(c, backup_id))
+        return [self._shown(each) for each in found]
+
+    def chain(self, backup: Backup) -> list[Backup]:
+        """Set the `parent` of this backup and of its ancestors; the chain, root first.
+
+        :raises InvalidBackup: a parent is not in the catalog, or the chain is a circle.
+        """
+        self._database.read(lambda c: backups.link_chain(c, backup))
+        return backup.chain()
+
+    def update_backup(self, backup_id: str, **fields: Any) -> None:
+        """Change fields, whatever the state; raises BackupNotFound, InvalidInput."""
+        self._database.write(lambda c: backups.update(c, backup_id, fields))
+
+    def transition(self, backup_id: str, from_: Iterable[str], to: str, **fields: Any) -> None:
+        """Change the status if it is one of `from_`: of two callers one wins.
+
+        :raises InvalidBackup: it has another status, which the message names.
+        :raises BackupNotFound: there is no such backup.
+        """
+        states = tuple(from_)
+        self._database.write(lambda c: backups.transition(c, backup_id, states, to, fields))
+
+    def forget(self, backup_id: str, *, operation: Operation | None = None,
+               keep_children: bool = False) -> None:
+        """Remove the record, and nothing else.
+
+        :param operation: the caller's own delete, which must still be its own.
+        :param keep_children: for formats whose backups restore without their parents.
+        :raises BackupInUse: it has children, or an operation runs on it.
+        :raises BackupNotFound: there is no such backup.
+        :raises InvalidBackup: the caller's operation was taken for dead.
+        """
+        def work(connection: Any) -> None:
+            backup = backups.get(connection, backup_id)
+            if operation is not None:
+                operations.check_mine(connection, operation)
+            operations.refuse_others(connection, backup_id, operation)
+            needed_by = [] if keep_children else backups.children(connection, backup_id)
+            if needed_by:
+                raise exceptions.BackupInUse(
+                    f'{backups.describe(backup)} is needed by '
+                    f'{", ".join(backups.describe(each) for each in needed_by[:5])}')
+            backups.remove(connection, backup_id)
+        self._database.write(work)
+
+    def _shown(self, backup: Backup) -> Backup:
+        return recovery.pretend(backup, self._presumed_dead)
+
+    # Operations
+
+    @contextlib.contextmanager
+    def operation(self, kind: str, *, backup_id: str | None = None,
+                  volume_id: str | None = None,
+                  detail: str | None = None) -> Iterator[Operation]:
+        """Run the block as an operation that others see, and whose death `recover` notices.
+
+        A `create` is to be begun before its backup is added. `restore`, `verify` and `export`
+        go on without a row when the catalog cannot be written; `recorded` is False then.
+
+        :param detail: what a message about its death should name: the target of a restore.
+        :raises InvalidVolume: a create, while another one of this volume runs.
+        :raises BackupInUse: a delete while anything runs on the backup, or anything while a
+            delete does.
+        """
+        operation = Operation(kind, backup_id, volume_id, detail)
+        self._begin(operation)
+        try:
+            yield operation
+        finally:
+            self._end(operation)
+
+    def _begin(self, operation: Operation) -> None:
+        try:
+            installation = self.installation
+            operation.lock = locks.Lock(self._locks, operation.id)
+            self._database.write(lambda c: operations.insert(c, operation, installation))
+            operation.recorded = True
+        except _CANNOT_WRITE:
+            if operation.kind not in operations.WITHOUT_ROW:
+                raise
+            self._database.read(lambda c: operations.check_conflicts(c, operation))
+        finally:
+            if not operation.recorded and operation.lock is not None:
+                operation.lock.release()
+
+    def _end(self, operation: Operation) -> None:
+        """The outcome is known and recorded by now: failing here must not change it."""
+        if operation.pid != os.getpid() or not operation.recorded:
+            return
+        try:
+            self._database.write(lambda c: operations.remove(c, operation.id))
+        except (exceptions.CatalogError, exceptions.NoSpace) as error:
+            LOG.warning('The end of a %s could not be recorded: %s', operation.kind, error)
+        finally:
+            if operation.lock is not None:
+                operation.lock.release()
+
+    def renew(self, operation: Operation) -> None:
+        """Say that it goes on; as often as one likes, at most one write a minute comes of it.
+
+        :raises InvalidBackup: another process took it for dead.
+        """
+        now = time.monotonic()
+        if not operation.recorded or now - operation.renewed < operations.RENEW_SECONDS:
+            return
+        operation.renewed = now
+        try:
+            self._database.write(lambda c: operations.renew(c, operation))
+        except (exceptions.CatalogError, exceptions.NoSpace) as error:
+            # Several such minutes fit into a lease.
+            LOG.warning('The lease of a %s could not be renewed: %s', operation.kind, error)
+
+    def still_mine(self, operation: Operation) -> bool:
+        """Whether nobody took the operation for dead. True for one that has no row."""
+        if not operation.recorded:
+            return True
+        return self._database.read(lambda c: operations.is_mine(c, operation))
+
+    def finish(self, operation: Operation, backup_id: str, to: str, **fields: Any) -> None:
+        """Record the outcome of a create or a delete, if the operation is still the caller's.
+
+        The block of `operation` is to be left after that.
+
+        :raises InvalidBackup: it was taken for dead, or the backup is not creating (deleting).
+        """
+        self._database.write(
+            lambda c: operations.finish(c, operation, backup_id, to, fields))
+
+    def recover(self) -> list[str]:
+        """Record the end of operations that died; what to tell the user about them.
+
+        To be called when a command starts: one SELECT when there is nothing to do. Where the
+        catalog can only be read, backups are shown from now on as they would be recorded.
+        """
+        rows = self._database.read(recovery.find)
+        found = recovery.dead(rows, self._known_installation(), self._locks)
+        self._presumed_dead = {}
+        if not found:
+            return []
+        try:
+            sentences = self._database.write(lambda c: recovery.bury(c, found))
+        except _CANNOT_WRITE:
+            self._presumed_dead = {each.backup_id: each for each in found}
+            return []
+        locks.sweep(self._locks, self._database.read(recovery.living_locks))
+        return sentences
+
+    def _known_installation(self) -> str | None:
+        try:
+            return self.installation
+        except _CANNOT_WRITE:
+            return None
+
+    # The catalog itself
+
+    def get_note(self, name: str) -> str | None:
+        """A text that this installation kept, or None."""
+        return self._database.read(lambda c: notes.get(c, self.installation, name))
+
+    def set_note(self, name: str, value: str | None) -> None:
+        """Keep a text for later commands of this installation; None drops it."""
+        self._database.write(lambda c: notes.put(c, self.installation, name, value))
+
+    def check(self) -> list[str]:
+        """What is wrong inside the catalog, one sentence each."""
+        return self._database.read(self._check)
+
+    def _check(self, connection: Any) -> list[str]:
+        found = sqlite.integrity(connection) if self._database.is_sqlite else []
+        found += checks.find(connection)
+        for row in checks.operations(connection):
+            if recovery.is_dead(row, self._known_installation(), self._locks):
+                found.append(f'a {row["kind"]} is recorded of backup {row["backup_id"]}, which '
+                             'is not in the catalog')
+        return found

@@ -1,0 +1,77 @@
+"""Looking for what should not be in a catalog."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import sqlalchemy as sa
+
+from backup_framework import exceptions
+from backup_framework.catalog import records, schema
+from backup_framework.model import Status
+
+_backups = schema.backups
+_operations = schema.operations
+
+
+def find(connection: sa.Connection) -> list[str]:
+    """What is wrong with the records, one sentence each."""
+    return [*_unreadable(connection), *_unknown_states(connection),
+            *_orphans(connection), *_cycles(connection)]
+
+
+def _unreadable(connection: sa.Connection) -> Iterator[str]:
+    for table, read in ((_backups, records.backup), (schema.volumes, records.volume)):
+        for row in connection.execute(sa.select(table)).mappings():
+            try:
+                read(row)
+            except exceptions.CatalogCorrupt as error:
+                yield str(error)
+
+
+def _unknown_states(connection: sa.Connection) -> Iterator[str]:
+    known = [str(status) for status in Status if status != Status.RESTORING]
+    chosen = sa.select(_backups.c.id, _backups.c.status).where(_backups.c.status.not_in(known))
+    for row in connection.execute(chosen):
+        yield (f'backup {row.id} has the unknown status {row.status}; set it with '
+               f'"backup-framework backup set {row.id} --state error"')
+
+
+def _orphans(connection: sa.Connection) -> Iterator[str]:
+    """Since 2.0.0 a backup restores without its parent, whose id is only history."""
+    parent = _backups.alias('parent')
+    chosen = sa.select(_backups.c.id, _backups.c.parent_id).where(
+        _backups.c.parent_id.is_not(None),
+        sa.func.coalesce(_backups.c.format, '').not_like('2.%'),
+        ~sa.exists().where(parent.c.id == _backups.c.parent_id))
+    for row in connection.execute(chosen):
+        yield (f'backup {row.id} needs backup {row.parent_id}, which is not in the catalog; '
+               'import it, or run "backup-framework catalog rebuild" for its backend')
+
+
+def _cycles(connection: sa.Connection) -> Iterator[str]:
+    parents = {row.id: row.parent_id for row in connection.execute(
+        sa.select(_backups.c.id, _backups.c.parent_id))}
+    for start in _on_cycles(parents):
+        yield f'backup {start} is an ancestor of itself'
+
+
+def _on_cycles(parents: dict[str, str | None]) -> Iterator[str]:
+    """One member of each cycle. Each record is walked over once."""
+    walked: set[str] = set()
+    for start in parents:
+        walk: set[str] = set()
+        member: str | None = start
+        while member in parents and member not in walked:
+            walked.add(member)
+            walk.add(member)
+            member = parents[member]
+        if member in walk:
+            yield str(member)
+
+
+def operations(connection: sa.Connection) -> list[sa.RowMapping]:
+    """The operations on backups that the catalog does not know: fine while they live."""
+    unknown = ~sa.exists().where(_backups.c.id == _operations.c.backup_id)
+    chosen = sa.select(_operations).where(_operations.c.backup_id.is_not(None), unknown)
+    return list(connection.execute(chosen).mappings())

@@ -1,0 +1,1 @@
+"""What brings a catalog of an older release to the present schema."""

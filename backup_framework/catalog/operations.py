@@ -1,0 +1,174 @@
+"""The table of running operations: who may run beside whom, and what is still one's own."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import os
+import socket
+import time
+from typing import Any
+import uuid
+
+import sqlalchemy as sa
+
+from backup_framework import exceptions
+from backup_framework.catalog import backups, records, schema
+from backup_framework.catalog.locks import Lock
+from backup_framework.model import Status, utcnow
+
+LEASE = datetime.timedelta(minutes=10)
+RENEW_SECONDS = 60.0
+
+WITHOUT_ROW = frozenset({'restore', 'verify', 'export'})
+"""Kinds that go on when the catalog cannot be written."""
+
+_UNFINISHED = {'create': Status.CREATING, 'delete': Status.DELETING}
+
+_table = schema.operations
+
+
+@dataclasses.dataclass
+class Operation:
+    """A running operation.
+
+    :param detail: what a message about its end should name: the target of a restore.
+    :param recorded: whether it has a row; False where the catalog cannot be written.
+    """
+
+    kind: str
+    backup_id: str | None = None
+    volume_id: str | None = None
+    detail: str | None = None
+    id: str = dataclasses.field(default_factory=lambda: str(uuid.uuid4()))
+    pid: int = dataclasses.field(default_factory=os.getpid)
+    recorded: bool = False
+    lock: Lock | None = dataclasses.field(default=None, repr=False, compare=False)
+    renewed: float = dataclasses.field(default_factory=time.monotonic, repr=False)
+
+    @property
+    def exclusive(self) -> str | None:
+        """What no other row may have; raises InvalidInput when the thing itself is missing."""
+        if self.kind not in _UNFINISHED:
+            return None
+        thing = self.volume_id if self.kind == 'create' else self.backup_id
+        if not thing:
+            raise exceptions.InvalidInput(f'a {self.kind} must say of what')
+        return f'{self.kind}:{thing}'
+
+
+def insert(connection: sa.Connection, operation: Operation, installation: str) -> None:
+    """Check who else is running and insert the row; to be called in one transaction."""
+    check_conflicts(connection, operation)
+    now = utcnow()
+    connection.execute(_table.insert().values(
+        id=operation.id, kind=operation.kind, backup_id=operation.backup_id,
+        volume_id=operation.volume_id, exclusive=operation.exclusive,
+        installation=installation, host=socket.gethostname()[:schema.NAME_LENGTH],
+        pid=operation.pid, started_at=records.time_text(now),
+        lease_until=records.time_text(now + LEASE), lock_file=operation.id,
+        detail=_storable(operation.detail)))
+
+
+def _storable(detail: str | None) -> str | None:
+    """A path may hold bytes that are no text; it is only shown."""
+    if detail is None:
+        return None
+    return detail.encode(errors='backslashreplace').decode().replace('\0', '\\0')
+
+
+def check_conflicts(connection: sa.Connection, operation: Operation) -> None:
+    """Raise InvalidVolume or BackupInUse if this may not run beside what runs already."""
+    exclusive = operation.exclusive
+    if operation.kind == 'create':
+        row = _first(connection, _table.c.exclusive == exclusive)
+        if row is not None:
+            raise exceptions.InvalidVolume(
+                f'volume {_volume_name(connection, operation.volume_id)} is being backed up '
+                f'already: backup {row["backup_id"]}, {_since(row)}; wait until that has ended')
+        return
+    if operation.backup_id is None:
+        return
+    condition = _table.c.backup_id == operation.backup_id
+    if operation.kind != 'delete':
+        condition &= _table.c.kind == 'delete'
+    refuse_running(connection, operation.backup_id, condition)
+
+
+def refuse_running(connection: sa.Connection, backup_id: str,
+                   condition: sa.ColumnElement[bool]) -> None:
+    """Raise BackupInUse if there is such an operation."""
+    row = _first(connection, condition)
+    if row is not None:
+        raise exceptions.BackupInUse(
+            f'a {row["kind"]} of backup {backup_id} is running, {_since(row)}; '
+            'wait until that has ended')
+
+
+def _first(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> sa.RowMapping | None:
+    chosen = sa.select(_table).where(condition).order_by(_table.c.started_at, _table.c.id)
+    return connection.execute(chosen.limit(1)).mappings().first()
+
+
+def _since(row: sa.RowMapping) -> str:
+    since = row['started_at'][:19].replace('T', ' ')
+    return f'since {since} UTC by process {row["pid"]} on {row["host"]}'
+
+
+def _volume_name(connection: sa.Connection, volume_id: str | None) -> str:
+    volumes = schema.volumes
+    row = connection.execute(sa.select(volumes.c.name, volumes.c.path).where(
+        volumes.c.id == volume_id)).first()
+    return (row and (row.name or row.path)) or str(volume_id)
+
+
+def is_mine(connection: sa.Connection, operation: Operation) -> bool:
+    """Whether the row is still there: nobody took the operation for dead."""
+    return connection.execute(
+        sa.select(_table.c.id).where(_table.c.id == operation.id)).first() is not None
+
+
+def check_mine(connection: sa.Connection, operation: Operation) -> None:
+    """Raise InvalidBackup if `recover` has taken the operation for dead."""
+    if not is_mine(connection, operation):
+        raise _lost(operation)
+
+
+def _lost(operation: Operation) -> exceptions.InvalidBackup:
+    return exceptions.InvalidBackup(
+        f'this {operation.kind} of backup {operation.backup_id} was taken for dead by another '
+        'process, because its lease ran out or its lock file was removed; start it again')
+
+
+def finish(connection: sa.Connection, operation: Operation, backup_id: str, to: str,
+           fields: dict[str, Any]) -> None:
+    """See `Catalog.finish`."""
+    check_mine(connection, operation)
+    unfinished = _UNFINISHED.get(operation.kind)
+    if unfinished is None:
+        backups.update(connection, backup_id, {**fields, 'status': to})
+    else:
+        backups.transition(connection, backup_id, (unfinished,), to, fields)
+
+
+def renew(connection: sa.Connection, operation: Operation) -> None:
+    """Give the lease another LEASE; raises InvalidBackup if it was taken for dead."""
+    until = records.time_text(utcnow() + LEASE)
+    changed = connection.execute(
+        _table.update().where(_table.c.id == operation.id).values(lease_until=until))
+    if not changed.rowcount:
+        raise _lost(operation)
+
+
+def remove(connection: sa.Connection, operation_id: str) -> bool:
+    """Delete the row; False if it was gone."""
+    return bool(connection.execute(
+        _table.delete().where(_table.c.id == operation_id)).rowcount)
+
+
+def refuse_others(connection: sa.Connection, backup_id: str, own: Operation | None) -> None:
+    """Raise BackupInUse if an operation other than `own` works on this backup."""
+    condition = _table.c.backup_id == backup_id
+    if own is not None:
+        condition &= _table.c.id != own.id
+    refuse_running(connection, backup_id, condition)

@@ -1,0 +1,306 @@
+"""Looking backups up, ordering, paging, chains, changes."""
+
+import datetime
+
+from hypothesis import given, strategies
+import pytest
+
+from backup_framework import exceptions
+from backup_framework.catalog import Catalog, records
+from backup_framework.model import Backup, Status, Volume, utcnow
+
+UTC = datetime.UTC
+
+
+def test_every_field_comes_back(catalog):
+    time = datetime.datetime(2024, 2, 29, 23, 59, 59, 1, tzinfo=UTC)
+    kept = Backup(
+        id='b1', volume_id='v1', status=Status.ERROR, display_name='ä "name"',
+        display_description='two\nlines', container='c/d', service_metadata='prefix',
+        parent_id='b0', snapshot_id='s1', size=3, object_count=7, fail_reason='why',
+        metadata={'k': 'ü', '': 'empty'}, created_at=time, updated_at=time, data_timestamp=time,
+        service='local', host='h', availability_zone='az', user_id='u', project_id='p',
+        encryption_key_id='e', backend='offsite', format='1.0.0', size_bytes=2**62,
+        stored_bytes=5, owner='other', warnings=['one', 'two'])
+    catalog.add_backup(kept)
+    found = catalog.get_backup('b1')
+    assert found == kept
+    assert found.data_timestamp.microsecond == 1
+    assert found.data_timestamp.tzinfo is UTC
+    assert isinstance(found.status, Status)
+
+
+def test_times_are_stored_in_utc(catalog):
+    east = datetime.timezone(datetime.timedelta(hours=5, minutes=30))
+    catalog.add_backup(Backup(id='east', data_timestamp=datetime.datetime(
+        2024, 1, 1, 3, 0, tzinfo=east)))
+    catalog.add_backup(Backup(id='bare', data_timestamp=datetime.datetime(2024, 1, 1)))
+    assert catalog.get_backup('east').data_timestamp == datetime.datetime(
+        2023, 12, 31, 21, 30, tzinfo=UTC)
+    assert catalog.get_backup('bare').data_timestamp == datetime.datetime(
+        2024, 1, 1, tzinfo=UTC)
+
+
+@given(strategies.datetimes(timezones=strategies.just(UTC)),
+       strategies.datetimes(timezones=strategies.just(UTC)))
+def test_stored_times_sort_as_times_do(one, other):
+    texts = records.time_text(one), records.time_text(other)
+    assert (texts[0] < texts[1]) == (one < other)
+    assert len(texts[0]) == 26
+    assert records.text_time(texts[0]) == one
+
+
+def test_created_at_is_set(catalog):
+    before = utcnow()
+    assert before <= catalog.add_backup(Backup(id='b1')).created_at <= utcnow()
+
+
+@pytest.mark.parametrize('field', [
+    {'size': 1 << 64}, {'size': 'big'}, {'size': None}, {'display_name': 'x' * 256},
+    {'display_name': 'nul\0'}, {'display_name': '\udcff'}, {'id': ''}, {'id': '\udcff'},
+    {'status': 'sleeping'}, {'status': Status.RESTORING}, {'display_name': 5}])
+def test_what_cannot_be_stored_is_refused(catalog, field):
+    with pytest.raises(exceptions.InvalidInput):
+        catalog.add_backup(Backup(**field))
+    assert catalog.backups() == []
+
+
+def test_an_id_is_taken_once(catalog, add):
+    add(id='b1')
+    with pytest.raises(exceptions.InvalidInput, match='b1 already'):
+        add(id='b1')
+
+
+def test_references(catalog, add):
+    add(id='aaaaaaaa-1', display_name='nightly')
+    add(id='aaaaaaaa-2', display_name='twice')
+    add(id='bbbbbbbb-1', display_name='twice')
+    assert catalog.get_backup('aaaaaaaa-1').id == 'aaaaaaaa-1'
+    assert catalog.get_backup('nightly', exact=True).id == 'aaaaaaaa-1'
+    assert catalog.get_backup('b').id == 'bbbbbbbb-1'
+    assert catalog.get_backup('bbbbbbbb', exact=True).id == 'bbbbbbbb-1'
+    with pytest.raises(exceptions.InvalidInput, match='8 characters'):
+        catalog.get_backup('bbbbbbb', exact=True)
+    for ambiguous in ('twice', 'aaaaaaaa'):
+        with pytest.raises(exceptions.InvalidInput) as caught:
+            catalog.get_backup(ambiguous)
+        assert 'aaaaaaaa-2' in str(caught.value)
+    for unknown in ('nothing', '', '%', '_', 'AAAAAAAA-1', 'nul\0', '\udcff', "'; --"):
+        with pytest.raises(exceptions.BackupNotFound):
+            catalog.get_backup(unknown)
+
+
+def test_an_id_wins_over_a_name_and_a_name_over_a_prefix(catalog, add):
+    add(id='first', display_name='second')
+    add(id='second', display_name='fir')
+    assert catalog.get_backup('second').id == 'second'
+    assert catalog.get_backup('fir').id == 'second'
+
+
+def test_at_most_five_candidates_are_listed(catalog, add):
+    for number in range(7):
+        add(id=f'abc{number}')
+    with pytest.raises(exceptions.InvalidInput, match='and more') as caught:
+        catalog.get_backup('abc')
+    assert str(caught.value).count('backup abc') == 5
+
+
+def test_newest_first_and_pages(catalog, add):
+    time = datetime.datetime(2024, 1, 1, tzinfo=UTC)
+    day = datetime.timedelta(days=1)
+    add(id='old', data_timestamp=time, created_at=time + 9 * day)
+    add(id='new', data_timestamp=time + day, created_at=time)
+    add(id='tie-a', data_timestamp=time, created_at=time)
+    add(id='tie-b', data_timestamp=time, created_at=time)
+    add(id='undated', data_timestamp=None, created_at=time + 99 * day)
+    wanted = ['new', 'old', 'tie-b', 'tie-a', 'undated']
+    assert [each.id for each in catalog.backups()] == wanted
+    paged, marker = [], None
+    while page := catalog.backups(limit=2, marker=marker):
+        paged += [each.id for each in page]
+        marker = paged[-1]
+    assert paged == wanted
+    with pytest.raises(exceptions.BackupNotFound):
+        catalog.backups(marker='gone')
+
+
+def test_filters(catalog, add):
+    add(id='b1', backend='local')
+    add(id='b2', volume_id='v2', backend='offsite', status=Status.ERROR)
+    assert [each.id for each in catalog.backups(volume_id='v2')] == ['b2']
+    assert [each.id for each in catalog.backups(backend='local')] == ['b1']
+    assert [each.id for each in catalog.backups(status='error')] == ['b2']
+    assert catalog.backups(status='error', backend='local') == []
+
+
+def test_newest_usable(catalog, add):
+    assert catalog.newest_usable('v1', 'local') is None
+    time = datetime.datetime(2024, 1, 1, tzinfo=UTC)
+    for day, status in enumerate((Status.AVAILABLE, Status.AVAILABLE, Status.ERROR)):
+        add(id=f'b{day}', backend='local', status=status,
+            data_timestamp=time + datetime.timedelta(days=day))
+    assert catalog.newest_usable('v1', 'local').id == 'b1'
+    assert catalog.newest_usable('v1', 'offsite') is None
+    assert catalog.newest_usable('v1').id == 'b1'
+
+
+def test_children_count_in_every_state(catalog, add):
+    add(id='root')
+    for status in (Status.CREATING, Status.ERROR, Status.AVAILABLE):
+        add(id=f'child-{status}', parent_id='root', status=status)
+    assert len(catalog.children('root')) == 3
+    assert catalog.children('child-error') == []
+
+
+def test_chain(catalog, add):
+    add(id='root')
+    add(id='middle', parent_id='root')
+    tip = add(id='tip', parent_id='middle')
+    assert [each.id for each in catalog.chain(tip)] == ['root', 'middle', 'tip']
+    assert tip.parent.parent.id == 'root'
+
+
+def test_a_broken_chain_is_refused(catalog, add):
+    with pytest.raises(exceptions.InvalidBackup, match='needs backup gone'):
+        catalog.chain(add(id='orphan', parent_id='gone'))
+    add(id='one', parent_id='two')
+    with pytest.raises(exceptions.InvalidBackup, match='comes back to two'):
+        catalog.chain(add(id='two', parent_id='one'))
+
+
+def test_a_child_needs_a_parent_that_stays(catalog, add):
+    def add_child():
+        catalog.add_backup(Backup(id='child', volume_id='v1', parent_id='root'))
+    with pytest.raises(exceptions.InvalidBackup, match='not in the catalog'):
+        add_child()
+    add(id='root')
+    with catalog.operation('delete', backup_id='root'):
+        with pytest.raises(exceptions.InvalidBackup, match='being deleted'):
+            add_child()
+    catalog.transition('root', [Status.AVAILABLE], Status.ERROR)
+    with pytest.raises(exceptions.InvalidBackup, match='is error'):
+        add_child()
+    catalog.update_backup('root', status=Status.AVAILABLE)
+    with catalog.operation('restore', backup_id='root'):
+        add_child()
+
+
+def test_update(catalog, add):
+    add(id='b1')
+    catalog.update_backup('b1', display_name='new', metadata={'a': 'b'}, warnings=['w'])
+    found = catalog.get_backup('b1')
+    assert (found.display_name, found.metadata, found.warnings) == ('new', {'a': 'b'}, ['w'])
+    assert found.updated_at is not None
+    with pytest.raises(exceptions.BackupNotFound):
+        catalog.update_backup('gone', display_name='x')
+    with pytest.raises(exceptions.InvalidInput, match='never stored'):
+        catalog.update_backup('b1', status=Status.RESTORING)
+    for wrong in ({'id': 'b2'}, {'parent': None}, {'nonsense': 1}):
+        with pytest.raises(TypeError):
+            catalog.update_backup('b1', **wrong)
+
+
+def test_transition(catalog, add):
+    add(id='b1', display_name='nightly')
+    catalog.transition('b1', {Status.AVAILABLE, Status.ERROR}, Status.DELETING, fail_reason='x')
+    found = catalog.get_backup('b1')
+    assert (found.status, found.fail_reason) == (Status.DELETING, 'x')
+    with pytest.raises(exceptions.InvalidBackup, match='nightly.* is deleting, not available'):
+        catalog.transition('b1', {Status.AVAILABLE}, Status.DELETING)
+    with pytest.raises(exceptions.BackupNotFound):
+        catalog.transition('gone', {Status.AVAILABLE}, Status.DELETING)
+
+
+def test_forget(catalog, add):
+    add(id='root')
+    add(id='child', parent_id='root')
+    with pytest.raises(exceptions.BackupInUse, match='needed by backup child'):
+        catalog.forget('root')
+    with catalog.operation('verify', backup_id='child'):
+        with pytest.raises(exceptions.BackupInUse, match='a verify of backup child'):
+            catalog.forget('child')
+    catalog.forget('child')
+    with catalog.operation('delete', backup_id='root') as operation:
+        catalog.forget('root', operation=operation)
+    assert catalog.backups() == []
+    with pytest.raises(exceptions.BackupNotFound):
+        catalog.forget('root')
+
+
+def test_forget_a_parent_that_is_only_history(catalog, add):
+    add(id='root', format='2.0.0')
+    add(id='child', parent_id='root', format='2.0.0')
+    catalog.forget('root', keep_children=True)
+    assert catalog.get_backup('child').parent_id == 'root'
+    assert catalog.check() == []
+
+
+def test_volumes(catalog):
+    volume = Volume(id='v1', name='db', path='/dev/vg/db', size_bytes=2**40, base={'a': [1]},
+                    metadata={'k': 'v'}, image_metadata={'os': 'x'})
+    assert catalog.add_volume(volume).created_at is not None
+    for ref in ('v1', 'db', '/dev/vg/db'):
+        assert catalog.get_volume(ref) == volume
+    assert catalog.find_volume_by_path('/nowhere') is None
+    assert catalog.volumes() == [volume]
+    for unknown in ('nothing', '/nowhere', 'dev/vg/db', '', '\udcff', 'nul\0'):
+        with pytest.raises(exceptions.VolumeNotFound):
+            catalog.get_volume(unknown)
+    with pytest.raises(exceptions.InvalidInput, match='v1 already'):
+        catalog.add_volume(Volume(id='v1'))
+
+
+def test_volume_names_are_unique_when_set(catalog):
+    catalog.add_volume(Volume(id='v1', name='db'))
+    catalog.add_volume(Volume(id='v2'))
+    catalog.add_volume(Volume(id='v3'))
+    with pytest.raises(exceptions.InvalidInput, match='v1 is called db already'):
+        catalog.add_volume(Volume(id='v4', name='db'))
+    with pytest.raises(exceptions.InvalidInput, match='v1 is called db already'):
+        catalog.update_volume('v2', name='db')
+    catalog.update_volume('v1', name='db', metadata={'a': 'b'})
+    assert catalog.get_volume('db').metadata == {'a': 'b'}
+    with pytest.raises(exceptions.VolumeNotFound):
+        catalog.update_volume('v9', path='/x')
+
+
+def test_a_path_of_several_volumes_must_be_told_apart(catalog):
+    catalog.add_volume(Volume(id='v1', path='/dev/vg/snap'))
+    catalog.add_volume(Volume(id='v2', path='/dev/vg/snap'))
+    with pytest.raises(exceptions.InvalidInput, match='v1, v2'):
+        catalog.get_volume('/dev/vg/snap')
+
+
+def test_volume_at_path_makes_one(catalog):
+    made = catalog.volume_at_path('/a', 5)
+    assert catalog.volume_at_path('/a', 5) == made
+    assert catalog.volumes() == [made]
+    with pytest.raises(exceptions.InvalidInput):
+        catalog.volume_at_path('/not\udcff text')
+
+
+def test_notes(catalog, open_catalog, tmp_path):
+    catalog.set_note('sweep', 'c/d')
+    catalog.set_note('sweep', 'c/e')
+    assert catalog.get_note('sweep') == 'c/e'
+    assert open_catalog(str(tmp_path / 'other')).get_note('sweep') is None
+    catalog.set_note('sweep', None)
+    assert catalog.get_note('sweep') is None
+
+
+@given(strategies.lists(strategies.tuples(
+    strategies.sampled_from('abc'), strategies.sampled_from(['x', 'y', None])), max_size=8))
+def test_a_reference_means_one_backup_or_none(tmp_path_factory, drawn):
+    directory = tmp_path_factory.mktemp('refs')
+    catalog = Catalog(f'sqlite:///{directory}/c.sqlite', str(directory))
+    for number, (letter, name) in enumerate(drawn):
+        catalog.add_backup(Backup(id=f'{letter}{number}', display_name=name))
+    for ref in ('a', 'b', 'x', 'y'):
+        fits = [each for each in catalog.backups()
+                if each.display_name == ref or each.id.startswith(ref)]
+        try:
+            assert catalog.get_backup(ref) in fits
+        except exceptions.BackupNotFound:
+            assert fits == []
+        except exceptions.InvalidInput:
+            assert len(fits) > 1
