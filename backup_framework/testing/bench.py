@@ -7,7 +7,7 @@ from concurrent import futures
 import contextlib
 import functools
 import random
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 import uuid
 import warnings
 
@@ -21,10 +21,9 @@ CONTAINER = 'bf-kit-'
 
 
 class Kit(Protocol):
-    """What a bench asks of the kit: its bounds."""
+    """What a bench asks of the kit."""
 
-    threads: int
-    store_is_ours: bool
+    threads: ClassVar[int]
 
 
 class Bench:

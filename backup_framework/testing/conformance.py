@@ -19,12 +19,12 @@ from collections.abc import Callable, Iterator
 import dataclasses
 import functools
 import itertools
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
 from backup_framework.driver import chunked
-from backup_framework.testing import backup_cases, verb_cases
+from backup_framework.testing import backup_cases, container_cases, object_cases
 from backup_framework.testing import sentences as contract
 from backup_framework.testing.bench import CONTAINER, Bench
 from backup_framework.testing.sentences import sentence, sentences
@@ -32,21 +32,10 @@ from backup_framework.testing.sentences import sentence, sentences
 __all__ = ['CONTAINER', 'Bench', 'ChunkedDriverConformance', 'Outcome', 'cases', 'run',
            'sentence', 'sentences']
 
-KIB = 1 << 10
 
-
-class ChunkedDriverConformance(verb_cases.VerbCases, backup_cases.BackupCases):
+class ChunkedDriverConformance(container_cases.ContainerCases, object_cases.ObjectCases,
+                               backup_cases.BackupCases):
     """All cases. A subclass gives a fixture `driver`, and bounds and hooks where it wants to."""
-
-    chunk_size: ClassVar[int] = 16 * KIB
-    """Bytes of a chunk in the cases that make whole backups."""
-
-    block_size: ClassVar[int] = 1 * KIB
-    """Bytes of a block there."""
-
-    volume_sizes: ClassVar[tuple[int, ...]] = (
-        1, 511, 1 * KIB, 1 * KIB + 1, 16 * KIB - 1, 16 * KIB, 16 * KIB + 1, 100_003)
-    """Sizes of the volumes that are backed up whole."""
 
     @pytest.fixture
     def bench(self, driver: chunked.ChunkedBackupDriver) -> Iterator[Bench]:

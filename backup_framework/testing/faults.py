@@ -14,12 +14,14 @@ import fnmatch
 import io
 import threading
 import time
-from typing import Any
+from typing import Any, TypeVar
 
 from backup_framework import exceptions
 from backup_framework.driver import chunked
 from backup_framework.interface import chunked_driver
 from backup_framework.testing import forwarding
+
+T = TypeVar('T')
 
 VERBS = frozenset({
     'put_container', 'get_container_entries', 'get_object_writer', 'write', 'commit',
@@ -115,8 +117,8 @@ class FaultyDriver(forwarding.ForwardingDriver):
             self.driver.put_container(container)
 
     def get_container_entries(self, container: str, prefix: str) -> list[str]:
-        with self._faults('get_container_entries', prefix) as change:
-            return change(list(self.driver.get_container_entries(container, prefix)))
+        with self._faults('get_container_entries', prefix) as due:
+            return due.change(list(self.driver.get_container_entries(container, prefix)))
 
     @contextlib.contextmanager
     def get_object_writer(self, container: str, object_name: str,
@@ -150,31 +152,31 @@ class FaultyDriver(forwarding.ForwardingDriver):
             self.driver.sync(container)
 
     def remove_temporary(self, older_than: float) -> int:
-        with self._faults('remove_temporary') as change:
-            return change(self.driver.remove_temporary(older_than))
+        with self._faults('remove_temporary') as due:
+            return due.change(self.driver.remove_temporary(older_than))
 
     def list_containers(self) -> list[str]:
-        with self._faults('list_containers') as change:
-            return change(list(self.driver.list_containers()))
+        with self._faults('list_containers') as due:
+            return due.change(list(self.driver.list_containers()))
 
     def object_size(self, container: str, object_name: str) -> int:
-        with self._faults('object_size', object_name) as change:
-            return change(self.driver.object_size(container, object_name))
+        with self._faults('object_size', object_name) as due:
+            return due.change(self.driver.object_size(container, object_name))
 
     def free_space(self) -> int:
-        with self._faults('free_space') as change:
-            return change(self.driver.free_space())
+        with self._faults('free_space') as due:
+            return due.change(self.driver.free_space())
 
     def check_for_setup_error(self) -> None:
         with self._faults('check_for_setup_error'):
             self.driver.check_for_setup_error()
 
     @contextlib.contextmanager
-    def _faults(self, verb: str, name: str | None = None) -> Iterator[Callable[[Any], Any]]:
-        """Around one call: faults before it, a function for its data, faults after it."""
+    def _faults(self, verb: str, name: str | None = None) -> Iterator[_Due]:
+        """Around one call: faults before it, `change` for its data, faults after it."""
         due = self._due(verb, name)
         due.before()
-        yield due.change
+        yield due
         due.after()
 
     def _due(self, verb: str, name: str | None) -> _Due:
@@ -209,7 +211,7 @@ class _Due:
             if fault.after:
                 _strike(fault)
 
-    def change(self, data: Any) -> Any:
+    def change(self, data: T) -> T:
         for change in self.changes:
             data = change(data)
         return data
@@ -235,8 +237,8 @@ class FaultyWriter:
         self._name = name
 
     def write(self, data: bytes | bytearray | memoryview) -> Any:
-        with self._driver._faults('write', self._name) as change:
-            return self._writer.write(change(data))
+        with self._driver._faults('write', self._name) as due:
+            return self._writer.write(due.change(data))
 
 
 class FaultyReader:
@@ -249,8 +251,8 @@ class FaultyReader:
         self._name = name
 
     def read(self, size: int = -1) -> bytes:
-        with self._driver._faults('read', self._name) as change:
-            return change(self._reader.read(size))
+        with self._driver._faults('read', self._name) as due:
+            return due.change(self._reader.read(size))
 
     def __getattr__(self, attribute: str) -> Any:
         return getattr(self._reader, attribute)

@@ -36,6 +36,16 @@ class Hooks:
     small_writes: ClassVar[int] = 3000
     """How many writes of one byte make an object."""
 
+    chunk_size: ClassVar[int] = 16 << 10
+    """Bytes of a chunk in the cases that make whole backups."""
+
+    block_size: ClassVar[int] = 1 << 10
+    """Bytes of a block there; a chunk has at least five."""
+
+    volume_sizes: ClassVar[tuple[int, ...]] = (
+        1, 511, 1024, 1025, 16383, 16384, 16385, 100_003)
+    """Sizes of the volumes that are backed up whole."""
+
     threads: ClassVar[int] = 8
     """Threads at most; never more than the declared connections."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,19 @@ class DirectoryKit(conformance.ChunkedDriverConformance):
         top = os.path.join(driver.settings.path, container)
         return [os.path.relpath(os.path.join(directory, name), top)
                 for directory, _, names in os.walk(top) for name in names]
+
+
+    @contextlib.contextmanager
+    def outage(self, driver: Any) -> Iterator[None]:
+        """A file stands where the directory was. Calls of the system are not counted."""
+        path = Path(driver.settings.path)
+        aside = path.rename(path.with_name(path.name + '-aside'))
+        path.touch()
+        try:
+            yield
+        finally:
+            path.unlink()
+            aside.rename(path)
 
 
 class TestLocal(DirectoryKit):
