@@ -68,12 +68,21 @@ def drivers() -> dict[str, DriverInfo]:
             for name, infos in sorted(found.items())}
 
 
-def _entry_points() -> list[metadata.EntryPoint]:
-    """Our entry points; a distribution that is installed twice counts once, first on the path."""
+def bypass_cache(namespace: str = NAMESPACE) -> None:
+    """Have stevedore use the entry points that are installed now, and leave the disk alone.
+
+    By itself it keeps them in a file below ~/.cache, which the user of a service may not have, and
+    which is stale for minutes after an upgrade in place.
+    """
+    extension.ExtensionManager.ENTRY_POINT_CACHE[namespace] = _entry_points(namespace)
+
+
+def _entry_points(namespace: str = NAMESPACE) -> list[metadata.EntryPoint]:
+    """Entry points; a distribution that is installed twice counts once, first on the path."""
     found: dict[str, list[metadata.EntryPoint]] = {}
     for distribution in metadata.distributions():
         try:
-            entries = list(distribution.entry_points.select(group=NAMESPACE))
+            entries = list(distribution.entry_points.select(group=namespace))
             if entries:
                 found.setdefault(re.sub('[-_.]+', '-', distribution.name or '').lower(), entries)
         except Exception as error:
@@ -115,9 +124,7 @@ def _resolve(name: str) -> tuple[Any, str]:
         raise DriverLoadError(
             f'the driver {name} is offered by {" and by ".join([str(info), *info.rivals])}; '
             f'remove one of them, or write driver = {info.target}')
-    # stevedore keeps entry points in a file below ~/.cache, which a service's user may not have,
-    # and which is stale for minutes after an upgrade in place. Giving it ours keeps it from that.
-    extension.ExtensionManager.ENTRY_POINT_CACHE[NAMESPACE] = _entry_points()
+    bypass_cache()
     found = _import(lambda: driver.DriverManager(NAMESPACE, name).driver, name, str(info))
     return found, str(info)
 

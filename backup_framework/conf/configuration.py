@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import functools
 import io
+import logging
 import re
 import urllib.parse
 
@@ -18,6 +19,8 @@ from backup_framework.conf.values import Values, nearest
 from backup_framework.conf.volumes import VolumeConfig
 from backup_framework.exceptions import BackendNotFound, ConfigurationError
 from backup_framework.model import Settings
+
+LOG = logging.getLogger(__name__)
 
 # What the last `load` put into the process-wide oslo.config object; the next one takes it away.
 _loaded: list[Values] = []
@@ -48,7 +51,8 @@ class Configuration:
     :ivar enabled_backends: names, at least one.
     :ivar default_backend: one of them.
     :ivar debug: the files ask for logging of everything.
-    :ivar warnings: sentences about what was probably misspelled. Asking for settings may add some.
+    :ivar warnings: sentences about what was probably misspelled. What is found later, when
+        settings are asked for, is added and logged.
     :ivar oslo: the oslo.config object behind, for libraries that want one.
     """
 
@@ -143,8 +147,12 @@ class Configuration:
             options = settings.options_of(driver_class).values()
             self._known[backend.driver] = set(settings.registered_options(options))
             self._refuse_defaults_of_nobody()
+            said = len(self.warnings)
             self._settings[name, driver_class] = settings.make(
                 self._values, name, driver_class, self._implied(name))
+            # Nobody looks at the list so late.
+            for sentence in self.warnings[said:]:
+                LOG.warning(sentence)
         return self._settings[name, driver_class]
 
     def _refuse_defaults_of_nobody(self) -> None:

@@ -1,3 +1,5 @@
+"""Backends, volumes, state and catalog, and what the files say wrong about them."""
+
 import os
 import re
 
@@ -24,6 +26,11 @@ def test_two_backends(loaded):
     assert configuration.default_backend == 'local'
     assert configuration.backend('offsite') == conf.BackendConfig('offsite', 'sftp', 'offsite')
     assert configuration.warnings == []
+
+
+def test_a_backend_may_be_called_like_a_section_of_some_library(loaded):
+    text = '[DEFAULT]\nenabled_backends = vault\n[vault]\ndriver = x\n'
+    assert loaded(text).backend('vault').driver == 'x'
 
 
 def test_an_unknown_backend_names_the_nearest(loaded):

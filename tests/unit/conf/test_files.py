@@ -1,3 +1,5 @@
+"""Which files are read, and what happens to those that cannot be."""
+
 import os
 import subprocess
 import sys

@@ -1,3 +1,5 @@
+"""A backend's settings: types, defaults behind them, secrets."""
+
 import pytest
 
 from backup_framework import conf

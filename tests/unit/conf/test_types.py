@@ -1,3 +1,5 @@
+"""Sizes, modes, numbers and paths, as people write them."""
+
 from hypothesis import given, strategies
 import pytest
 
