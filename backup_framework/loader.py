@@ -152,9 +152,8 @@ def _import(action: Callable[[], Any], name: str, source: str) -> Any:
     try:
         return action()
     except (Exception, SystemExit) as error:
-        hint = ''
-        if name.startswith('cinder.'):
-            hint = '; drivers written for Cinder itself do not run here'
+        foreign = name.startswith('cinder.')
+        hint = '; drivers written for Cinder itself do not run here' if foreign else ''
         raise DriverLoadError(f'the driver {name} of {source} cannot be imported: '
                               f'{type(error).__name__}: {error}{hint}') from error
 
@@ -207,11 +206,9 @@ def is_chunked(driver_class: type) -> bool:
 
 def _interface(driver_class: type) -> dict[str, Callable[..., Any]]:
     """The methods that the class must have."""
-    names = {name: getattr(BackupDriver, name) for name in BackupDriver.__abstractmethods__}
-    if is_chunked(driver_class):
-        names |= {name: getattr(BackupChunkedDriver, name)
-                  for name in BackupChunkedDriver.__abstractmethods__}
-    return names
+    methods = {name: getattr(BackupDriver, name) for name in BackupDriver.__abstractmethods__}
+    chunked = BackupChunkedDriver.__abstractmethods__ if is_chunked(driver_class) else ()
+    return methods | {name: getattr(BackupChunkedDriver, name) for name in chunked}
 
 
 def _definition(name: str, method: Callable[..., Any]) -> str:
@@ -295,12 +292,9 @@ def _check_restore(driver_class: type) -> Iterator[Finding]:
 
 def _check_constructor(driver_class: type) -> Iterator[Finding]:
     method = driver_class.__init__  # type: ignore[misc]
-    has_own = method is not object.__init__
-    if not has_own or not (_takes(method, method, 1) and _takes(method, method, 1, 'context')):
+    if method is object.__init__ or not (_takes(method, method, 1) and _takes(method, method, 1, 'context')):
         yield Finding('error', '__init__ does not take the settings and the context: write def '
                                '__init__(self, settings, context=None)')
-    if not hasattr(driver_class, 'support_force_delete'):
-        yield Finding('note', 'support_force_delete is missing: taken as False')
 
 
 def _check_options(driver_class: type) -> Iterator[Finding]:

@@ -17,7 +17,8 @@ def test_sizes(text, size):
 
 
 @pytest.mark.parametrize('text', [
-    '', 'MiB', '-1', '1.5GiB', '64MB', '64 kb', '64Mi', '64MiBs', '1e6', '٣', '9' * 5000, '64M 1'])
+    '', 'MiB', '-1', '1.5GiB', '64MB', '64 kb', '64Mi', '64MiBs', '1e6', '٣', '9' * 5000,
+    '64M 1'])
 def test_what_is_no_size(text):
     with pytest.raises(ValueError, match='a size'):
         conf.parse_size(text)
