@@ -292,7 +292,8 @@ def _check_restore(driver_class: type) -> Iterator[Finding]:
 
 def _check_constructor(driver_class: type) -> Iterator[Finding]:
     method = driver_class.__init__  # type: ignore[misc]
-    if method is object.__init__ or not (_takes(method, method, 1) and _takes(method, method, 1, 'context')):
+    fits = _takes(method, method, 1) and _takes(method, method, 1, 'context')
+    if method is object.__init__ or not fits:
         yield Finding('error', '__init__ does not take the settings and the context: write def '
                                '__init__(self, settings, context=None)')
 
