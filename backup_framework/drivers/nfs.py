@@ -119,7 +119,9 @@ class Share:
         """
         if self._is_mounted(point):
             return
-        os.makedirs(point, mode=0o700, exist_ok=True)
+        os.makedirs(os.path.dirname(point), mode=0o700, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(point, mode=0o700)
         with _locked(f'{point}.lock'):
             if not self._is_mounted(point):
                 self._mount(point)
@@ -156,7 +158,7 @@ class HangWatch:
     One thread looks at all open calls. It lives while there are any and a little longer.
     """
 
-    def __init__(self, patience: float = PATIENCE) -> None:
+    def __init__(self, patience: float) -> None:
         self._patience = patience
         self._condition = threading.Condition()
         self._open: dict[object, tuple[float, str]] = {}
@@ -229,7 +231,7 @@ class NFSBackupDriver(local.LocalBackupDriver):
 
     def __init__(self, settings: model.Settings, context: Any = None) -> None:
         super().__init__(settings, context)
-        self._watch = HangWatch()
+        self._watch = HangWatch(PATIENCE)
 
     def _make_tree(self) -> MountedTree:
         settings = self.settings
