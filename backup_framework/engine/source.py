@@ -40,6 +40,10 @@ def open_volume(path: str) -> io.FileIO:
         if error.errno == errno.ENXIO:
             raise exceptions.InvalidVolume(f'{path} is a socket, not a volume') from None
         raise exceptions.VolumeError(f'cannot read volume {path}: {error.strerror}') from error
+    except ValueError as error:
+        # A NUL byte, or what no file name can be encoded from.
+        raise exceptions.VolumeNotFound(f'{path!r} cannot be the path of a volume: {error}'
+                                        ) from None
     kind = _kind(os.fstat(fd).st_mode)
     if kind:
         os.close(fd)
@@ -106,6 +110,13 @@ class FileSource:
             hole = data_at >= offset + length
             read = None if hole else functools.partial(self._read, offset, length)
             yield base.Chunk(offset, length, read)
+        # Behind the end of a file that was cut meanwhile, all looks like a hole.
+        if (end := os.lseek(self._fd, 0, os.SEEK_END)) < self.size:
+            raise self._shrank(end)
+
+    def _shrank(self, end: int) -> exceptions.VolumeChanged:
+        return exceptions.VolumeChanged(
+            f'{self._name} shrank while it was read: it ends before byte {end}')
 
     def _next_data(self, offset: int) -> int:
         """Where the next data are, at `offset` or behind; the size where only a hole is left."""
@@ -126,9 +137,7 @@ class FileSource:
                     f'cannot read {self._name} at byte {offset + length - len(view)}: '
                     f'{error.strerror}') from error
             if not got:
-                raise exceptions.VolumeChanged(
-                    f'{self._name} shrank while it was read: it ends before byte '
-                    f'{offset + length - len(view)}')
+                raise self._shrank(offset + length - len(view))
             view = view[got:]
         return buffer
 
@@ -142,7 +151,8 @@ class StreamSource:
             file.seek(0, os.SEEK_END)
             self.size = file.tell()
             file.seek(0)
-        except OSError as error:
+        except Exception as error:
+            # Whatever the library below raises; so too when it reads.
             raise exceptions.VolumeError(f'cannot seek in the volume: {error}') from error
 
     def chunks(self, chunk_size: int) -> Iterator[base.Chunk]:
@@ -156,13 +166,16 @@ class StreamSource:
         while left:
             try:
                 piece = self._file.read(left)
-            except (OSError, EOFError) as error:
+            except Exception as error:
                 raise exceptions.VolumeError(
                     f'cannot read the volume at byte {offset + length - left}: {error}') from error
             if not piece:
                 raise exceptions.VolumeChanged(
                     f'the volume ends at byte {offset + length - left}, before its size '
                     f'{self.size}')
+            if len(piece) > left:
+                raise exceptions.VolumeError(
+                    f'the volume gave {len(piece)} bytes where {left} were asked for')
             pieces.append(piece)
             left -= len(piece)
         return pieces[0] if len(pieces) == 1 else b''.join(pieces)
