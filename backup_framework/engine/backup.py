@@ -18,8 +18,8 @@ def backup(source: Source, writer: base.Writer, *, workers: int, budget: int,
     """
     monitor.start('backup', source.size)
     stored = parallel.ordered_map(
-        writer.store, source.chunks(writer.chunk_size), workers=workers, budget=budget,
-        cost=lambda chunk: 2 * chunk.length if chunk.read else 0)
+        writer.store, source.chunks(writer.chunk_size, writer.largest_hole),
+        workers=workers, budget=budget, cost=lambda chunk: 2 * chunk.length if chunk.read else 0)
     with contextlib.closing(stored):
         for result in stored:
             writer.add(result)

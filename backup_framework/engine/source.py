@@ -20,8 +20,12 @@ class Source(Protocol):
 
     size: int
 
-    def chunks(self, chunk_size: int) -> Iterator[base.Chunk]:
-        """The whole volume in order; each chunk but the last has `chunk_size` bytes."""
+    def chunks(self, chunk_size: int, largest_hole: int = 0) -> Iterator[base.Chunk]:
+        """The whole volume in order, each chunk beginning at a multiple of `chunk_size`.
+
+        A chunk has `chunk_size` bytes, the last one what is left. Several that are holes may come
+        as one of up to `largest_hole` bytes.
+        """
 
 
 def open_volume(path: str) -> io.FileIO:
@@ -101,22 +105,21 @@ class FileSource:
         self._name = name
         self.size = os.lseek(fd, 0, os.SEEK_END)
 
-    def chunks(self, chunk_size: int) -> Iterator[base.Chunk]:
-        data_at = -1
-        for offset in range(0, self.size, chunk_size):
-            length = min(chunk_size, self.size - offset)
+    def chunks(self, chunk_size: int, largest_hole: int = 0) -> Iterator[base.Chunk]:
+        offset, data_at = 0, -1
+        while offset < self.size:
             if data_at < offset:
                 data_at = self._next_data(offset)
-            hole = data_at >= offset + length
-            read = None if hole else functools.partial(self._read, offset, length)
-            yield base.Chunk(offset, length, read)
-        # Behind the end of a file that was cut meanwhile, all looks like a hole.
-        if (end := os.lseek(self._fd, 0, os.SEEK_END)) < self.size:
-            raise self._shrank(end)
-
-    def _shrank(self, end: int) -> exceptions.VolumeChanged:
-        return exceptions.VolumeChanged(
-            f'{self._name} shrank while it was read: it ends before byte {end}')
+            holes = (data_at - offset) // chunk_size if data_at < self.size else -1
+            if holes:
+                end = self.size if holes < 0 else offset + holes * chunk_size
+                length = min(end - offset, max(chunk_size, largest_hole // chunk_size * chunk_size))
+                self._check_length(offset + length)
+                yield base.Chunk(offset, length, None)
+            else:
+                length = min(chunk_size, self.size - offset)
+                yield base.Chunk(offset, length, functools.partial(self._read, offset, length))
+            offset += length
 
     def _next_data(self, offset: int) -> int:
         """Where the next data are, at `offset` or behind; the size where only a hole is left."""
@@ -125,6 +128,16 @@ class FileSource:
         except OSError as error:
             # ENXIO: only a hole is left. Others: holes are not known here, so all is data.
             return self.size if error.errno == errno.ENXIO else offset
+
+    def _check_length(self, end: int) -> None:
+        """Behind the end of a file that was cut SEEK_DATA answers as it does for a hole."""
+        length = os.lseek(self._fd, 0, os.SEEK_END)
+        if length < end:
+            raise self._shrank(length)
+
+    def _shrank(self, length: int) -> exceptions.VolumeChanged:
+        return exceptions.VolumeChanged(
+            f'{self._name} shrank while it was read: it ends before byte {length}')
 
     def _read(self, offset: int, length: int) -> bytearray:
         buffer = bytearray(length)
@@ -155,7 +168,7 @@ class StreamSource:
             # Whatever the library below raises; so too when it reads.
             raise exceptions.VolumeError(f'cannot seek in the volume: {error}') from error
 
-    def chunks(self, chunk_size: int) -> Iterator[base.Chunk]:
+    def chunks(self, chunk_size: int, largest_hole: int = 0) -> Iterator[base.Chunk]:
         for offset in range(0, self.size, chunk_size):
             data = self._read(offset, min(chunk_size, self.size - offset))
             yield base.Chunk(offset, len(data), functools.partial(_same, data))

@@ -41,6 +41,9 @@ def wrap(volume_file: BinaryIO, fresh: bool) -> Target:
     raw = source.plain_file(volume_file)
     if raw is None:
         return StreamTarget(volume_file, fresh)
+    if fcntl.fcntl(raw.fileno(), fcntl.F_GETFL) & os.O_APPEND:
+        raise exceptions.InvalidTarget(
+            'the target is open for appending; bytes cannot be written at their places')
     return FileTarget(raw.fileno(), fresh)
 
 
@@ -114,13 +117,16 @@ class StreamTarget:
             self._file.flush()
 
     def _write(self, offset: int, data: memoryview) -> None:
+        end = offset + len(data)
         with self._lock, _told(offset):
             self._file.seek(offset)
             while data:
                 # bytes, because some targets insist on them (Cinder bug 2082587).
                 written = self._file.write(bytes(data))
+                if written == 0:
+                    raise OSError(errno.EIO, 'it takes no more bytes')
                 data = data[len(data) if written is None else written:]
-            self._end = max(self._end, self._file.tell())
+            self._end = max(self._end, end)
 
 
 def data_runs(data: memoryview) -> Iterator[tuple[int, int]]:
@@ -150,6 +156,7 @@ def open_target(path: str, size: int, *, force: bool = False, truncate: bool = F
     :param forbidden: directories in which nothing may be restored.
     :raises InvalidTarget: before a byte was written.
     """
+    _refuse_name(path)
     _refuse_inside(path, forbidden)
     try:
         mode = os.stat(path).st_mode
@@ -185,7 +192,11 @@ def tail_of(path: str, size: int) -> int:
 @contextlib.contextmanager
 def _new_file(path: str) -> Iterator[BinaryIO]:
     directory, name = os.path.split(os.path.abspath(path))
-    partial = os.path.join(directory, f'.{name[:200]}.{secrets.token_hex(4)}.partial')
+    if os.path.lexists(path):
+        raise exceptions.InvalidTarget(f'{path} is a link to nowhere')
+    # Cut as bytes: a name may have 255 of them.
+    kept = os.fsdecode(os.fsencode(name)[:200])
+    partial = os.path.join(directory, f'.{kept}.{secrets.token_hex(4)}.partial')
     try:
         fd = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except OSError as error:
@@ -206,10 +217,10 @@ def _publish(partial: str, path: str) -> None:
     try:
         os.link(partial, path)
         os.unlink(partial)
-    except FileExistsError:
-        raise exceptions.InvalidTarget(f'{path} came into being meanwhile; it was left alone'
-                                       ) from None
-    except OSError:
+    except OSError as error:
+        if isinstance(error, FileExistsError) or os.path.lexists(path):
+            raise exceptions.InvalidTarget(
+                f'{path} came into being meanwhile; it was left alone') from None
         # No hard links here.
         os.rename(partial, path)
     directory = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY | os.O_CLOEXEC)
@@ -228,8 +239,7 @@ def _existing(path: str, mode: int, size: int, force: bool, truncate: bool
     if not force:
         raise exceptions.InvalidTarget(
             f'{path} exists; --force overwrites it with the backup')
-    if device:
-        _refuse_mounted(path)
+    _refuse_mounted(path)
     file = _open_existing(path, device)
     with file:
         length = os.lseek(file.fileno(), 0, os.SEEK_END)
@@ -259,6 +269,15 @@ def _refuse_mounted(path: str) -> None:
     for mount in mounts.mounts():
         if mount.device in devices:
             raise exceptions.InvalidTarget(f'{path} is mounted at {mount.mount_point}')
+
+
+def _refuse_name(path: str) -> None:
+    try:
+        possible = os.path.basename(path) != '' and b'\0' not in os.fsencode(path)
+    except UnicodeEncodeError:
+        possible = False
+    if not possible:
+        raise exceptions.InvalidTarget(f'{path!r} cannot be the name of a file')
 
 
 def _refuse_inside(path: str, forbidden: Iterable[str]) -> None:
@@ -298,3 +317,7 @@ def _told(offset: int) -> Iterator[None]:
                 f'no space left on the target at byte {offset}') from error
         raise exceptions.VolumeError(
             f'cannot write to the target at byte {offset}: {error.strerror or error}') from error
+    except Exception as error:
+        # Whatever the library of a stream raises.
+        raise exceptions.VolumeError(
+            f'cannot write to the target at byte {offset}: {error}') from error

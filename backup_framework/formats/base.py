@@ -72,6 +72,10 @@ class Writer(Protocol):
     @property
     def chunk_size(self) -> int: ...
 
+    @property
+    def largest_hole(self) -> int:
+        """Bytes of a hole that it takes as one chunk."""
+
     def store(self, chunk: Chunk) -> Any:
         """Store what is new in a chunk; any thread, any order."""
 

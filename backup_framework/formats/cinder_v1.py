@@ -22,6 +22,7 @@ from backup_framework.model import Extent
 
 VERSION = '1.0.0'
 CHUNK_SIZE = 32 << 20
+LARGEST_HOLE = 256 << 20
 OURS = 'backup_framework'
 """The member of the manifest that Cinder does not have: exact sizes, times and properties."""
 
@@ -66,6 +67,9 @@ class _Stored:
 class Writer:
     """Takes a backup. See `formats.base.Writer`.
 
+    Neighbouring chunks that are holes become one object of up to LARGEST_HOLE bytes; Cinder unpacks
+    a whole object in memory, and its own chunks on file systems are seven times as large.
+
     :param parent: the hash list of the parent for an incremental backup, with the same block size.
     """
 
@@ -76,6 +80,7 @@ class Writer:
             raise exceptions.InvalidInput(
                 f'chunk_size {chunk_size} is not a multiple of block_size {block_size}')
         self.chunk_size = chunk_size
+        self.largest_hole = LARGEST_HOLE
         self._block_size = block_size
         self._codec = codec.canonical(compression)
         self._container = container

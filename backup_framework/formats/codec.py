@@ -22,6 +22,7 @@ NAMES = frozenset(_CANONICAL)
 """Cinder's words for them, in lower case."""
 
 _READ_SIZE = 1 << 18
+_ZEROS = bytes(1 << 20)
 _LARGEST_WINDOW = 1 << 27
 
 Buffer = bytes | bytearray | memoryview
@@ -50,7 +51,9 @@ def compress(codec: str, data: Buffer) -> tuple[str, Buffer]:
 @functools.lru_cache(maxsize=8)
 def zero_body(length: int) -> bytes:
     """The stored form of so many zeros, the same for every chunk; its marker is ZSTD."""
-    return _zstd(bytes(length))
+    frame = zstandard.ZstdCompressor(level=ZSTD_LEVEL).compressobj(size=length)
+    pieces = [frame.compress(_ZEROS[:length - at]) for at in range(0, length, len(_ZEROS))]
+    return b''.join(pieces) + frame.flush()
 
 
 def open_body(codec: str, reader: Readable) -> Readable:

@@ -31,9 +31,9 @@ def encode(backup: model.Backup, service: str, driver_info: Mapping[str, Any],
     """The record of a backup as Cinder imports it.
 
     :param service: the class path of the driver, as Cinder knows it.
-    :param driver_info: what the driver's `export_record` gave; fields of the record win over it.
+    :param driver_info: what the driver's `export_record` gave.
     """
-    fields: dict[str, Any] = dict(driver_info)
+    fields: dict[str, Any] = {'driver_info': dict(driver_info)}
     fields |= {name: getattr(backup, name) for name in _TEXTS}
     fields |= {name: _iso(getattr(backup, name)) for name in _TIMES}
     fields |= dict.fromkeys(_ONLY_CINDERS)
@@ -45,7 +45,7 @@ def encode(backup: model.Backup, service: str, driver_info: Mapping[str, Any],
 
 
 def decode(record: object) -> tuple[str, model.Backup, dict[str, Any]]:
-    """Class path of the driver, the backup that the record tells of, and all its members.
+    """Class path of the driver, the backup that the record tells of, and its driver_info.
 
     :raises InvalidInput: it is no such record, or one that no Cinder wrote.
     """
@@ -58,7 +58,7 @@ def decode(record: object) -> tuple[str, model.Backup, dict[str, Any]]:
         raise exceptions.InvalidInput('the record lacks backup_service or backup_url')
     fields = _fields(url)
     try:
-        return service, _backup(fields), fields
+        return service, _backup(fields), _driver_info(fields)
     except (ValueError, TypeError, exceptions.InvalidName) as error:
         raise exceptions.InvalidInput(f'the record cannot be imported: {error}') from None
 
@@ -74,6 +74,13 @@ def _fields(url: str) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise exceptions.InvalidInput('the backup_url of the record is not a JSON object')
     return fields
+
+
+def _driver_info(fields: dict[str, Any]) -> dict[str, Any]:
+    info = fields.get('driver_info') or {}
+    if not isinstance(info, dict):
+        raise ValueError('its driver_info is not an object')
+    return info
 
 
 def _backup(fields: dict[str, Any]) -> model.Backup:

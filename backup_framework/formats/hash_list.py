@@ -7,6 +7,7 @@ step here works on single blocks.
 from __future__ import annotations
 
 from collections.abc import Iterator
+import functools
 import json
 import re
 from typing import Any, Protocol
@@ -19,6 +20,7 @@ VERSION = '1.0.0'
 _READ_SIZE = 72 * 16384
 _LONGEST_HEAD = 1 << 20
 _LIST_BEGINS = re.compile(rb'"sha256s"\s*:\s*\[')
+_BETWEEN = '",\n    "'
 _HEX_DIGITS = 2 * digests.DIGEST_SIZE
 
 
@@ -37,12 +39,22 @@ def text(fields: dict[str, Any], spool: digests.Spool) -> Iterator[bytes]:
         yield (head + empty + tail).encode()
         return
     yield (head + '"sha256s": [\n    "').encode()
-    between = '",\n    "'
     zero_hex = digests.zero_digest(spool.block_size).hex()
     for number, batch in enumerate(spool.batches()):
-        rows = batch.hex(':', digests.DIGEST_SIZE).replace('0' * _HEX_DIGITS, zero_hex)
-        yield ((between if number else '') + rows.replace(':', between)).encode()
+        if number:
+            yield _BETWEEN.encode()
+        if batch.count(0) == len(batch):
+            yield _zero_rows(len(batch) // digests.DIGEST_SIZE, zero_hex)
+        else:
+            rows = batch.hex(':', digests.DIGEST_SIZE).replace('0' * _HEX_DIGITS, zero_hex)
+            yield rows.replace(':', _BETWEEN).encode()
     yield ('"\n  ]' + tail).encode()
+
+
+@functools.lru_cache(maxsize=2)
+def _zero_rows(blocks: int, zero_hex: str) -> bytes:
+    """Rows of as many blocks of zeros: most of the list of a volume with large holes."""
+    return _BETWEEN.join([zero_hex] * blocks).encode()
 
 
 def parse(reader: Readable, spool_directory: str | None) -> tuple[dict[str, Any], digests.Spool]:
