@@ -107,7 +107,7 @@ def _batches(reader: Readable, data: bytes) -> Iterator[bytes | _Tail]:
         end = data.find(b']')
         if end >= 0:
             yield _digests(data[:end], last=True)
-            yield _Tail(data[end + 1:] + reader.read(_LONGEST_HEAD))
+            yield _Tail(_rest(reader, data[end + 1:]))
             return
         complete = data.rfind(b',') + 1
         if complete:
@@ -119,6 +119,15 @@ def _batches(reader: Readable, data: bytes) -> Iterator[bytes | _Tail]:
         if not more:
             raise exceptions.CorruptManifest('the hash list ends too early')
         data += more
+
+
+def _rest(reader: Readable, data: bytes) -> bytes:
+    """`data` and all that follows it."""
+    while more := reader.read(_READ_SIZE):
+        data += more
+        if len(data) > _LONGEST_HEAD + _READ_SIZE:
+            raise exceptions.CorruptManifest('too much stands behind the list of the hash list')
+    return data
 
 
 def _digests(rows: bytes, last: bool) -> bytes:
