@@ -19,6 +19,9 @@ T = TypeVar('T')
 CONTAINER = 'bf-kit-'
 """What the names of all containers made here begin with."""
 
+FEW = 20
+"""Objects that are removed one after the other; for more, threads are worth their making."""
+
 
 class Kit(Protocol):
     """What a bench asks of the kit."""
@@ -108,7 +111,8 @@ class Bench:
         objects = {*self._written}
         for container in self._containers:
             objects.update((container, name) for name in self._listed(container))
-        left = [what for what in self.side_by_side(self._removed, sorted(objects)) if what]
+        each = self.side_by_side if len(objects) > FEW else map
+        left = [what for what in each(self._removed, sorted(objects)) if what]
         if left:
             warnings.warn(f'the kit could not remove {", ".join(left)}', stacklevel=2)
 

@@ -40,7 +40,7 @@ class DirectoryKit(conformance.ChunkedDriverConformance):
 
 class TestLocal(DirectoryKit):
 
-    @pytest.fixture(params=['object', 'backup', 'none'])
+    @pytest.fixture(params=['object', 'backup'])
     def driver(self, tmp_path: Path, request: pytest.FixtureRequest) -> local.LocalBackupDriver:
         return local.LocalBackupDriver.make(
             path=str(tmp_path / 'store'), durability=request.param)

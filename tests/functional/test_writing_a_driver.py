@@ -101,7 +101,7 @@ def python(code: str, site: Path) -> str:
 
 def test_the_page_has_all_files(sources: Path) -> None:
     assert {path.name for path in sources.iterdir()} == {
-        'shelf_backup.py', 'setup.cfg', 'setup.py', 'test_shelf.py'}
+        'shelf_backup.py', 'setup.cfg', 'setup.py', 'test_shelf.py', 'backup_framework.conf'}
 
 
 def test_the_loader_finds_and_accepts_it(site: Path) -> None:
@@ -138,3 +138,27 @@ def test_a_build_by_hand_is_as_good(sources: Path, tmp_path: Path) -> None:
         print(loader.drivers()['shelf'], loader.load('shelf').__name__)
         """, tmp_path)
     assert told == 'backup-framework-shelf 1.0 ShelfBackupDriver\n'
+
+
+def test_the_command_line_backs_up_to_it(sources: Path, site: Path, tmp_path: Path) -> None:
+    state = tmp_path / 'state'
+    state.mkdir()
+    section = (sources / 'backup_framework.conf').read_text(encoding='utf-8')
+    configuration = tmp_path / 'backup_framework.conf'
+    configuration.write_text(
+        section.replace('[DEFAULT]', f'[DEFAULT]\nstate_path = {state}'), encoding='utf-8')
+    volume = tmp_path / 'volume'
+    volume.write_bytes(os.urandom(100_001))
+
+    def command(*arguments: str) -> str:
+        return run([sys.executable, '-m', 'backup_framework.cmd.main',
+                    '--config-file', str(configuration), *arguments], site, cwd=tmp_path)
+
+    assert 'shelf_backup:ShelfBackupDriver' in command('driver', 'list')
+    assert 'error' not in command('driver', 'check', 'shelf')
+    command('backend', 'check', 'shelf')
+    command('backup', 'create', 'volume', '--name', 'first')
+    command('backup', 'verify', 'first')
+    command('backup', 'restore', 'first', 'restored')
+    assert (tmp_path / 'restored').read_bytes() == volume.read_bytes()
+    assert (state / 'shelf.db').stat().st_size > 100_000
