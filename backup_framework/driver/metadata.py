@@ -67,7 +67,10 @@ def apply(json_metadata: str, volume: model.Volume) -> dict[str, Any]:
 
 
 def _base_changes(base: dict[str, Any], volume: model.Volume, version: int) -> dict[str, Any]:
-    """Version 1 brings name and description back, version 2 the encryption key as well."""
+    """Version 1 brings name and description back, version 2 the encryption key as well.
+
+    With the key comes the volume's type: Cinder cannot restore a key without one.
+    """
     kept = dict(volume.base)
     changes: dict[str, Any] = {}
     name = base.get('display_name')
@@ -77,6 +80,7 @@ def _base_changes(base: dict[str, Any], volume: model.Volume, version: int) -> d
         kept['display_description'] = base.get('display_description')
     if version == 2 and base.get('encryption_key_id') is not None:
         kept['encryption_key_id'] = base['encryption_key_id']
+        kept['volume_type_id'] = base.get('volume_type_id')
     return changes | ({'base': kept} if kept != volume.base else {})
 
 

@@ -39,7 +39,7 @@ def export(context: Context, backup: Backup) -> dict[str, str]:
 
 def import_(context: Context, record: object, backend: str | None, adopt: bool) -> Backup:
     """Take a record in after reading the backup's manifest; see Manager.import_."""
-    service, backup, fields = export_record.decode(record)
+    service, backup, driver_info = export_record.decode(record)
     _refuse_known(context, backup.id)
     backend = backend or _matching_backend(context, service, backup)
     driver = context.drivers.chunked(backend, 'import records')
@@ -52,7 +52,7 @@ def import_(context: Context, record: object, backend: str | None, adopt: bool) 
         raise exceptions.InvalidInput(
             f'the record says that the parent is {backup.parent_id}, the manifest says '
             f'{header.parent_id}')
-    driver.import_record(backup, fields)
+    driver.import_record(backup, driver_info)
     _take_in(context, backup, backend, header, found, adopt)
     if backup.parent_id and not _is_known(context, backup.parent_id):
         context.warn(f'the parent {backup.parent_id} of backup {backup.id} is not known here: '
