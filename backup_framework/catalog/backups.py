@@ -149,6 +149,19 @@ def children(connection: sa.Connection, backup_id: str) -> list[Backup]:
     return _records(connection, chosen)
 
 
+def refuse_needed(connection: sa.Connection, backup_id: str) -> None:
+    """Raise BackupInUse if children cannot be restored without this backup.
+
+    Since 2.0.0 a backup restores by itself; one whose format is not known yet counts as older.
+    """
+    needing = [describe(each) for each in children(connection, backup_id)
+               if not (each.format or '').startswith('2.')]
+    if needing:
+        more = ' and more' if len(needing) > _MOST_CANDIDATES else ''
+        raise exceptions.BackupInUse(
+            f'backup {backup_id} is needed by {", ".join(needing[:_MOST_CANDIDATES])}{more}')
+
+
 def link_chain(connection: sa.Connection, backup: Backup) -> None:
     """Set `parent` from this backup up to its root; see `Catalog.chain`."""
     seen = {backup.id}

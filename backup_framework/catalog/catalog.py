@@ -9,6 +9,8 @@ import os
 import time
 from typing import Any
 
+import sqlalchemy as sa
+
 from backup_framework import exceptions
 from backup_framework.catalog import (
     backups,
@@ -170,26 +172,20 @@ class Catalog:
         states = tuple(from_)
         self._database.write(lambda c: backups.transition(c, backup_id, states, to, fields))
 
-    def forget(self, backup_id: str, *, operation: Operation | None = None,
-               keep_children: bool = False) -> None:
+    def forget(self, backup_id: str, *, operation: Operation | None = None) -> None:
         """Remove the record, and nothing else.
 
         :param operation: the caller's own delete, which must still be its own.
-        :param keep_children: for formats whose backups restore without their parents.
-        :raises BackupInUse: it has children, or an operation runs on it.
+        :raises BackupInUse: children need it, or an operation runs on it.
         :raises BackupNotFound: there is no such backup.
         :raises InvalidBackup: the caller's operation was taken for dead.
         """
-        def work(connection: Any) -> None:
-            backup = backups.get(connection, backup_id)
+        def work(connection: sa.Connection) -> None:
+            backups.get(connection, backup_id)
             if operation is not None:
                 operations.check_mine(connection, operation)
             operations.refuse_others(connection, backup_id, operation)
-            needed_by = [] if keep_children else backups.children(connection, backup_id)
-            if needed_by:
-                raise exceptions.BackupInUse(
-                    f'{backups.describe(backup)} is needed by '
-                    f'{", ".join(backups.describe(each) for each in needed_by[:5])}')
+            backups.refuse_needed(connection, backup_id)
             backups.remove(connection, backup_id)
         self._database.write(work)
 
@@ -209,8 +205,8 @@ class Catalog:
 
         :param detail: what a message about its death should name: the target of a restore.
         :raises InvalidVolume: a create, while another one of this volume runs.
-        :raises BackupInUse: a delete while anything runs on the backup, or anything while a
-            delete does.
+        :raises BackupInUse: a delete while anything runs on the backup or children need it, or
+            anything while a delete runs. No child can be added to it from then on.
         """
         operation = Operation(kind, backup_id, volume_id, detail)
         self._begin(operation)
@@ -315,7 +311,7 @@ class Catalog:
         """What is wrong inside the catalog, one sentence each."""
         return self._database.read(self._check)
 
-    def _check(self, connection: Any) -> list[str]:
+    def _check(self, connection: sa.Connection) -> list[str]:
         found = sqlite.integrity(connection) if self._database.is_sqlite else []
         found += checks.find(connection)
         for row in checks.operations(connection):

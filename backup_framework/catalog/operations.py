@@ -93,6 +93,8 @@ def check_conflicts(connection: sa.Connection, operation: Operation) -> None:
     if operation.kind != 'delete':
         condition &= _table.c.kind == 'delete'
     refuse_running(connection, operation.backup_id, condition)
+    if operation.kind == 'delete':
+        backups.refuse_needed(connection, operation.backup_id)
 
 
 def refuse_running(connection: sa.Connection, backup_id: str,

@@ -2,7 +2,7 @@
 
 import datetime
 
-from hypothesis import given, strategies
+from hypothesis import given, settings, strategies
 import pytest
 
 from backup_framework import exceptions
@@ -41,6 +41,7 @@ def test_times_are_stored_in_utc(catalog):
         2024, 1, 1, tzinfo=UTC)
 
 
+@settings(deadline=None)
 @given(strategies.datetimes(timezones=strategies.just(UTC)),
        strategies.datetimes(timezones=strategies.just(UTC)))
 def test_stored_times_sort_as_times_do(one, other):
@@ -230,7 +231,8 @@ def test_forget(catalog, add):
 def test_forget_a_parent_that_is_only_history(catalog, add):
     add(id='root', format='2.0.0')
     add(id='child', parent_id='root', format='2.0.0')
-    catalog.forget('root', keep_children=True)
+    with catalog.operation('delete', backup_id='root') as operation:
+        catalog.forget('root', operation=operation)
     assert catalog.get_backup('child').parent_id == 'root'
     assert catalog.check() == []
 
@@ -288,6 +290,7 @@ def test_notes(catalog, open_catalog, tmp_path):
     assert catalog.get_note('sweep') is None
 
 
+@settings(deadline=None, max_examples=50)
 @given(strategies.lists(strategies.tuples(
     strategies.sampled_from('abc'), strategies.sampled_from(['x', 'y', None])), max_size=8))
 def test_a_reference_means_one_backup_or_none(tmp_path_factory, drawn):

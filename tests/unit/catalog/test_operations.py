@@ -10,7 +10,7 @@ import time
 import pytest
 
 from backup_framework import exceptions
-from backup_framework.catalog import operations
+from backup_framework.catalog import locks, operations, records, recovery, schema
 from backup_framework.model import Backup, Status, Volume
 
 OTHERS = ('restore', 'verify', 'export')
@@ -65,6 +65,15 @@ def test_a_delete_runs_alone(catalog, add, kind):
                 pytest.fail('not alone')
         with catalog.operation('delete', backup_id='b2'):
             pass
+
+
+@pytest.mark.parametrize('status', [Status.CREATING, Status.ERROR, Status.AVAILABLE])
+def test_what_children_need_is_not_deleted(catalog, add, status):
+    add(id='root')
+    add(id='child', parent_id='root', status=status)
+    with pytest.raises(exceptions.BackupInUse, match='needed by backup child'):
+        with catalog.operation('delete', backup_id='root'):
+            pytest.fail('a child needs it')
 
 
 @pytest.mark.parametrize('kind', OTHERS)
@@ -226,9 +235,13 @@ def test_a_delete_and_a_new_child(children, open_catalog, add):
 
     def delete():
         catalog = open_catalog()
-        with catalog.operation('delete', backup_id='root'):
-            children.tell('saw child' if catalog.children('root') else 'deleted')
-            time.sleep(600)
+        try:
+            with catalog.operation('delete', backup_id='root'):
+                children.tell('deleted')
+                time.sleep(600)
+        except exceptions.BackupInUse as error:
+            assert 'needed by backup child' in str(error)
+            return 'saw child'
 
     def create():
         try:
@@ -415,3 +428,51 @@ def test_stale_locks_are_swept_and_held_ones_are_not(catalog, add, lock_files, s
         add(id='b2', status=Status.CREATING)
         catalog.recover()
         assert lock_files() == [operation.id]
+
+
+def test_a_death_is_told_once(catalog, add):
+    """Two found the same row; or its owner ended between the look and the burial."""
+    add(id='b1')
+    with catalog.operation('restore', backup_id='b1', detail='target') as operation:
+        dead = [recovery.Dead(operation.id, 'restore', 'b1', 'target')]
+        assert len(catalog._database.write(lambda c: recovery.bury(c, dead))) == 1
+        assert catalog._database.write(lambda c: recovery.bury(c, dead)) == []
+
+
+def test_an_operation_that_began_after_the_look_is_left_alone(catalog, add):
+    with catalog.operation('create', backup_id='b1', volume_id='v1'):
+        add(id='b1', status=Status.CREATING)
+        found = [recovery.Dead(None, 'create', 'b1', None)]
+        assert catalog._database.write(lambda c: recovery.bury(c, found)) == []
+    assert catalog.get_backup('b1').status == Status.CREATING
+
+
+def test_a_lock_that_was_swept_while_it_was_made(tmp_path, monkeypatch):
+    real, removed = locks.fcntl.flock, []
+
+    def flock(descriptor, how):
+        if not removed:
+            removed.append(os.unlink(tmp_path / 'lock'))
+        real(descriptor, how)
+    monkeypatch.setattr(locks.fcntl, 'flock', flock)
+    lock = locks.Lock(str(tmp_path), 'lock')
+    assert not locks.is_free(lock.path)
+    lock.release()
+    lock.release()
+    assert locks.is_free(lock.path)
+
+
+@pytest.mark.parametrize('connection', ['postgresql'], indirect=True)
+def test_a_collision_on_a_server_is_tried_again(catalog, add):
+    """There, whoever comes second may see the first only by a constraint it broke."""
+    add(id='b1')
+    tries = []
+
+    def work(link):
+        tries.append(link)
+        if len(tries) == 1:
+            values = records.new_backup(Backup(id='b1'))
+            link.execute(schema.backups.insert().values(values))
+        return 'done'
+    assert catalog._database.write(work) == 'done'
+    assert len(tries) == 2
