@@ -170,8 +170,12 @@ def children() -> Iterator[Children]:
 
 
 @pytest.fixture
-def unprivileged(children: Children) -> Iterator[tuple[Path, Callable[..., Any]]]:
+def unprivileged(children: Children, tmp_path: Path
+                 ) -> Iterator[tuple[Path, Callable[..., Any]]]:
     """A directory of an unprivileged user, and a way to call functions as that user."""
+    # What is imported late has to be imported now: that user may not reach the interpreter.
+    with Catalog(f'sqlite:///{tmp_path}/warm/c', f'{tmp_path}/warm').operation('verify'):
+        pass
     directory = Path(tempfile.mkdtemp(prefix='bf-catalog-', dir='/tmp'))
 
     def call(function: Callable[..., Any], *arguments: Any) -> Any:
