@@ -30,6 +30,7 @@ LARGEST_MANIFEST = 512 << 20
 LARGEST_OBJECT = 1 << 40
 _LARGEST_OFFSET = 1 << 62
 _PIECE = 1 << 20
+_NUMBER = re.compile(r'-[0-9]{5,}\Z')
 _MD5 = re.compile(r'[0-9a-f]{32}\Z')
 
 Buffer = bytes | bytearray | memoryview
@@ -231,6 +232,8 @@ class Reader:
 
     def _is_zero_body(self, entry: base.Entry) -> bool:
         """Whether the stored bytes are those that we store for zeros: no need to unpack them."""
+        if codec.canonical(self._objects[entry.name].compression) != codec.ZSTD:
+            return False
         body = codec.zero_body(entry.length)
         try:
             return self._container.get(entry.name, len(body)) == body
@@ -346,15 +349,19 @@ class _ZeroTest:
 
     _LENGTHS = 64
     _LONGEST = 256 << 20
+    _MOST = 3 << 29  # bytes hashed in all: a manifest with many lengths must not cost minutes
 
     def __init__(self) -> None:
         self._known: dict[int, str] = {}
+        self._left = self._MOST
 
     def __call__(self, stored: StoredObject) -> bool:
         length = stored.length
         if length not in self._known:
-            if length > self._LONGEST or len(self._known) >= self._LENGTHS:
+            if (length > min(self._LONGEST, self._left)
+                    or len(self._known) >= self._LENGTHS):
                 return False
+            self._left -= length
             self._known[length] = zero_md5(length)
         return self._known[length] == stored.md5
 
@@ -417,8 +424,9 @@ def _object(name: str, values: dict[str, Any], prefix: str) -> StoredObject:
         store.check_name(name)
     except exceptions.InvalidName as error:
         raise exceptions.CorruptManifest(str(error)) from None
-    if not name.startswith(f'{prefix}-'):
-        raise exceptions.CorruptManifest(f'its object {name[:80]!r} does not begin with {prefix}-')
+    if not name.startswith(prefix) or not _NUMBER.match(name, len(prefix)):
+        raise exceptions.CorruptManifest(
+            f'its object {name[:80]!r} is not {prefix}- with a number')
     compression, md5 = values.get('compression'), values.get('md5')
     if not isinstance(compression, str) or compression.lower() not in codec.NAMES:
         raise exceptions.CorruptManifest(f'{name} has an unknown compression: {compression!r:.40}')
@@ -459,9 +467,10 @@ def _time(value: object) -> datetime.datetime | None:
         return None
     try:
         time = datetime.datetime.fromisoformat(value)
-    except ValueError:
+        return (time if time.tzinfo else time.replace(tzinfo=datetime.UTC)
+                ).astimezone(datetime.UTC)
+    except (ValueError, OverflowError):
         return None
-    return time if time.tzinfo else time.replace(tzinfo=datetime.UTC)
 
 
 def _iso(time: datetime.datetime | None) -> str | None:

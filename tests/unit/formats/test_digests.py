@@ -22,7 +22,8 @@ def sparse(pairs: list[tuple[int, int]]) -> bytes:
     return b''.join(bytes([value]) * length for value, length in pairs)
 
 
-volumes = st.lists(st.tuples(st.sampled_from([0, 0, 7]), st.integers(0, 40)), max_size=8).map(sparse)
+volumes = st.lists(st.tuples(st.sampled_from([0, 0, 7]), st.integers(0, 40)), max_size=8
+                   ).map(sparse)
 
 
 @given(volumes, st.integers(1, 50))

@@ -98,7 +98,8 @@ def test_lists_of_several_batches(count: int) -> None:
 
 
 @pytest.mark.parametrize('options', [
-    {}, {'separators': (',', ':')}, {'indent': 8}, {'indent': '\t'}, {'separators': (' , ', ' : ')}])
+    {}, {'separators': (',', ':')}, {'indent': 8}, {'indent': '\t'},
+    {'separators': (' , ', ' : ')}])
 def test_any_spelling_of_json(options: dict[str, Any]) -> None:
     hexes = [ZERO_HEX, 'ab' * 32, 'cd' * 32]
     document = json.dumps(FIELDS | {'sha256s': hexes}, **options).encode()

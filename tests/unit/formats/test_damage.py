@@ -1,0 +1,210 @@
+"""Damaged stores: restore and verify find it, and nothing wrong is written."""
+
+from __future__ import annotations
+
+import io
+import itertools
+
+import pytest
+
+from backup_framework import exceptions, model
+from backup_framework.engine.monitor import Operation
+from backup_framework.testing import memory
+from tests.unit.driver import chains
+
+CHUNK = chains.CHUNK
+DATA = chains.make_bytes(4 * CHUNK)
+
+
+class Watched(io.BytesIO):
+    """Any byte written must be the right one at its place."""
+
+    def write(self, data: bytes, /) -> int:
+        at = self.tell()
+        assert data == DATA[at:at + len(data)], 'wrong bytes reached the target'
+        return super().write(data)
+
+
+@pytest.fixture(params=[{}, {'memory': 200}], ids=['whole', 'streamed'])
+def memory_of(request: pytest.FixtureRequest) -> dict[str, int]:
+    """With little memory, objects are streamed twice: checked, then written."""
+    return request.param
+
+
+def only_zeros(driver: memory.MemoryBackupDriver, backup: model.Backup, name: str) -> bool:
+    """Such an object is not read by a restore."""
+    values = next(entry[name] for entry in chains.manifest(driver, backup)['objects']
+                  if name in entry)
+    return not any(DATA[values['offset']:values['offset'] + values['length']])
+
+
+def found(driver: memory.MemoryBackupDriver, backup: model.Backup, name: str) -> None:
+    """Both say which object; the restore before a wrong byte is written."""
+    with pytest.raises(exceptions.FormatError, match=name):
+        driver.restore(backup, '', Watched(b'\xff' * len(DATA)))
+    assert name in ' '.join(driver.verify(backup).problems)
+
+
+@pytest.mark.parametrize('compression', ['none', 'zlib', 'bz2', 'zstd'])
+def test_a_sound_store_first(compression: str, memory_of: dict[str, int]) -> None:
+    driver = chains.make_driver(compression=compression, **memory_of)
+    backup = chains.take(driver, DATA)
+    assert chains.bring_back(driver, backup) == DATA
+    report = driver.verify(backup)
+    assert report.ok and not report.notes
+    assert report.checked_bytes == len(DATA) and report.objects == 4
+    assert driver.verify(backup, operation=None).ok
+
+
+def test_missing(memory_of: dict[str, int]) -> None:
+    driver = chains.make_driver(**memory_of)
+    backup = chains.take(driver, DATA)
+    for name in chains.data_names(driver, backup):
+        sound = chains.body(driver, name)
+        chains.overwrite(driver, name, None)
+        assert len(driver.verify(backup).problems) == 1
+        if not only_zeros(driver, backup, name):
+            found(driver, backup, name)
+        chains.overwrite(driver, name, sound)
+    assert driver.verify(backup).ok
+
+
+@pytest.mark.parametrize('compression', ['none', 'zlib', 'bz2', 'zstd'])
+def test_truncated_and_extended(compression: str, memory_of: dict[str, int]) -> None:
+    driver = chains.make_driver(compression=compression, **memory_of)
+    backup = chains.take(driver, DATA)
+    name = chains.data_names(driver, backup)[0]
+    sound = chains.body(driver, name)
+    step = max(1, len(sound) // 60)
+    for length in [*range(0, len(sound), step), len(sound) - 1]:
+        chains.overwrite(driver, name, sound[:length])
+        found(driver, backup, name)
+    for tail in (b'\0', b'x', bytes(4096)):
+        chains.overwrite(driver, name, sound + tail)
+        found(driver, backup, name)
+
+
+@pytest.mark.parametrize('compression', ['none', 'zlib', 'bz2', 'zstd'])
+def test_bit_flips(compression: str, memory_of: dict[str, int]) -> None:
+    """What a codec does not use may flip: then the bytes are right all the same."""
+    driver = chains.make_driver(compression=compression, **memory_of)
+    backup = chains.take(driver, DATA)
+    name = chains.data_names(driver, backup)[0]
+    sound = chains.body(driver, name)
+    detected = 0
+    for bit in range(0, 8 * len(sound), max(1, len(sound) // 40)):
+        altered = bytearray(sound)
+        altered[bit // 8] ^= 1 << bit % 8
+        chains.overwrite(driver, name, bytes(altered))
+        target = Watched(b'\xff' * len(DATA))
+        try:
+            driver.restore(backup, '', target)
+            assert target.getvalue() == DATA
+        except exceptions.CorruptObject as error:
+            assert name in str(error)
+            assert not driver.verify(backup).ok
+            detected += 1
+    assert detected > 250
+
+
+def test_swapped(memory_of: dict[str, int]) -> None:
+    driver = chains.make_driver(**memory_of)
+    other = chains.take(driver, chains.make_bytes(4 * CHUNK, seed=9))
+    backup = chains.take(driver, DATA)
+    names = [name for taken in (backup, other) for name in chains.data_names(driver, taken)]
+    for one, two in itertools.permutations(names, 2):
+        bodies = chains.body(driver, one), chains.body(driver, two)
+        if bodies[0] == bodies[1] or not one.startswith(str(backup.service_metadata)):
+            continue
+        chains.overwrite(driver, one, bodies[1])
+        assert not driver.verify(backup).ok
+        if not only_zeros(driver, backup, one):
+            found(driver, backup, one)
+        chains.overwrite(driver, one, bodies[0])
+    assert driver.verify(backup).ok
+
+
+def test_a_zero_object_with_another_marker_is_found() -> None:
+    """We know that it is zeros; Cinder would unpack it by its marker."""
+    driver = chains.make_driver()
+    backup = chains.take(driver, bytes(CHUNK))
+    document = chains.manifest(driver, backup)
+    next(iter(document['objects'][0].values()))['compression'] = 'none'
+    chains.rewrite(driver, backup, document)
+    assert not driver.verify(backup).ok
+
+
+@pytest.mark.parametrize('marker', ['ZLIB', 'gzip', 'Gzip', 'zlib'])
+def test_markers_in_any_case(marker: str) -> None:
+    driver = chains.make_driver(compression='zlib')
+    backup = chains.take(driver, DATA)
+    document = chains.manifest(driver, backup)
+    for entry in document['objects']:
+        for values in entry.values():
+            if values['compression'] == 'zlib':
+                values['compression'] = marker
+    chains.rewrite(driver, backup, document)
+    assert chains.bring_back(driver, backup) == DATA and driver.verify(backup).ok
+
+
+def test_an_upper_case_md5_is_one() -> None:
+    driver = chains.make_driver()
+    backup = chains.take(driver, DATA)
+    document = chains.manifest(driver, backup)
+    for entry in document['objects']:
+        for values in entry.values():
+            values['md5'] = values['md5'].upper()
+    chains.rewrite(driver, backup, document)
+    assert chains.bring_back(driver, backup) == DATA and driver.verify(backup).ok
+
+
+def test_every_order_and_extra_keys() -> None:
+    driver = chains.make_driver()
+    backup = chains.take(driver, DATA)
+    document = chains.manifest(driver, backup) | {'another': [1]}
+    document['objects'].reverse()
+    for entry in document['objects']:
+        for values in entry.values():
+            values['sha3'] = 'x'
+    chains.rewrite(driver, backup, document)
+    assert chains.bring_back(driver, backup) == DATA and driver.verify(backup).ok
+
+
+def test_a_missing_hash_list_is_said_and_no_error() -> None:
+    driver = chains.make_driver()
+    backup = chains.take(driver, DATA)
+    chains.overwrite(driver, f'{backup.service_metadata}_sha256file', None)
+    report = driver.verify(backup)
+    assert report.ok and 'no hash list' in report.notes[0]
+    assert chains.bring_back(driver, backup) == DATA
+
+
+@pytest.mark.parametrize('body', [b'', b'not json', b'{"chunk_size": 512, "sha256s": []}'])
+def test_a_damaged_hash_list_is_found_and_does_not_stop_a_restore(body: bytes) -> None:
+    driver = chains.make_driver()
+    backup = chains.take(driver, DATA)
+    chains.overwrite(driver, f'{backup.service_metadata}_sha256file', body)
+    assert not driver.verify(backup).ok
+    assert chains.bring_back(driver, backup) == DATA
+
+
+def test_an_altered_hash_list_is_found() -> None:
+    driver = chains.make_driver()
+    backup = chains.take(driver, DATA)
+    name = f'{backup.service_metadata}_sha256file'
+    body = bytearray(chains.body(driver, name))
+    at = body.index(b'sha256s') + 20
+    body[at:at + 1] = b'0' if body[at:at + 1] != b'0' else b'1'
+    chains.overwrite(driver, name, bytes(body))
+    assert 'blocks 0 to 0' in driver.verify(backup).problems[0]
+
+
+def test_quick_verify_sees_presence_only() -> None:
+    driver = chains.make_driver()
+    backup = chains.take(driver, DATA)
+    first, second, *_ = chains.data_names(driver, backup)
+    chains.overwrite(driver, first, b'damaged')
+    assert driver.verify(backup, operation=Operation(quick=True)).ok
+    chains.overwrite(driver, second, None)
+    assert driver.verify(backup, operation=Operation(quick=True)).problems == [
+        f'object {second} is missing']
