@@ -6,53 +6,27 @@ list of the whole volume; `<prefix>_metadata`, the manifest. See doc/source/form
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 import dataclasses
-import datetime
 import functools
 import hashlib
 import itertools
-import json
-import re
-from typing import Any
 
-from backup_framework import __version__, exceptions, store
-from backup_framework.formats import base, codec, digests, hash_list
+from backup_framework import exceptions, store
+from backup_framework.formats import base, codec, digests, hash_list, manifest
+from backup_framework.formats.manifest import StoredObject
 from backup_framework.model import Extent
 
-VERSION = '1.0.0'
+VERSION = manifest.VERSION
 CHUNK_SIZE = 32 << 20
 LARGEST_HOLE = 256 << 20
-OURS = 'backup_framework'
-"""The member of the manifest that Cinder does not have: exact sizes, times and properties."""
-
-LARGEST_MANIFEST = 512 << 20
-LARGEST_OBJECT = 1 << 40
-_LARGEST_OFFSET = 1 << 62
 _PIECE = 1 << 20
-_NUMBER = re.compile(r'-[0-9]{5,}\Z')
-_MD5 = re.compile(r'[0-9a-f]{32}\Z')
 
 Buffer = bytes | bytearray | memoryview
 
 
-def manifest_name(prefix: str) -> str:
-    return f'{prefix}_metadata'
-
-
 def hash_list_name(prefix: str) -> str:
     return f'{prefix}_sha256file'
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class StoredObject:
-    """An entry of the manifest. `md5` is of the uncompressed bytes."""
-
-    name: str
-    offset: int
-    length: int
-    compression: str
-    md5: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -140,36 +114,20 @@ class Writer:
 
     def finish(self) -> base.Totals:
         """Hash list, everything durable, manifest, that durable: the manifest is the commit."""
-        fields = self._common() | {'chunk_size': self._block_size}
+        fields = manifest.common(self._header) | {'chunk_size': self._block_size}
         self._stored_bytes += self._container.put(
             hash_list_name(self._prefix), lambda: hash_list.text(fields, self._spool))
         self._container.sync()
-        manifest = json.dumps(self._manifest(), sort_keys=True, indent=2).encode()
-        self._stored_bytes += self._container.put(manifest_name(self._prefix), lambda: [manifest])
+        header = dataclasses.replace(self._header, size=self._size,
+                                     stored_bytes=self._stored_bytes)
+        document = manifest.dump(header, self._objects, self._block_size)
+        self._stored_bytes += self._container.put(
+            manifest.object_name(self._prefix), lambda: [document])
         self._container.sync()
         return base.Totals(len(self._objects), self._size, self._stored_bytes)
 
     def close(self) -> None:
         self._spool.close()
-
-    def _common(self) -> dict[str, Any]:
-        header = self._header
-        return {'version': VERSION, 'backup_id': header.backup_id, 'volume_id': header.volume_id,
-                'backup_name': header.name, 'backup_description': header.description,
-                'created_at': str(header.created_at)}
-
-    def _manifest(self) -> dict[str, Any]:
-        header = self._header
-        manifest = self._common() | {
-            'objects': [_entry(stored) for stored in self._objects],
-            'parent_id': header.parent_id, 'volume_meta': header.volume_meta,
-            OURS: {'version': __version__, 'size': self._size, 'stored_bytes': self._stored_bytes,
-                   'block_size': self._block_size, 'properties': header.properties,
-                   'snapshot_id': header.snapshot_id, 'owner': header.owner,
-                   'data_timestamp': _iso(header.data_timestamp)}}
-        if header.extra_metadata:
-            manifest['extra_metadata'] = header.extra_metadata
-        return manifest
 
 
 class Reader:
@@ -187,20 +145,17 @@ class Reader:
         self._container = container
         self._prefix = prefix
         self._whole_limit = whole_limit
-        name = manifest_name(prefix)
+        name = manifest.object_name(prefix)
         try:
-            document = container.get(name, LARGEST_MANIFEST)
+            document = container.get(name, manifest.LARGEST)
         except (exceptions.ObjectNotFound, exceptions.ContainerNotFound):
             raise exceptions.MissingObject(
                 f'there is no manifest {name} in container {container.name}') from None
         try:
-            manifest = _parse(document)
-            self.header = _header(manifest)
-            self._objects = {o.name: o for o in _objects(manifest, prefix)}
+            self.header, ordered = manifest.parse(document, prefix)
         except exceptions.FormatError as error:
             raise type(error)(f'manifest {name} of container {container.name}: {error}') from None
-        ordered = sorted(self._objects.values(), key=lambda stored: stored.offset)
-        _check_extents(name, ordered, self.header.size)
+        self._objects = {stored.name: stored for stored in ordered}
         zero = _ZeroTest()
         self.entries: list[base.Entry] = [
             base.Entry(o.offset, o.length, o.name, zero(o)) for o in ordered]
@@ -364,114 +319,3 @@ class _ZeroTest:
             self._left -= length
             self._known[length] = zero_md5(length)
         return self._known[length] == stored.md5
-
-
-def _entry(stored: StoredObject) -> dict[str, dict[str, Any]]:
-    return {stored.name: {'offset': stored.offset, 'length': stored.length,
-                          'compression': stored.compression, 'md5': stored.md5}}
-
-
-def _parse(document: bytes) -> dict[str, Any]:
-    try:
-        manifest = json.loads(document)
-    except (ValueError, RecursionError) as error:
-        raise exceptions.CorruptManifest(f'it is not JSON: {error}') from None
-    if not isinstance(manifest, dict):
-        raise exceptions.CorruptManifest('it is not a JSON object')
-    version = manifest.get('version')
-    if version != VERSION:
-        raise exceptions.UnsupportedVersion(
-            f'it has version {str(version)[:40]!r}; this release reads {VERSION}')
-    return manifest
-
-
-def _header(manifest: dict[str, Any]) -> base.Header:
-    ours = manifest.get(OURS)
-    ours = ours if isinstance(ours, dict) else {}
-    properties = ours.get('properties')
-    return base.Header(
-        version=VERSION, backup_id=_text(manifest, 'backup_id'),
-        volume_id=_text(manifest, 'volume_id'), name=_text(manifest, 'backup_name'),
-        description=_text(manifest, 'backup_description'),
-        created_at=_time(manifest.get('created_at')), parent_id=_text(manifest, 'parent_id'),
-        volume_meta=_text(manifest, 'volume_meta'), extra_metadata=manifest.get('extra_metadata'),
-        size=_number(ours, 'size', _LARGEST_OFFSET) if 'size' in ours else None,
-        stored_bytes=(_number(ours, 'stored_bytes', _LARGEST_OFFSET)
-                      if 'stored_bytes' in ours else None),
-        data_timestamp=_time(ours.get('data_timestamp')), snapshot_id=_text(ours, 'snapshot_id'),
-        owner=_text(ours, 'owner'),
-        properties={str(key): str(value) for key, value in properties.items()}
-        if isinstance(properties, dict) else {})
-
-
-def _objects(manifest: dict[str, Any], prefix: str) -> Iterable[StoredObject]:
-    entries = manifest.get('objects')
-    if not isinstance(entries, list):
-        raise exceptions.CorruptManifest('it has no list of objects')
-    names: set[str] = set()
-    for entry in entries:
-        if not isinstance(entry, dict) or len(entry) != 1:
-            raise exceptions.CorruptManifest('an entry of its objects is not one name with values')
-        (name, values), = entry.items()
-        if not isinstance(values, dict) or name in names:
-            raise exceptions.CorruptManifest(f'its entry {name[:80]!r} is impossible')
-        names.add(name)
-        yield _object(name, values, prefix)
-
-
-def _object(name: str, values: dict[str, Any], prefix: str) -> StoredObject:
-    try:
-        store.check_name(name)
-    except exceptions.InvalidName as error:
-        raise exceptions.CorruptManifest(str(error)) from None
-    if not name.startswith(prefix) or not _NUMBER.match(name, len(prefix)):
-        raise exceptions.CorruptManifest(
-            f'its object {name[:80]!r} is not {prefix}- with a number')
-    compression, md5 = values.get('compression'), values.get('md5')
-    if not isinstance(compression, str) or compression.lower() not in codec.NAMES:
-        raise exceptions.CorruptManifest(f'{name} has an unknown compression: {compression!r:.40}')
-    if not isinstance(md5, str) or not _MD5.match(md5.lower()):
-        raise exceptions.CorruptManifest(f'{name} has no MD5, so nothing could be verified')
-    return StoredObject(name, _number(values, 'offset', _LARGEST_OFFSET),
-                        _number(values, 'length', LARGEST_OBJECT), compression, md5.lower())
-
-
-def _check_extents(name: str, ordered: list[StoredObject], size: int | None) -> None:
-    for before, after in itertools.pairwise(ordered):
-        if after.offset < before.offset + before.length:
-            raise exceptions.CorruptManifest(
-                f'manifest {name}: {before.name} and {after.name} overlap')
-    end = ordered[-1].offset + ordered[-1].length if ordered else 0
-    if size is not None and end > size:
-        raise exceptions.CorruptManifest(
-            f'manifest {name}: its objects end at {end}, behind the size it tells, {size}')
-
-
-def _number(values: dict[str, Any], key: str, largest: int) -> int:
-    value = values.get(key)
-    if type(value) is not int or not 0 <= value <= largest:
-        raise exceptions.CorruptManifest(f'{key} is impossible: {str(value)[:40]}')
-    return value
-
-
-def _text(values: dict[str, Any], key: str) -> str | None:
-    value = values.get(key)
-    if value is not None and not isinstance(value, str):
-        raise exceptions.CorruptManifest(f'{key} is not text')
-    return value
-
-
-def _time(value: object) -> datetime.datetime | None:
-    """An aware datetime; Cinder writes the word None for none."""
-    if not isinstance(value, str):
-        return None
-    try:
-        time = datetime.datetime.fromisoformat(value)
-        return (time if time.tzinfo else time.replace(tzinfo=datetime.UTC)
-                ).astimezone(datetime.UTC)
-    except (ValueError, OverflowError):
-        return None
-
-
-def _iso(time: datetime.datetime | None) -> str | None:
-    return time.isoformat() if time else None

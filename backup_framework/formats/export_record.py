@@ -68,6 +68,8 @@ def _fields(url: str) -> dict[str, Any]:
         raise exceptions.InvalidInput('the backup_url of the record is too long')
     try:
         fields = json.loads(base64.b64decode(url, validate=True))
+        # Escapes can spell lone surrogates, which are no text.
+        json.dumps(fields, ensure_ascii=False).encode()
     except (ValueError, binascii.Error, RecursionError):
         raise exceptions.InvalidInput('the backup_url of the record is not base64 of JSON'
                                       ) from None
@@ -141,7 +143,11 @@ def _time(fields: dict[str, Any], name: str) -> datetime.datetime | None:
     if not isinstance(value, str):
         raise ValueError(f'its {name} is not a time')
     time = datetime.datetime.fromisoformat(value)
-    return time if time.tzinfo else time.replace(tzinfo=datetime.UTC)
+    time = time if time.tzinfo else time.replace(tzinfo=datetime.UTC)
+    try:
+        return time.astimezone(datetime.UTC)
+    except OverflowError:
+        raise ValueError(f'its {name} is outside of the calendar') from None
 
 
 def _iso(time: datetime.datetime | None) -> str | None:

@@ -31,8 +31,10 @@ class BackupChunkedDriver(abc.ABC):
     `ObjectNotFound`.
 
     G1. One instance serves all threads.
-    G2. Names keep their case, and names of up to 255 bytes, with `/`, blanks or any UTF-8, work.
-    G3. Two containers do not share objects, also when one name begins with the other.
+    G2. Names keep their case, and names of up to 255 bytes, with `/`, blanks or any UTF-8 but
+        control characters, work. Not both of `x` and `x/y` need be possible.
+    G3. Two containers do not share objects, also when one name begins with the other. Where
+        containers may nest, an outer one may list the objects of an inner one.
     G4. Only StoreErrors (`backup_framework.exceptions`) leave a driver.
     G5. Verbs do not retry: the framework does.
     G6. A declared capability works, and one declared absent raises `NotSupported`.
@@ -43,7 +45,7 @@ class BackupChunkedDriver(abc.ABC):
     def put_container(self, container: str) -> None:
         """Make a container.
 
-        P1. It is created if needed.
+        P1. It is created if needed. The framework calls this before it writes.
         P2. One that exists is fine, and keeps its objects.
         """
 
@@ -55,7 +57,8 @@ class BackupChunkedDriver(abc.ABC):
         L2. All of them, however many pages the store answers in.
         L3. None that begins otherwise.
         L4. What this client wrote or deleted before the call is reflected.
-        L5. A missing container is `ContainerNotFound` or an empty listing.
+        L5. A missing container is `ContainerNotFound` or an empty listing. One whose objects were
+            all deleted may count as missing.
         L6. No temporary name is ever listed.
         """
 
