@@ -195,8 +195,8 @@ class Work:
                                      ('parent', reader.header.parent_id, backup.parent_id)):
             if told is not None and told != expected:
                 raise exceptions.CorruptManifest(
-                    f'the manifest of backup {backup.id} says that its {what} is {told[:80]!r}, its '
-                    f'record says {expected!r}')
+                    f'the manifest of backup {backup.id} says that its {what} is {told[:80]!r}, '
+                    f'its record says {expected!r}')
         return reader
 
     def _reader(self, container: store.Container, prefix: str) -> cinder_v1.Reader:

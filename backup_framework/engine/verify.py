@@ -62,6 +62,8 @@ def full(chain: Sequence[base.Reader], size: int, known: digests.Spool | None, r
         report.add(f'the hash list has {known.length} blocks, the volume has '
                    f'{digests.count(size, known.block_size)}')
         known = None
+    if known is not None:
+        _check_alignment(chain, units, size, known.block_size, report)
     monitor.start('verify', size)
     check = functools.partial(_check, chain, size, known, monitor)
     checked = parallel.ordered_map(check, units, workers=workers, budget=budget,
@@ -74,6 +76,16 @@ def full(chain: Sequence[base.Reader], size: int, known: digests.Spool | None, r
             report.checked_bytes += unit.length
             monitor.advance(unit.length)
             monitor.check()
+
+
+def _check_alignment(chain: Sequence[base.Reader], units: Sequence[plan.Unit], size: int,
+                     block_size: int, report: Report) -> None:
+    """Only whole blocks can be compared, and whole blocks are all that writers store."""
+    for unit in units:
+        if any(extent.offset % block_size or extent.end % block_size and extent.end != size
+               for extent in unit.extents):
+            report.add(f'object {chain[unit.layer].entries[unit.entry].name} holds parts of blocks '
+                       f'of {block_size} bytes: a damaged manifest, or a damaged hash list')
 
 
 def _check(chain: Sequence[base.Reader], size: int, known: digests.Spool | None,

@@ -208,3 +208,27 @@ def test_quick_verify_sees_presence_only() -> None:
     chains.overwrite(driver, second, None)
     assert driver.verify(backup, operation=Operation(quick=True)).problems == [
         f'object {second} is missing']
+
+
+def test_each_bit_of_a_manifest_is_found_by_verify_or_harmless() -> None:
+    """A restore alone cannot know that an offset of an incremental is another one."""
+    driver = chains.make_driver()
+    parent = chains.take(driver, DATA)
+    changed = bytearray(DATA)
+    changed[3 * chains.BLOCK] ^= 1
+    changed[4000] ^= 1
+    backup = chains.take(driver, bytes(changed), parent)
+    name = f'{backup.service_metadata}_metadata'
+    sound = chains.body(driver, name)
+    refused = 0
+    for bit in range(8 * len(sound)):
+        altered = bytearray(sound)
+        altered[bit // 8] ^= 1 << bit % 8
+        chains.overwrite(driver, name, bytes(altered))
+        try:
+            restored = chains.bring_back(driver, backup)
+        except exceptions.FormatError:
+            refused += 1
+            continue
+        assert restored == bytes(changed) or not driver.verify(backup).ok, altered
+    assert refused > 5000
