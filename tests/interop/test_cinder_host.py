@@ -6,7 +6,6 @@ import json
 import os
 import pathlib
 import shutil
-import tempfile
 
 import pytest
 
@@ -36,11 +35,6 @@ def volume(tmp_path):
     path = tmp_path / 'volume'
     path.write_bytes(contents(1))
     return path
-
-
-@pytest.fixture
-def store(tmp_path):
-    return tmp_path / 'store'
 
 
 @pytest.fixture
@@ -215,17 +209,6 @@ def test_volume_metadata_leaves_a_named_target_its_name(cinder, store, volume, t
     mine = {'volume': {'display_name': 'mine'}}
     answer = cinder.restore(store, [made['export']], target, metadata=mine)
     assert answer['volume']['display_name'] == 'mine'
-
-
-@pytest.fixture
-def open_folder():
-    """A folder that other users may enter, which pytest's own may not be."""
-    with tempfile.TemporaryDirectory() as name:
-        os.chmod(name, 0o755)
-        folder = pathlib.Path(name)
-        (folder / 'targets').mkdir()
-        os.chmod(folder / 'targets', 0o777)
-        yield folder
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason='only root can become another user')
