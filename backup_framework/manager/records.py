@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import json
 from typing import Any
 
@@ -64,12 +65,19 @@ def rebuild(context: Context, backend: str, container: str | None, adopt: bool) 
     """Find every backup of a backend from its manifests alone; see Manager.rebuild."""
     driver = context.drivers.chunked(backend, 'be searched for backups')
     rebuilt = Rebuilt()
+    described = []
     for name in [container] if container else _containers(driver, backend):
         for prefix in driver.prefixes(name):
             try:
-                _rebuild_one(context, driver, backend, name, prefix, adopt, rebuilt)
-            except (exceptions.FormatError, exceptions.InvalidInput) as error:
+                described.append(_described(driver, name, prefix))
+            except exceptions.FormatError as error:
                 rebuilt.problems.append(str(error))
+    # The newest first, because the first one says what is known of its volume.
+    for header, found in sorted(described, key=_taken_at, reverse=True):
+        try:
+            _rebuild_one(context, driver, backend, header, found, adopt, rebuilt)
+        except exceptions.InvalidInput as error:
+            rebuilt.problems.append(str(error))
     missing = {backup.parent_id for backup in rebuilt.added
                if backup.parent_id and not _is_known(context, backup.parent_id)}
     rebuilt.problems += [f'backup {parent} is the parent of others but is not in the store'
@@ -85,17 +93,30 @@ def _containers(driver: ChunkedBackupDriver, backend: str) -> list[str]:
             f'backend {backend} cannot list its containers; name one with --container') from None
 
 
-def _rebuild_one(context: Context, driver: ChunkedBackupDriver, backend: str, container: str,
-                 prefix: str, adopt: bool, rebuilt: Rebuilt) -> None:
+def _described(driver: ChunkedBackupDriver, container: str, prefix: str
+               ) -> tuple[base.Header, dict[str, Any]]:
     header, found = driver.describe(container, prefix)
     if not header.backup_id:
         raise exceptions.CorruptManifest(
             f'the manifest of {prefix} in container {container} does not name its backup')
-    if _is_known(context, header.backup_id):
+    return header, found
+
+
+def _taken_at(described: tuple[base.Header, dict[str, Any]]) -> datetime.datetime:
+    header = described[0]
+    return header.data_timestamp or header.created_at or datetime.datetime.min.replace(
+        tzinfo=datetime.UTC)
+
+
+def _rebuild_one(context: Context, driver: ChunkedBackupDriver, backend: str,
+                 header: base.Header, found: dict[str, Any], adopt: bool, rebuilt: Rebuilt
+                 ) -> None:
+    backup_id = str(header.backup_id)
+    if _is_known(context, backup_id):
         rebuilt.known += 1
         return
     backup = Backup(
-        id=header.backup_id, volume_id=header.volume_id or '', display_name=header.name,
+        id=backup_id, volume_id=header.volume_id or '', display_name=header.name,
         display_description=header.description, snapshot_id=header.snapshot_id,
         created_at=header.created_at, data_timestamp=header.data_timestamp or header.created_at,
         metadata=dict(header.properties), service=drivers.service(driver))
