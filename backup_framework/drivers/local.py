@@ -217,6 +217,9 @@ class LocalBackupDriver(chunked.ChunkedBackupDriver):
                 os.close(fd)
             return status.f_bavail * status.f_frsize
 
+    def host_paths(self) -> list[str]:
+        return [self._tree.path]
+
     def remove_temporary(self, older_than: float) -> int:
         """Remove `.tmp-*` files last written more than `older_than` seconds ago; how many."""
         removed, before = 0, time.time() - older_than

@@ -155,6 +155,9 @@ class Reader:
             self.header, ordered = manifest.parse(document, prefix)
         except exceptions.FormatError as error:
             raise type(error)(f'manifest {name} of container {container.name}: {error}') from None
+        if self.header.stored_bytes is not None:
+            # No manifest can tell its own length.
+            self.header.stored_bytes += len(document)
         self._objects = {stored.name: stored for stored in ordered}
         zero = _ZeroTest()
         self.entries: list[base.Entry] = [
