@@ -54,7 +54,20 @@ def open_volume(path: str) -> io.FileIO:
         raise exceptions.InvalidVolume(
             f'{path} is {kind}; a volume is a regular file or a block device')
     os.set_blocking(fd, True)
-    return io.FileIO(fd, 'rb')
+    # By its path, which then is its name in messages.
+    return io.FileIO(path, 'rb', opener=lambda name, flags: fd)
+
+
+def size_of(file: io.FileIO) -> int:
+    """Bytes of an opened volume.
+
+    :raises InvalidVolume: it has no size, as files of /proc.
+    """
+    try:
+        return os.lseek(file.fileno(), 0, os.SEEK_END)
+    except OSError as error:
+        raise exceptions.InvalidVolume(
+            f'{file.name} is not a volume: its size cannot be told ({error.strerror})') from error
 
 
 def _kind(mode: int) -> str | None:

@@ -41,7 +41,7 @@ def create(context: Context, request: Request) -> Backup:
     """Back a volume up; see Manager.create."""
     volume, path, section = _volume(context, request)
     with source.open_volume(path) as file:
-        size = os.lseek(file.fileno(), 0, os.SEEK_END)
+        size = source.size_of(file)
         backup = _record(context, request, volume, section, size)
         _choose_parent(context, request, backup, section)
         if not context.catalog.writable:
