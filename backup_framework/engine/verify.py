@@ -46,6 +46,7 @@ def quick(chain: Sequence[base.Reader], size: int, present: Sequence[Callable[[]
     :param present: for each member of the chain, a call that gives the names missing.
     """
     restore.compose(chain, size)
+    report.objects = sum(len(reader.entries) for reader in chain)
     for missing in present:
         for name in missing():
             report.add(f'object {name} is missing')
