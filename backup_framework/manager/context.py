@@ -34,8 +34,9 @@ class Context:
                                     volume_id=volume_id, detail=detail) as row:
             if not row.recorded:
                 self.warn(f'the catalog cannot be written; this {kind} is not recorded')
-            operation = Operation(self.monitor, spool_directory=self._spool_directory(), **flags)
+            operation = Operation(self.monitor, **flags)
             if row.recorded:
+                operation.spool_directory = self._spool_directory()
                 self.monitor.heartbeat = functools.partial(self.catalog.renew, row)
                 operation.owner = self.catalog.installation
             try:
