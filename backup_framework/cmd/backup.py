@@ -7,6 +7,7 @@ import sys
 import time
 from typing import Any
 
+from backup_framework import model
 from backup_framework.cmd import base, exit_codes
 
 
@@ -87,7 +88,8 @@ class List(base.Lister):
         parser = super().get_parser(prog_name)
         parser.add_argument('--volume', metavar='V', help='only of this volume: id, name or path')
         parser.add_argument('--backend', metavar='B', help='only on this backend')
-        parser.add_argument('--status', metavar='S', help='only in this state')
+        parser.add_argument('--status', metavar='S', choices=list(map(str, model.Status)),
+                            help='only in this state')
         parser.add_argument('--limit', metavar='N', type=_count, help='at most so many')
         parser.add_argument('--marker', metavar='ID', help='those behind this one')
         return parser
@@ -102,7 +104,9 @@ class List(base.Lister):
             found = manager.catalog.backups(
                 volume_id=volume_id, backend=parsed_args.backend, status=parsed_args.status,
                 limit=parsed_args.limit, marker=marker)
-            return columns.BACKUP_LIST, list(columns.Rows(manager.catalog).backups(found))
+            if not found and parsed_args.backend:
+                manager.configuration.backend(parsed_args.backend)
+            return columns.Rows(manager.catalog).listing(found, parsed_args)
 
 
 class Show(base.ShowOne):

@@ -31,6 +31,16 @@ class Failed(Exception):
 class Base(command.Command):
     """A command whose errors are one sentence each, unless `--debug` wants the traceback."""
 
+    def get_epilog(self) -> str:
+        """Nothing: cliff would read what is installed to name a command's distribution."""
+        return ''
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        # A script must not depend on what the other options are.
+        parser.allow_abbrev = False
+        return parser
+
     def run(self, parsed_args: argparse.Namespace) -> int:
         try:
             return int(super().run(parsed_args) or exit_codes.DONE)
@@ -83,9 +93,27 @@ class Base(command.Command):
 class Lister(Base, lister.Lister):
     """A command that lists."""
 
+    def produce_output(self, *args: Any) -> int:
+        with _usage_errors():
+            return int(super().produce_output(*args))
+
 
 class ShowOne(Base, show.ShowOne):
     """A command that shows one thing."""
+
+    def produce_output(self, *args: Any) -> int:
+        with _usage_errors():
+            return int(super().produce_output(*args))
+
+
+@contextlib.contextmanager
+def _usage_errors() -> Iterator[None]:
+    """cliff complains with a ValueError of columns that do not exist."""
+    try:
+        yield
+    except ValueError as error:
+        from backup_framework import exceptions
+        raise exceptions.InvalidInput(str(error).strip('.')) from error
 
 
 def say(sentence: str) -> None:

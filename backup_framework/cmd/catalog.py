@@ -44,8 +44,7 @@ class Rebuild(base.Lister):
                 base.say(f'Error: {problem}')
             if rebuilt.problems:
                 self.code = exit_codes.CORRUPT
-            return columns.BACKUP_LIST, list(
-                columns.Rows(manager.catalog).backups(rebuilt.added))
+            return columns.Rows(manager.catalog).listing(rebuilt.added, parsed_args)
 
     def run(self, parsed_args: argparse.Namespace) -> int:
         self.code = exit_codes.DONE

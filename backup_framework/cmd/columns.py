@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterable, Sequence
 import datetime
 from typing import Any
@@ -11,12 +12,15 @@ from cliff import columns
 from backup_framework.catalog import Catalog
 from backup_framework.model import Backup, Volume
 
-BACKUP_LIST = ('id', 'name', 'status', 'size_bytes', 'stored_bytes', 'is_incremental', 'volume',
-               'backend', 'created_at')
+BACKUP_TABLE = ('id', 'name', 'status', 'size_bytes', 'stored_bytes', 'is_incremental', 'volume',
+                'backend', 'created_at')
 BACKUP = ('id', 'name', 'description', 'status', 'fail_reason', 'size', 'size_bytes',
           'stored_bytes', 'object_count', 'format', 'volume_id', 'volume', 'container', 'backend',
           'is_incremental', 'parent_id', 'has_dependent_backups', 'snapshot_id', 'created_at',
           'data_timestamp', 'metadata', 'owner', 'warnings')
+BACKUP_LIST = tuple(name for name in BACKUP if name != 'has_dependent_backups')
+"""What a listing has: all but what takes a question for each backup."""
+
 VOLUME = ('id', 'name', 'path', 'size_bytes', 'created_at', 'metadata')
 
 
@@ -65,8 +69,13 @@ class Rows:
     def backup(self, backup: Backup, names: Sequence[str] = BACKUP) -> tuple[Any, ...]:
         return tuple(self._value(backup, name) for name in names)
 
-    def backups(self, backups: Iterable[Backup]) -> Iterable[tuple[Any, ...]]:
-        return (self.backup(backup, BACKUP_LIST) for backup in backups)
+    def listing(self, backups: Iterable[Backup], parsed_args: argparse.Namespace
+                ) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+        """Names and rows: for a table that nobody chose columns for, as many as fit."""
+        chosen = parsed_args.columns or parsed_args.sort_columns
+        short = parsed_args.formatter == 'table' and not chosen
+        names = BACKUP_TABLE if short else BACKUP_LIST
+        return names, [self.backup(backup, names) for backup in backups]
 
     def _value(self, backup: Backup, name: str) -> Any:
         match name:

@@ -55,7 +55,21 @@ class App(app.App):
 
     def run_subcommand(self, argv: list[str]) -> int:
         self.options.verbose_level = 0
+        try:
+            self.command_manager.find_command(argv)
+        except ValueError:
+            print(f'Error: {self._unknown(argv)}', file=sys.stderr)
+            return exit_codes.USAGE
         return super().run_subcommand(argv)
+
+    def _unknown(self, argv: list[str]) -> str:
+        """cliff says this on stdout, which belongs to results."""
+        options = [word for word in argv if word.startswith('-')]
+        if argv[0].startswith('-'):
+            return f'there is no option {options[0]}; "{self.NAME} --help" shows those there are'
+        near = ', '.join(self.get_fuzzy_matches(argv[0]))
+        return (f'there is no command {" ".join(argv)[:80]}; '
+                + (f'did you mean one of {near}?' if near else f'see "{self.NAME} --help"'))
 
 
 def _options_first(argv: Sequence[str]) -> list[str]:
