@@ -150,9 +150,9 @@ def open_target(path: str, size: int, *, force: bool = False, truncate: bool = F
     """The file to restore `size` bytes to, and whether it is fresh.
 
     A new file is written under a partial name beside `path` and appears when the block ends well.
-    An existing file or device wants `force`, and is damaged where the block fails.
+    An existing file or device wants `force`, and is damaged where the block fails after a write.
 
-    :param truncate: cut or lengthen an existing file to `size`.
+    :param truncate: cut or lengthen an existing file to `size`, when the block ends well.
     :param forbidden: directories in which nothing may be restored.
     :raises InvalidTarget: before a byte was written.
     """
@@ -167,12 +167,24 @@ def open_target(path: str, size: int, *, force: bool = False, truncate: bool = F
     except OSError as error:
         raise exceptions.InvalidTarget(f'cannot restore to {path}: {error.strerror}') from error
     with _existing(path, mode, size, force, truncate) as file:
+        untouched = _modified(file)
         try:
             yield file, False
         except BaseException as error:
-            error.add_note(f'{path} is damaged now: it holds a part of the backup. '
-                           'Restore to it again before you use it.')
+            if untouched is None or _modified(file) != untouched:
+                error.add_note(f'{path} is damaged now: it holds a part of the backup. '
+                               'Restore to it again before you use it.')
             raise
+        if truncate and stat.S_ISREG(mode):
+            with _told(size):
+                os.ftruncate(file.fileno(), size)
+                os.fsync(file.fileno())
+
+
+def _modified(file: BinaryIO) -> int | None:
+    """When a regular file was last written, in ns; None for a device, which does not say."""
+    found = os.fstat(file.fileno())
+    return found.st_mtime_ns if stat.S_ISREG(found.st_mode) else None
 
 
 def absolute(path: str) -> str:
@@ -223,11 +235,13 @@ def _publish(partial: str, path: str) -> None:
                 f'{path} came into being meanwhile; it was left alone') from None
         # No hard links here.
         os.rename(partial, path)
-    directory = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    # Without the right to read the directory its name can be given, but not made durable.
+    with contextlib.suppress(OSError):
+        directory = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
 
 
 @contextlib.contextmanager
@@ -243,10 +257,7 @@ def _existing(path: str, mode: int, size: int, force: bool, truncate: bool
     file = _open_existing(path, device)
     with file:
         length = os.lseek(file.fileno(), 0, os.SEEK_END)
-        if truncate and not device:
-            if length > size:
-                os.ftruncate(file.fileno(), size)
-        elif length < size:
+        if length < size and (device or not truncate):
             raise exceptions.InvalidTarget(
                 f'{path} has {length} bytes, the backup has {size}'
                 + ('' if device else '; --truncate gives the file the length of the backup'))

@@ -98,7 +98,8 @@ class Spool:
     def get(self, first: int, blocks: int) -> bytes:
         """Digests of so many blocks from block `first`; fewer at the end of the volume."""
         blocks = max(0, min(blocks, self.length - first))
-        data = os.pread(self._file.fileno(), blocks * DIGEST_SIZE, first * DIGEST_SIZE)
+        with _told('read a temporary file'):
+            data = os.pread(self._file.fileno(), blocks * DIGEST_SIZE, first * DIGEST_SIZE)
         return data + bytes(blocks * DIGEST_SIZE - len(data))
 
     def batches(self, blocks: int = 16384) -> Iterator[bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 import dataclasses
 import datetime
+import hashlib
 import itertools
 import json
 import re
@@ -20,6 +21,8 @@ OURS = 'backup_framework'
 LARGEST = 512 << 20
 LARGEST_OBJECT = 1 << 40
 _LARGEST_OFFSET = 1 << 62
+_FREE_MEMBERS = 100_000
+_BYTES_A_MEMBER = 32
 _NUMBER = re.compile(r'-[0-9]{5,}\Z')
 _MD5 = re.compile(r'[0-9a-f]{32}\Z')
 
@@ -47,7 +50,10 @@ def common(header: base.Header) -> dict[str, Any]:
 
 
 def dump(header: base.Header, objects: Iterable[StoredObject], block_size: int) -> bytes:
-    """The object's bytes, spelled as Cinder spells them. `header` has the sizes by now."""
+    """The object's bytes, spelled as Cinder spells them. `header` has the sizes by now.
+
+    Our member holds a digest over all that the manifest says.
+    """
     manifest = common(header) | {
         'objects': [_entry(stored) for stored in objects],
         'parent_id': header.parent_id, 'volume_meta': header.volume_meta,
@@ -57,6 +63,7 @@ def dump(header: base.Header, objects: Iterable[StoredObject], block_size: int) 
                'data_timestamp': _iso(header.data_timestamp)}}
     if header.extra_metadata:
         manifest['extra_metadata'] = header.extra_metadata
+    manifest[OURS]['sha256'] = _digest(manifest)
     return json.dumps(manifest, sort_keys=True, indent=2).encode()
 
 
@@ -66,11 +73,33 @@ def parse(document: bytes, prefix: str) -> tuple[base.Header, list[StoredObject]
     :raises CorruptManifest: it is none that any release of Cinder or of ours wrote.
     :raises UnsupportedVersion: a newer release wrote it.
     """
+    _check_density(document)
     manifest = _members(document)
+    _check_digest(manifest)
     header = _header(manifest)
     ordered = sorted(_objects(manifest, prefix), key=lambda stored: stored.offset)
     _check_extents(ordered, header.size)
     return header, ordered
+
+
+def _digest(manifest: dict[str, Any]) -> str:
+    """SHA-256 of what the manifest says, its own digest left out: of JSON with sorted keys."""
+    ours = {key: value for key, value in manifest[OURS].items() if key != 'sha256'}
+    return hashlib.sha256(json.dumps(manifest | {OURS: ours}, sort_keys=True).encode()).hexdigest()
+
+
+def _check_density(document: bytes) -> None:
+    """More members than bytes can rightly hold would take many times the memory of the bytes."""
+    allowed = _FREE_MEMBERS + len(document) // _BYTES_A_MEMBER
+    if any(document.count(sign) > allowed for sign in (b'[', b'{', b',')):
+        raise exceptions.CorruptManifest('it has more members than a manifest can have')
+
+
+def _check_digest(manifest: dict[str, Any]) -> None:
+    """Only our manifests have one."""
+    ours = manifest.get(OURS)
+    if isinstance(ours, dict) and 'sha256' in ours and ours['sha256'] != _digest(manifest):
+        raise exceptions.CorruptManifest('it does not say what it said when it was stored')
 
 
 def _entry(stored: StoredObject) -> dict[str, dict[str, Any]]:

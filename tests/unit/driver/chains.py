@@ -85,6 +85,10 @@ def manifest(driver: memory.MemoryBackupDriver, backup: model.Backup) -> dict[st
 
 def rewrite(driver: memory.MemoryBackupDriver, backup: model.Backup,
             document: dict[str, Any]) -> None:
+    """Put another manifest in the place of a backup's, without a digest that would give it away."""
+    ours = document.get('backup_framework')
+    if isinstance(ours, dict):
+        ours.pop('sha256', None)
     overwrite(driver, f'{backup.service_metadata}_metadata', json.dumps(document).encode())
 
 

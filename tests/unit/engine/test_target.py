@@ -389,3 +389,13 @@ def test_zeroing_a_used_file_does_not_lengthen_it_at_once(tmp_path: pathlib.Path
     (b'x' * 65536 + bytes(65536) + b'x' * 10, [(0, 65536), (131072, 131082)])])
 def test_data_runs(data: bytes, runs: list[tuple[int, int]]) -> None:
     assert list(target.data_runs(memoryview(data))) == runs
+
+
+def test_a_failure_before_the_first_write_damages_nothing(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / 'target'
+    path.write_bytes(b'k' * (SIZE + 5))
+    with pytest.raises(exceptions.CorruptManifest) as caught:
+        with target.open_target(str(path), SIZE, force=True, truncate=True):
+            raise exceptions.CorruptManifest('damaged')
+    assert not hasattr(caught.value, '__notes__')
+    assert path.read_bytes() == b'k' * (SIZE + 5)
