@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 from backup_framework import exceptions, model, store
 from backup_framework.engine import backup as backup_engine
@@ -14,17 +14,33 @@ from backup_framework.engine import verify as verify_engine
 from backup_framework.engine.monitor import Operation
 from backup_framework.formats import base, cinder_v1, digests, manifest
 
-if TYPE_CHECKING:
-    from backup_framework.driver.chunked import ChunkedBackupDriver
-
 _OBJECT = re.compile(r'(-\d{5,}|_sha256file|_metadata)\Z')
 _LARGEST_WHOLE = 64 << 20
+
+
+class Driver(store.ObjectVerbs, Protocol):
+    """What this module needs of a driver."""
+
+    settings: model.Settings
+
+    def capabilities(self) -> model.Capabilities: ...
+
+    def object_prefix(self, backup: model.Backup) -> str: ...
+
+    def update_container_name(self, backup: model.Backup, container: str | None
+                              ) -> str | None: ...
+
+    def get_extra_metadata(self, backup: model.Backup, volume: Any) -> Any: ...
+
+    def get_metadata(self, volume_id: str) -> str | None: ...
+
+    def put_metadata(self, volume_id: str, json_metadata: str) -> None: ...
 
 
 class Work:
     """One operation on a driver. Methods mean what those of ChunkedBackupDriver do."""
 
-    def __init__(self, driver: ChunkedBackupDriver, operation: Operation | None = None) -> None:
+    def __init__(self, driver: Driver, operation: Operation | None = None) -> None:
         self._driver = driver
         self._settings = driver.settings
         self._operation = operation or Operation()

@@ -79,21 +79,24 @@ _COMPRESS: dict[str, Callable[[Buffer], bytes]] = {
     'zlib': zlib.compress, 'bz2': bz2.compress, ZSTD: _zstd}
 
 
-class _Step(Protocol):
-    """The common part of zlib's and bz2's decompressors."""
+class _Decompressor(Protocol):
+    """What bz2's decompressor has."""
 
     @property
     def eof(self) -> bool: ...
 
     @property
+    def needs_input(self) -> bool: ...
+
+    @property
     def unused_data(self) -> bytes: ...
 
-    def feed(self, data: bytes, limit: int) -> bytes: ...
-
-    def starving(self) -> bool: ...
+    def decompress(self, data: bytes, max_length: int) -> bytes: ...
 
 
 class _Zlib:
+    """zlib's decompressor, as bz2's is."""
+
     def __init__(self) -> None:
         self._object = zlib.decompressobj()
         self._left = b''
@@ -103,55 +106,37 @@ class _Zlib:
         return self._object.eof
 
     @property
+    def needs_input(self) -> bool:
+        return not self._left
+
+    @property
     def unused_data(self) -> bytes:
         return self._object.unused_data
 
-    def feed(self, data: bytes, limit: int) -> bytes:
-        plain = self._object.decompress(self._left + data, limit)
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        plain = self._object.decompress(self._left + data, max_length)
         self._left = self._object.unconsumed_tail
         return plain
 
-    def starving(self) -> bool:
-        return not self._left
 
-
-class _Bz2:
-    def __init__(self) -> None:
-        self._object = bz2.BZ2Decompressor()
-
-    @property
-    def eof(self) -> bool:
-        return self._object.eof
-
-    @property
-    def unused_data(self) -> bytes:
-        return self._object.unused_data
-
-    def feed(self, data: bytes, limit: int) -> bytes:
-        return self._object.decompress(data, limit)
-
-    def starving(self) -> bool:
-        return self._object.needs_input
-
-
-_INFLATE: dict[str, Callable[[], _Step]] = {'zlib': _Zlib, 'bz2': _Bz2}
+_INFLATE: dict[str, Callable[[], _Decompressor]] = {'zlib': _Zlib, 'bz2': bz2.BZ2Decompressor}
 
 
 class _Inflater:
     """A zlib or bz2 stream, one stream a body."""
 
-    def __init__(self, reader: Readable, step: _Step) -> None:
+    def __init__(self, reader: Readable, step: _Decompressor) -> None:
         self._reader = reader
         self._step = step
 
     def read(self, size: int = -1, /) -> bytes:
         limit = size if size > 0 else _READ_SIZE
         while not self._step.eof:
-            data = self._reader.read(_READ_SIZE) if self._step.starving() else b''
-            if not data and self._step.starving():
+            data = self._reader.read(_READ_SIZE) if self._step.needs_input else b''
+            if not data and self._step.needs_input:
                 raise exceptions.CorruptObject('the compressed data end too early')
             try:
-                plain = self._step.feed(data, limit)
+                plain = self._step.decompress(data, limit)
             except (zlib.error, OSError, ValueError) as error:
                 raise exceptions.CorruptObject(
                     f'the compressed data are damaged: {error}') from None
