@@ -81,9 +81,8 @@ def _bury(connection: sa.Connection, each: Dead) -> str | None:
         return None
     backup = backups.find(connection, each.backup_id or '')
     if each.kind == 'restore':
-        name = backups.describe(backup) if backup else f'backup {each.backup_id}'
-        target = each.detail or 'a target that was not recorded'
-        return f'a restore of {name} into {target} was interrupted; its target is damaged'
+        return _damage(backups.describe(backup) if backup else f'backup {each.backup_id}',
+                       each.detail or 'a target that was not recorded')
     if backup is None or backup.status != _KINDS.get(each.kind):
         return None
     if each.id is None and _has_operation(connection, backup.id):
@@ -92,6 +91,15 @@ def _bury(connection: sa.Connection, each: Dead) -> str | None:
     backups.update(connection, backup.id,
                    {'status': status, 'fail_reason': f'interrupted: {reason}'})
     return f'{backups.describe(backup)} was interrupted: {reason}; it is marked {status} now'
+
+
+def _damage(backup: str, target: str) -> str:
+    """What became of the target of a restore; a new file gets its name when it is whole."""
+    interrupted = f'a restore of {backup} into {target} was interrupted'
+    if not os.path.isabs(target) or os.path.lexists(target):
+        return f'{interrupted}; its target is damaged'
+    return (f'{interrupted} before that file was made; what was written is a hidden file beside '
+            f'it, .{os.path.basename(target)}.*.partial, which the next restore to it removes')
 
 
 def _has_operation(connection: sa.Connection, backup_id: str) -> bool:

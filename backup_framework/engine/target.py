@@ -8,6 +8,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import re
 import secrets
 import stat
 import struct
@@ -207,21 +208,49 @@ def _new_file(path: str) -> Iterator[BinaryIO]:
     if os.path.lexists(path):
         raise exceptions.InvalidTarget(f'{path} is a link to nowhere')
     # Cut as bytes: a name may have 255 of them.
-    kept = os.fsdecode(os.fsencode(name)[:200])
-    partial = os.path.join(directory, f'.{kept}.{secrets.token_hex(4)}.partial')
+    beginning = f'.{os.fsdecode(os.fsencode(name)[:200])}.'
     try:
-        fd = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        _remove_abandoned(directory, beginning)
+        partial, fd = _make_partial(directory, beginning)
     except OSError as error:
         raise exceptions.InvalidTarget(
             f'cannot make a file in {directory}: {error.strerror}') from error
     try:
         with open(fd, 'r+b', buffering=0) as file:
             yield file
-        _publish(partial, path)
+            # Before its lock goes.
+            _publish(partial, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(partial)
         raise
+
+
+def _make_partial(directory: str, beginning: str) -> tuple[str, int]:
+    """A new file that is locked: path and descriptor."""
+    while True:
+        partial = os.path.join(directory, f'{beginning}{secrets.token_hex(4)}.partial')
+        fd = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with contextlib.suppress(OSError):  # where nothing can be locked nothing is removed
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        if os.fstat(fd).st_nlink:
+            return partial, fd
+        os.close(fd)  # another restore took it for abandoned before it was locked
+
+
+def _remove_abandoned(directory: str, beginning: str) -> None:
+    """Remove what killed restores to the same name left: nobody holds its lock any more."""
+    pattern = re.compile(re.escape(beginning) + r'[0-9a-f]{8}\.partial')
+    for name in filter(pattern.fullmatch, os.listdir(directory)):
+        path = os.path.join(directory, name)
+        with (contextlib.suppress(OSError),
+              open(path, 'rb', buffering=0, opener=_without_following) as file):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(path)
+
+
+def _without_following(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def _publish(partial: str, path: str) -> None:

@@ -36,7 +36,7 @@ def restore(context: Context, backup: Backup, path: str, *, force: bool, truncat
     context.catalog.chain(backup)
     driver = context.drivers.get(str(backup.backend))
     forbidden = [*context.drivers.host_paths(), context.configuration.state_path]
-    with context.running('restore', backup, detail=path) as (_, operation):
+    with context.running('restore', backup, detail=target.absolute(path)) as (_, operation):
         size = _size(driver, backup, operation)
         with target.open_target(path, size, force=force, truncate=truncate,
                                 forbidden=forbidden) as (file, fresh):

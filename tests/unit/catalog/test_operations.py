@@ -321,11 +321,18 @@ def test_a_killed_delete_is_marked(children, catalog, add, hold):
 
 def test_a_killed_restore_blocks_nothing(children, catalog, add, hold):
     add(id='b1')
-    _killed(children, hold('restore', detail='/dev/target'))
+    _killed(children, hold('restore', detail='/dev/null'))
     assert catalog.get_backup('b1').status == Status.RESTORING
     assert catalog.recover() == [
-        'a restore of backup b1 into /dev/target was interrupted; its target is damaged']
+        'a restore of backup b1 into /dev/null was interrupted; its target is damaged']
     assert catalog.get_backup('b1').status == Status.AVAILABLE
+
+
+def test_a_killed_restore_to_a_new_file_damaged_nothing(children, catalog, add, hold):
+    add(id='b1')
+    _killed(children, hold('restore', detail='/nowhere/disk'))
+    [sentence] = catalog.recover()
+    assert 'damaged' not in sentence and '.disk.*.partial' in sentence
 
 
 def test_a_kill_after_the_commit_changes_nothing(children, catalog, open_catalog):
