@@ -54,3 +54,33 @@ class Check(base.Lister):
     def run(self, parsed_args: argparse.Namespace) -> int:
         self.code = exit_codes.DONE
         return super().run(parsed_args) or self.code
+
+
+class Clean(base.ShowOne):
+    """Remove the temporary objects that killed backups left in a store."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument('backend', metavar='BACKEND', nargs='?',
+                            help='name of an enabled backend; else the default one')
+        parser.add_argument('--older-than', metavar='HOURS', type=_hours, default=1.0,
+                            help='only what nobody has written to for so long, by default 1; '
+                                 'what backups of this catalog write now is kept always, so 0 is '
+                                 'for a store that no other installation or Cinder writes to')
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        with self.manager() as manager:
+            name = parsed_args.backend or manager.configuration.default_backend
+            removed = manager.clean(name, parsed_args.older_than * 3600)
+        return ('backend', 'removed'), (name, removed)
+
+
+def _hours(text: str) -> float:
+    try:
+        hours = float(text)
+    except ValueError:
+        hours = -1.0
+    if not 0 <= hours < 1e6:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a number of hours')
+    return hours

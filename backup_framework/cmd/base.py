@@ -128,8 +128,8 @@ def report(error: BaseException, debug: bool = False) -> None:
         traceback.print_exception(error)
     from backup_framework import exceptions
     text = str(error) or type(error).__name__
-    if isinstance(error, KeyboardInterrupt):
-        text = 'interrupted'
+    if isinstance(error, KeyboardInterrupt | exceptions.OperationCancelled):
+        text = 'interrupted; the operation was not completed'
     elif not isinstance(error, exceptions.BackupFrameworkError):
         text = (f'internal error: {type(error).__name__}: {text}. Please report it with what '
                 '--debug prints.')

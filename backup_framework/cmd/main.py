@@ -10,9 +10,11 @@ from typing import Any
 
 from cliff import app, commandmanager
 
-from backup_framework import __version__
+from backup_framework import __version__, loader
 from backup_framework.cmd import exit_codes
 
+COMMANDS = 'backup_framework.commands'
+_CLIFFS = ('cliff.formatter.list', 'cliff.formatter.show', 'cliff.formatter.completion')
 _ANYWHERE = {'--debug': 0, '--quiet': 0, '-q': 0, '--config-file': 1}
 """Options of the application that may stand behind the verb too, with how many values they take."""
 
@@ -23,9 +25,10 @@ class App(app.App):
     NAME = 'backup-framework'
 
     def __init__(self) -> None:
+        for namespace in (COMMANDS, *_CLIFFS):
+            loader.bypass_cache(namespace)
         super().__init__(description=str(self.__doc__), version=__version__,
-                         command_manager=commandmanager.CommandManager(
-                             'backup_framework.commands'),
+                         command_manager=commandmanager.CommandManager(COMMANDS),
                          deferred_help=True)
 
     def build_option_parser(self, description: str | None, version: str | None,

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import functools
 import os
+import signal
 from typing import Any
 
 from backup_framework import conf, exceptions
@@ -14,6 +15,8 @@ from backup_framework.catalog import Catalog
 from backup_framework.engine.monitor import Monitor, Operation
 from backup_framework.manager.drivers import Drivers
 from backup_framework.model import Backup
+
+_LONGEST_REASON = 1000
 
 
 @dataclasses.dataclass
@@ -61,3 +64,12 @@ def refuse_foreign(backup: Backup, what: str) -> None:
         raise exceptions.Refused(
             f'backup {backup.id} was written by {backup.owner}, so it is read-only here and cannot '
             f'be {what}; "backup set {backup.id} --adopt" makes it yours')
+
+
+def reason_of(error: BaseException) -> str:
+    """What a record says of the failure of its operation."""
+    if isinstance(error, exceptions.OperationCancelled) and error.signal:
+        return f'interrupted by {signal.Signals(error.signal).name}'
+    if isinstance(error, exceptions.OperationCancelled | KeyboardInterrupt):
+        return 'interrupted'
+    return (str(error) or type(error).__name__)[:_LONGEST_REASON]

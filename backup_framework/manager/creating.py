@@ -11,7 +11,7 @@ from backup_framework.catalog.operations import Operation as Running
 from backup_framework.engine import source
 from backup_framework.engine.monitor import Operation
 from backup_framework.manager import drivers, hooks
-from backup_framework.manager.context import Context
+from backup_framework.manager.context import Context, reason_of
 from backup_framework.model import Backup, Status, Volume
 
 
@@ -85,11 +85,8 @@ def _told(backup: Backup, operation: Operation) -> list[str]:
 
 def _record_failure(context: Context, row: Running, backup: Backup, error: BaseException) -> None:
     """The record stays, with the reason, so that `list` shows what failed and `delete` cleans."""
-    reason = str(error) or type(error).__name__
-    if isinstance(error, KeyboardInterrupt):
-        reason = 'interrupted'
     try:
-        context.catalog.finish(row, backup.id, Status.ERROR, fail_reason=reason[:1000])
+        context.catalog.finish(row, backup.id, Status.ERROR, fail_reason=reason_of(error))
     except exceptions.BackupFrameworkError as second:
         error.add_note(f'The failure could not be recorded: {second}')
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 import contextlib
+import logging
 
 from backup_framework import exceptions
-from backup_framework.manager import drivers
-from backup_framework.manager.context import Context, refuse_foreign
+from backup_framework.manager import cleaning, drivers
+from backup_framework.manager.context import Context, reason_of, refuse_foreign
 from backup_framework.model import Backup, Status
+
+LOG = logging.getLogger(__name__)
 
 _DELETABLE = (Status.AVAILABLE, Status.ERROR, Status.ERROR_DELETING)
 
@@ -58,7 +61,17 @@ def check(backup: Backup) -> None:
 
 
 def delete(context: Context, backup: Backup) -> None:
-    """Delete one backup's objects, then its record."""
+    """Delete one backup's objects, then its record; after a failed one also look for leftovers."""
+    _delete(context, backup)
+    if backup.status == Status.AVAILABLE:
+        return
+    try:
+        cleaning.clean(context, str(backup.backend))
+    except exceptions.BackupFrameworkError as error:
+        LOG.info('No temporary objects were looked for: %s', error)
+
+
+def _delete(context: Context, backup: Backup) -> None:
     check(backup)
     driver = context.drivers.get(str(backup.backend))
     with context.running('delete', backup) as (row, operation):
@@ -69,5 +82,5 @@ def delete(context: Context, backup: Backup) -> None:
         except BaseException as error:
             with contextlib.suppress(exceptions.BackupFrameworkError):
                 context.catalog.finish(row, backup.id, Status.ERROR_DELETING,
-                                       fail_reason=(str(error) or 'interrupted')[:1000])
+                                       fail_reason=reason_of(error))
             raise

@@ -11,7 +11,7 @@ from backup_framework.catalog import Catalog
 from backup_framework.engine import target as targets
 from backup_framework.engine.monitor import Monitor
 from backup_framework.engine.verify import Report
-from backup_framework.manager import backends, creating, deleting, records, restoring
+from backup_framework.manager import backends, cleaning, creating, deleting, records, restoring
 from backup_framework.manager.backends import Proof
 from backup_framework.manager.context import Context
 from backup_framework.manager.creating import Request
@@ -184,6 +184,13 @@ class Manager:
     def check_backend(self, backend: str) -> list[Proof]:
         """Prove each verb of a backend."""
         return backends.check(self._context, backend)
+
+    def clean(self, backend: str, older_than: float = cleaning.GRACE) -> int:
+        """Remove what killed operations left in a store: temporary objects; how many.
+
+        :param older_than: seconds for which they must not have been written to.
+        """
+        return cleaning.clean(self._context, backend, older_than)
 
     def rebuild(self, backend: str, *, container: str | None = None, adopt: bool = False
                 ) -> Rebuilt:
