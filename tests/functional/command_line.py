@@ -8,6 +8,7 @@ and exit code. `script` is the installed command itself, for what depends on how
 from __future__ import annotations
 
 from collections.abc import Mapping
+import contextlib
 import ctypes
 import dataclasses
 import functools
@@ -63,7 +64,8 @@ class Running:
         return self._process.is_alive()
 
     def signal(self, number: int) -> None:
-        os.kill(self.pid, number)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
 
     def wait(self, seconds: float = SECONDS) -> Done:
         self._process.join(seconds)
