@@ -77,6 +77,11 @@ def bypass_cache(namespace: str = NAMESPACE) -> None:
     extension.ExtensionManager.ENTRY_POINT_CACHE[namespace] = _entry_points(namespace)
 
 
+def declare_empty(namespace: str) -> None:
+    """Have stevedore believe that nothing is installed under a namespace."""
+    extension.ExtensionManager.ENTRY_POINT_CACHE[namespace] = []
+
+
 def _entry_points(namespace: str = NAMESPACE) -> list[metadata.EntryPoint]:
     """Entry points; a distribution that is installed twice counts once, first on the path."""
     found: dict[str, list[metadata.EntryPoint]] = {}

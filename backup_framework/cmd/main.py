@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from importlib import metadata
 import os
 import sys
 from typing import Any
@@ -27,6 +28,9 @@ class App(app.App):
     def __init__(self) -> None:
         for namespace in (COMMANDS, *_CLIFFS):
             loader.bypass_cache(namespace)
+        # cliff would look for hooks on every command, and have their absence written to ~/.cache.
+        for command in metadata.entry_points(group=COMMANDS):
+            loader.declare_empty(f'{COMMANDS}.{command.name}')
         super().__init__(description=str(self.__doc__), version=__version__,
                          command_manager=commandmanager.CommandManager(COMMANDS),
                          deferred_help=True)
