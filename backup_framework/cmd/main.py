@@ -29,8 +29,9 @@ class App(app.App):
         for namespace in (COMMANDS, *_CLIFFS):
             loader.bypass_cache(namespace)
         # cliff would look for hooks on every command, and have their absence written to ~/.cache.
-        for command in metadata.entry_points(group=COMMANDS):
-            loader.declare_empty(f'{COMMANDS}.{command.name}')
+        ours = [command.name for command in metadata.entry_points(group=COMMANDS)]
+        for command in (*ours, 'help', 'complete'):
+            loader.declare_empty(f'{COMMANDS}.{command}')
         super().__init__(description=str(self.__doc__), version=__version__,
                          command_manager=commandmanager.CommandManager(COMMANDS),
                          deferred_help=True)
