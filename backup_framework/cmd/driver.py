@@ -27,13 +27,11 @@ class Show(base.Lister):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        from backup_framework import loader
-        from backup_framework.driver import options
-        cls = loader.load(parsed_args.driver)
-        own = tuple(getattr(cls, 'OPTIONS', ()))
+        from backup_framework import conf, loader
+        options = conf.options_of(loader.load(parsed_args.driver)).values()
         return ('option', 'type', 'default', 'required', 'help'), [
-            (option.name, option.type.value, option.default, option.required, option.help)
-            for option in own + options.SHARED]
+            (option.name, option.type.value, conf.spelled(option, option.default),
+             option.required, option.help) for option in options]
 
 
 class Check(base.Lister):

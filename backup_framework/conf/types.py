@@ -39,6 +39,15 @@ def format_size(size: int) -> str:
     return str(size)
 
 
+def spelled(option: Option, value: Any) -> Any:
+    """A value as a file spells it: sizes with their unit, modes in octal; others as they are."""
+    if value is None:
+        return None
+    if option.type is OptionType.SIZE:
+        return format_size(value)
+    return f'{value:04o}' if option.type is OptionType.MODE else value
+
+
 def _between(minimum: str | None, maximum: str | None) -> str:
     if minimum is not None and maximum is not None:
         return f' from {minimum} to {maximum}'

@@ -8,7 +8,7 @@ import dataclasses
 from typing import Any
 import uuid
 
-from backup_framework import exceptions, model, store
+from backup_framework import conf, exceptions, model, store
 from backup_framework.driver.chunked import ChunkedBackupDriver
 from backup_framework.manager.context import Context
 
@@ -51,10 +51,11 @@ def describe(context: Context, backend: str) -> dict[str, Any]:
         'name': backend, 'driver': context.configuration.backend(backend).driver}
     settings = getattr(driver, 'settings', None)
     if isinstance(settings, model.Settings):
-        shown |= settings.shown()
+        known = conf.options_of(type(driver))
+        shown |= {name: conf.spelled(known[name], value)
+                  for name, value in settings.shown().items()}
     if isinstance(driver, ChunkedBackupDriver):
-        shown |= {f'can_{name}' if isinstance(value, bool) else name: value
-                  for name, value in dataclasses.asdict(driver.capabilities()).items()}
+        shown |= dataclasses.asdict(driver.capabilities())
     return shown
 
 
