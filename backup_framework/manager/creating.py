@@ -51,22 +51,39 @@ def create(context: Context, request: Request) -> Backup:
                              parent_required=request.parent is not None) as (row, operation):
             _warn_of_mounts(context, request, path, operation)
             context.catalog.add_backup(backup)
-            try:
-                with hooks.frozen(section):
-                    updates = _call_driver(context, backup, file, operation)
-            except BaseException as error:
-                _record_failure(context, row, backup, error)
-                raise
+            updates, problem = _run(context, row, section, backup, file, operation)
             context.catalog.finish(row, backup.id, Status.AVAILABLE,
                                    warnings=_told(backup, operation), **updates)
             context.catalog.update_volume(volume.id, size_bytes=size)
     for sentence in _told(backup, operation):
         if not (request.force and sentence.startswith(_IN_USE)):
             context.warn(sentence)
+    if problem is not None:
+        raise problem
     return context.catalog.get_backup(backup.id)
 
 
 _IN_USE = 'the volume is mounted'
+
+
+def _run(context: Context, row: Running, section: conf.VolumeConfig | None, backup: Backup,
+         file: io.FileIO, operation: Operation) -> tuple[dict[str, object], BaseException | None]:
+    """The driver's work between the volume's commands: what to record, and what to raise then.
+
+    A volume that does not wake up is an error, but not one of the backup, which is complete.
+    """
+    updates: dict[str, object] | None = None
+    try:
+        with hooks.frozen(section):
+            updates = _call_driver(context, backup, file, operation)
+    except BaseException as error:
+        if updates is None:
+            _record_failure(context, row, backup, error)
+            raise
+        error.add_note(f'Backup {backup.id} itself is complete.')
+        backup.warnings.append(str(error))
+        return updates, error
+    return updates, None
 
 
 def _call_driver(context: Context, backup: Backup, file: io.FileIO,

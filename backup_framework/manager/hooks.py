@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 import contextlib
 import logging
+import os
+import signal
 import subprocess
 
 from backup_framework import conf, exceptions
@@ -39,15 +41,24 @@ def _run(what: str, command: Sequence[str], timeout: float) -> None:
         return
     LOG.info('%s: %s', what, command[0])
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, timeout=timeout, check=False)
-    except subprocess.TimeoutExpired:
-        raise exceptions.VolumeError(
-            f'{what} {command[0]} took longer than {timeout:g} s and was ended') from None
+        # A session of its own: Ctrl-C on the terminal must not end a thaw_command.
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   stderr=subprocess.STDOUT, start_new_session=True)
     except OSError as error:
         raise exceptions.VolumeError(
             f'{what} {command[0]} cannot be run: {error.strerror}') from error
-    if done.returncode:
-        said = done.stdout.decode(errors='replace').strip().splitlines()
-        raise exceptions.VolumeError(f'{what} {command[0]} failed with exit code '
-                                     f'{done.returncode}' + (f': {said[-1][:200]}' if said else ''))
+    with process:
+        try:
+            said = process.communicate(timeout=timeout)[0].decode(errors='replace')
+        except BaseException as error:
+            # With what it started, which would keep its output open.
+            os.killpg(process.pid, signal.SIGKILL)
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
+            raise exceptions.VolumeError(
+                f'{what} {command[0]} took longer than {timeout:g} s and was ended') from None
+    if process.returncode:
+        last = said.strip().splitlines()[-1:]
+        raise exceptions.VolumeError(
+            f'{what} {command[0]} failed with exit code {process.returncode}'
+            + ''.join(f': {line[:200]}' for line in last))
