@@ -134,8 +134,10 @@ def _take_in(context: Context, backup: Backup, backend: str, header: base.Header
     backup.owner = None if ours or adopt else (header.owner or UNKNOWN_OWNER)
     backup.backend, backup.status, backup.fail_reason = backend, Status.AVAILABLE, None
     backup.user_id = backup.project_id = None
-    backup.data_timestamp = (backup.data_timestamp or header.data_timestamp
-                             or header.created_at or model.utcnow())
+    # Records tell times to the second, manifests exactly.
+    backup.created_at = header.created_at or backup.created_at
+    backup.data_timestamp = (header.data_timestamp or backup.data_timestamp
+                             or backup.created_at or model.utcnow())
     _know_volume(context, backup.volume_id, header)
     context.catalog.add_backup(backup)
 
