@@ -57,7 +57,7 @@ def test_the_next_command_tells_of_a_kill_once(cli, gate, volume):
 
 def test_deleting_a_failed_backup_takes_old_leftovers_along(cli, gate, volume):
     made = killed_create(cli, gate, volume, 'writing *-00002')
-    left = [file for file in cli.store.rglob('.tmp-*')]
+    left = list(cli.store.rglob('.tmp-*'))
     assert left
     for file in left:
         os.utime(file, (0, 0))
