@@ -59,12 +59,14 @@ def open_volume(path: str) -> io.FileIO:
 
 
 def size_of(file: io.FileIO) -> int:
-    """Bytes of an opened volume.
+    """Bytes of an opened volume; it is at its beginning afterwards.
 
     :raises InvalidVolume: it has no size, as files of /proc.
     """
     try:
-        return os.lseek(file.fileno(), 0, os.SEEK_END)
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        return size
     except OSError as error:
         raise exceptions.InvalidVolume(
             f'{file.name} is not a volume: its size cannot be told ({error.strerror})') from error

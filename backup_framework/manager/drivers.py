@@ -7,7 +7,7 @@ import contextlib
 import inspect
 from typing import Any
 
-from backup_framework import conf, exceptions, loader
+from backup_framework import conf, exceptions, loader, model
 from backup_framework.catalog import Catalog
 from backup_framework.driver import metadata
 from backup_framework.driver.chunked import ChunkedBackupDriver
@@ -34,7 +34,7 @@ class Drivers:
         if backend not in self._open:
             cls = self.driver_class(backend)
             settings = self._configuration.settings(backend, cls)
-            driver: Any = cls(settings)  # type: ignore[call-arg]
+            driver = _make(cls, settings, backend)
             driver.volume_metadata = CatalogMetadata(
                 self._catalog, getattr(settings, 'metadata_version', 2))
             self._open[backend] = driver
@@ -87,11 +87,27 @@ class CatalogMetadata:
             self._catalog.update_volume(volume_id, **changes)
 
 
+def _make(cls: type[BackupDriver], settings: model.Settings, backend: str) -> Any:
+    try:
+        return cls(settings)  # type: ignore[call-arg]
+    except exceptions.BackupFrameworkError:
+        raise
+    except Exception as error:
+        raise exceptions.DriverLoadError(
+            f'the driver of backend {backend}, {_name(cls)}, cannot be made: '
+            f'{type(error).__name__}: {error}') from error
+
+
+def _name(cls: type) -> str:
+    return f'{cls.__module__}:{cls.__qualname__}'
+
+
 def call(method: Callable[..., Any], *args: Any, **extras: Any) -> Any:
     """Call a driver's method of either generation with what its signature has room for.
 
     :param args: as many of them as it takes positionally.
     :param extras: keywords that older drivers, or those of others, may not know.
+    :raises DriverBug: something else than our errors escaped a driver that is not built on ours.
     """
     parameters = inspect.signature(method).parameters.values()
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
@@ -99,10 +115,25 @@ def call(method: Callable[..., Any], *args: Any, **extras: Any) -> Any:
     else:
         names = {p.name for p in parameters}
         known = {name: value for name, value in extras.items() if name in names}
-    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
-        return method(*args, **known)
     room = sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
-    return method(*args[:room], **known)
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        room = len(args)
+    with _blaming(getattr(method, '__self__', None)):
+        return method(*args[:room], **known)
+
+
+@contextlib.contextmanager
+def _blaming(driver: object) -> Iterator[None]:
+    """What escapes the chunked base is a bug of ours; it blames drivers by itself."""
+    try:
+        yield
+    except exceptions.BackupFrameworkError:
+        raise
+    except Exception as error:
+        if isinstance(driver, ChunkedBackupDriver):
+            raise
+        raise exceptions.DriverBug(f'driver {_name(type(driver))} failed with '
+                                   f'{type(error).__name__}: {error}') from error
 
 
 def delete_method(driver: BackupDriver) -> Callable[..., Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+from typing import BinaryIO
 
 from backup_framework import exceptions, model
 from backup_framework.driver.chunked import ChunkedBackupDriver
@@ -40,10 +42,22 @@ def restore(context: Context, backup: Backup, path: str, *, force: bool, truncat
         size = _size(driver, backup, operation)
         with target.open_target(path, size, force=force, truncate=truncate,
                                 forbidden=forbidden) as (file, fresh):
+            file.seek(0)
             drivers.call(driver.restore, backup, _volume_at(context, path), file, fresh,
                          operation=operation)
+            if not isinstance(driver, ChunkedBackupDriver):
+                _finish(file, size, str(backup.backend))
     tail = 0 if truncate else target.tail_of(path, size)
     return Restored(backup, path, size, tail)
+
+
+def _finish(file: BinaryIO, size: int, backend: str) -> None:
+    """What our base does by itself: all is there, and on the disk."""
+    length = file.seek(0, os.SEEK_END)
+    if length < size:
+        raise exceptions.DriverBug(
+            f'the driver of backend {backend} restored {length} of {size} bytes')
+    os.fsync(file.fileno())
 
 
 def _size(driver: object, backup: Backup, operation: Operation) -> int:
