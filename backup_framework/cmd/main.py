@@ -61,6 +61,11 @@ class App(app.App):
             argv = ['--help']
         return super().run(_options_first(argv))
 
+    def interact(self) -> None:
+        """Options but no command: as without any. cliff would open a shell."""
+        self.options.deferred_help = True
+        self.print_help_if_requested()
+
     def run_subcommand(self, argv: list[str]) -> int:
         self.options.verbose_level = 0
         try:
