@@ -1,0 +1,146 @@
+"""Backends and drivers: listing, showing, proving, and drivers of other people."""
+
+from __future__ import annotations
+
+import pytest
+
+ODD = 'tests.functional.odd_drivers'
+
+
+def test_backends(cli, tmp_path):
+    cli.configure(f'[second]\ndriver = local\npath = {tmp_path}/second\nworkers = 7\n',
+                  default='enabled_backends = local, second\ndefault_backend = second')
+    done = cli.good('backend', 'list', '-f', 'json')
+    assert done.json == [{'name': 'local', 'driver': 'local', 'default': False},
+                         {'name': 'second', 'driver': 'local', 'default': True}]
+    assert str(cli.config) in done.err and str(cli.state / 'catalog.sqlite') in done.err
+    shown = cli.json('backend', 'show', 'second')
+    assert shown | {'name': 'second', 'driver': 'local', 'path': f'{tmp_path}/second',
+                    'workers': 7, 'conditional_create': True} == shown
+    assert not (tmp_path / 'second').exists()
+
+
+@pytest.mark.parametrize('words', [(), ('local',)])
+def test_a_check_proves_each_verb_and_leaves_nothing(cli, words):
+    rows = cli.json('backend', 'check', *words)
+    verbs = {row['verb']: row['result'] for row in rows}
+    tried = ('put_container', 'get_object_writer', 'get_container_entries', 'get_object_reader',
+             'delete_object')
+    assert {verbs[verb] for verb in tried} == {'ok'}
+    assert verbs['durable'] == 'warning'
+    assert cli.objects() == [] and list(cli.store.iterdir()) == []
+
+
+def test_a_check_finds_a_store_that_cannot_be_used(cli):
+    cli.store.mkdir(mode=0o555)
+    assert 'Permission denied' in cli.refused(5, 'backend', 'check', unprivileged=True)
+
+
+def test_a_check_finds_a_driver_that_does_not_keep_the_contract(cli):
+    cli.configure(driver=f'{ODD}:ForgetsWhatItIsGiven')
+    done = cli.run('backend', 'check', '-f', 'json')
+    assert done.code == 5
+    row, = [row for row in done.json if row['result'] == 'error']
+    assert row['verb'] == 'get_container_entries' and 'probe-00001' in row['detail']
+
+
+def test_drivers(cli):
+    rows = {row['name']: row for row in cli.json('driver', 'list')}
+    assert rows.keys() >= {'local', 'nfs'}
+    assert rows['local']['distribution'] == 'backup-framework'
+    options = {row['option']: row for row in cli.json('driver', 'show', 'local')}
+    assert options['path']['required'] and options['chunk_size']['type'] == 'size'
+    for name in ('local', 'nfs', f'{ODD}:CopyDriver'):
+        done = cli.run('driver', 'check', name, '-f', 'json')
+        assert done.code == 0, done
+        assert not [row for row in done.json if row['level'] == 'error']
+
+
+def test_a_check_tells_an_author_what_is_missing(cli):
+    done = cli.run('driver', 'check', f'{ODD}:Abstract', '-f', 'json')
+    assert done.code == 4
+    missing = ' '.join(row['finding'] for row in done.json)
+    for verb in ('get_container_entries', 'get_object_writer', 'get_object_reader',
+                 'delete_object'):
+        assert verb in missing
+    assert 'put_container' not in missing
+
+
+def test_a_driver_without_the_chunked_base(cli, volume):
+    cli.configure(f'[copy]\ndriver = {ODD}:CopyDriver\npath = $state_path/copies\n',
+                  default='enabled_backends = local, copy')
+    made = cli.create(volume, '--backend', 'copy', '--name', 'whole')
+    assert made['status'] == 'available' and made['size_bytes'] == 300_001
+    for force in ([], ['--force']):
+        cli.good('backup', 'restore', 'whole', 'target', *force)
+        assert (cli.directory / 'target').read_bytes() == volume.read_bytes()
+    for words in (('backup', 'verify', 'whole'), ('catalog', 'rebuild', 'copy'),
+                  ('backend', 'clean', 'copy')):
+        assert 'chunked base' in cli.refused(4, *words)
+    assert cli.json('backend', 'check', 'copy')
+    assert cli.json('backend', 'show', 'copy')['driver'] == f'{ODD}:CopyDriver'
+    assert cli.json('backup', 'export', 'whole')
+    copied, = (cli.state / 'copies').iterdir()
+    copied.write_bytes(b'short')
+    assert '5 of 300001 bytes' in cli.refused(1, 'backup', 'restore', 'whole', 'new')
+    assert not (cli.directory / 'new').exists()
+    copied.rename(cli.directory / 'gone')
+    assert 'CopyDriver failed with FileNotFoundError' in cli.refused(
+        1, 'backup', 'restore', 'whole', 'new')
+    (cli.directory / 'gone').rename(copied)
+    cli.good('backup', 'delete', 'whole')
+    assert not list((cli.state / 'copies').iterdir())
+
+
+@pytest.mark.parametrize('name, code, why', [
+    ('FailsToStart', 2, 'KeyError'), ('Abstract', 2, 'get_object_writer'),
+    ('Buggy', 1, 'IndexError'),
+])
+def test_bugs_of_a_driver_are_its_own(cli, volume, name, code, why):
+    """They are named, and other backends go on working."""
+    path = '' if name == 'Abstract' else 'path = $state_path/odd'
+    cli.configure(f'[odd]\ndriver = {ODD}:{name}\n{path}\n',
+                  default='enabled_backends = local, odd')
+    message = cli.refused(code, 'backup', 'create', volume, '--backend', 'odd')
+    assert name in message and why in message
+    made = cli.create(volume)
+    cli.good('backup', 'restore', made['id'], 'target')
+    cli.good('backup', 'verify', '--all')
+
+
+def test_a_backend_that_is_no_longer_there(cli, volume, tmp_path):
+    cli.configure(f'[second]\ndriver = local\npath = {tmp_path}/second\n',
+                  default='enabled_backends = local, second')
+    made = cli.create(volume, '--backend', 'second')
+    cli.configure()
+    assert cli.json('backup', 'list')[0]['backend'] == 'second'
+    assert len(cli.json('backup', 'list', '--backend', 'second')) == 1
+    assert cli.json('backup', 'show', made['id'])['status'] == 'available'
+    for words in (('restore', made['id'], 'x'), ('verify', made['id']), ('delete', made['id'])):
+        assert 'no backend second' in cli.refused(3, 'backup', *words)
+    assert cli.json('backup', 'show', made['id'])['status'] == 'available'
+    assert 'no backend second' in cli.run('catalog', 'check').out
+    cli.good('backup', 'forget', made['id'])
+
+
+def test_an_incremental_does_not_cross_backends(cli, volume, tmp_path):
+    cli.configure(f'[second]\ndriver = local\npath = {tmp_path}/second\n',
+                  default='enabled_backends = local, second')
+    first = cli.create(volume)
+    other = cli.create(volume, '--incremental', '--backend', 'second')
+    assert not other['is_incremental']
+    assert cli.create(volume, '--incremental')['parent_id'] == first['id']
+    assert 'on backend' in cli.refused(4, 'backup', 'create', volume, '--parent', first['id'],
+                                       '--backend', 'second')
+
+
+def test_formats_of_chunks_may_change_between_backups(cli, volume):
+    """Another chunk size or codec keeps the chain, another block size ends it."""
+    first = cli.create(volume)
+    cli.configure(chunk_size='128KiB', compression='bz2')
+    second = cli.create(volume, '--incremental')
+    assert second['parent_id'] == first['id']
+    cli.configure(block_size='8KiB')
+    done = cli.good('backup', 'create', volume, '--incremental', '-f', 'json')
+    assert not done.json['is_incremental'] and 'block_size' in done.err
+    cli.good('backup', 'verify', '--all')
