@@ -11,7 +11,7 @@ import stat
 from backup_framework import exceptions
 from backup_framework.drivers import tree
 
-READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 """Not blocking, because opening a FIFO that somebody put in an object's place would wait."""
 NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS, errno.EXDEV}
 COMPARED = 1 << 20

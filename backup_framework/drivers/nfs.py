@@ -49,14 +49,9 @@ class MountedTree(tree.Tree):
 
     def open_root(self, create: bool = False) -> int:
         with self._lock:
-            mine = None if self._held is None else os.dup(self._held)
-        if mine is None:
-            return self.hold(create)
-        try:
-            # A description of its own, because reading a directory moves its position.
-            return os.open(b'.', tree.DIRECTORY, dir_fd=mine)
-        finally:
-            os.close(mine)
+            if self._held is not None:
+                return os.dup(self._held)
+        return self.hold(create)
 
     def hold(self, create: bool) -> int:
         """Look again whether the share is mounted and keep it open; a descriptor of its own.
@@ -292,7 +287,7 @@ def _run(command: list[str]) -> str:
 @contextlib.contextmanager
 def _locked(path: str) -> Iterator[None]:
     """Hold a lock file; processes of this host wait for one another."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         yield

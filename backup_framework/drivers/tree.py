@@ -14,17 +14,18 @@ import os
 import re
 import secrets
 import stat
+import time
 
 from backup_framework import exceptions
 
-DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
+CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
 MISSING = (FileNotFoundError, NotADirectoryError)
 MARK = b'.container'
 """An empty file in a container that lies in another directory of the store."""
 TEMPORARY = re.compile(rb'\.tmp-[0-9a-f]{32}')
-ATTEMPTS = 100
+ATTEMPTS = 500
 """How often a directory is made again that another backup's deletion took away meanwhile."""
 
 Parts = tuple[bytes, ...]
@@ -81,23 +82,21 @@ class Tree:
 
         It may vanish before something is in it: a deletion removes empty directories.
         """
-        for _ in range(ATTEMPTS):
-            with _closing(self.open_root(create=True)) as root:
-                with contextlib.suppress(FileNotFoundError):
-                    return self._descend(root, container, inner, create=True)
+        for _ in _attempts():
+            with contextlib.suppress(FileNotFoundError):
+                return self._try_to_make(container, inner)
         raise self._vanishing(container, inner)
 
     def make_temporary(self, container: Parts, inner: Parts) -> tuple[int, bytes, int]:
         """A new temporary file: descriptor of its directory, its name, its own descriptor."""
-        for _ in range(ATTEMPTS):
-            directory = self.make_directory(container, inner)
-            try:
-                return directory, *self.temporary(directory)
-            except FileNotFoundError:
-                os.close(directory)
-            except BaseException:
-                os.close(directory)
-                raise
+        for _ in _attempts():
+            with contextlib.suppress(FileNotFoundError):
+                directory = self._try_to_make(container, inner)
+                try:
+                    return directory, *self.temporary(directory)
+                except BaseException:
+                    os.close(directory)
+                    raise
         raise self._vanishing(container, inner)
 
     def temporary(self, directory: int) -> tuple[bytes, int]:
@@ -158,6 +157,10 @@ class Tree:
                 if TEMPORARY.fullmatch(name):
                     removed += _remove_older(fd, name, before)
         return removed
+
+    def _try_to_make(self, container: Parts, inner: Parts) -> int:
+        with _closing(self.open_root(create=True)) as root:
+            return self._descend(root, container, inner, create=True)
 
     def _vanishing(self, container: Parts, inner: Parts) -> exceptions.StoreUnavailable:
         return exceptions.StoreUnavailable(
@@ -321,6 +324,14 @@ def exists(directory: int, name: bytes) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def _attempts() -> Iterator[None]:
+    """ATTEMPTS turns, out of step with whoever removes what was made in the last one."""
+    for attempt in range(ATTEMPTS):
+        if attempt > 10:
+            time.sleep(secrets.randbelow(1000) / 1e6)
+        yield
 
 
 @contextlib.contextmanager

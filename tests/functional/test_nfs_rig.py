@@ -2,12 +2,14 @@
 
 import os
 import time
+import uuid
 
 import pytest
 
 from backup_framework.drivers.nfs import NFSBackupDriver
 from backup_framework.engine import mounts
 from backup_framework.exceptions import ObjectExists, ObjectNotFound, StoreError
+from tests.conformance import test_local
 
 MIB = 1 << 20
 
@@ -21,6 +23,17 @@ def driver(nfs):
                                   accepted_types=[nfs.file_system_type])
     yield driver
     driver.close()
+
+
+class TestNFSOverTheProtocol(test_local.DirectoryKit):
+    listing_size = 300
+
+    @pytest.fixture
+    def driver(self, nfs):
+        path = str(nfs.path / f'kit-{uuid.uuid4().hex}')
+        driver = NFSBackupDriver.make(path=path, accepted_types=[nfs.file_system_type])
+        yield driver
+        driver.close()
 
 
 def put(driver, name, data, container='ab/cd/abcd'):

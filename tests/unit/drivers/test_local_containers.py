@@ -93,6 +93,21 @@ def test_an_emptied_container_in_a_container_is_one_again(store):
     assert store.names('one/two') == ['late']
 
 
+def test_a_container_that_is_not_empty_after_all_stays_one(store, monkeypatch):
+    store.put('one/two', 'name')
+    unlink = os.unlink
+
+    def unlink_and_write(name, **kwargs):
+        unlink(name, **kwargs)
+        if name == b'.container':
+            (store.path / 'one/two/late').write_bytes(b'')
+
+    monkeypatch.setattr(os, 'unlink', unlink_and_write)
+    store.driver.delete_object('one/two', 'name')
+    assert store.names('one') == []
+    assert store.names('one/two') == ['late']
+
+
 def test_cinders_default_containers_need_no_mark(store):
     store.put('ab', 'name')
     store.put('ab/cd/abcd-1', 'volume_1_metadata')
@@ -151,6 +166,14 @@ def test_a_delete_that_is_done_again_cleans_up(store):
     assert store.files() == []
     with pytest.raises(ContainerNotFound):
         store.names('ab/cd/abcd')
+
+
+def test_a_delete_where_a_directory_has_gone_cleans_up(store):
+    store.put('ab/cd/abcd', 'sub/sub/name')
+    (store.path / 'ab/cd/abcd/sub/sub/name').unlink()
+    (store.path / 'ab/cd/abcd/sub/sub').rmdir()
+    store.driver.delete_object('ab/cd/abcd', 'sub/sub/name')
+    assert store.files() == []
 
 
 def test_foreign_files_keep_their_directory(store):

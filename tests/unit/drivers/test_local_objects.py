@@ -316,6 +316,23 @@ def test_group(make_store):
         assert (status.st_gid, stat.S_IMODE(status.st_mode)) == (65533, mode), path
 
 
+def test_another_group_never_has_rights(make_store, monkeypatch):
+    if os.geteuid() != 0:
+        pytest.skip('only root can give files to any group')
+    seen = []
+    fstat = os.fstat
+
+    def look(fd):
+        status = fstat(fd)
+        if status.st_gid != 65533:
+            seen.append(stat.S_IMODE(status.st_mode))
+        return status
+
+    monkeypatch.setattr(os, 'fstat', look)
+    make_store(group='65533', file_mode=0o660, directory_mode=0o770).put('box', 'name')
+    assert sorted(set(seen)) == [0o600, 0o700]
+
+
 def test_a_group_that_does_not_exist(make_store):
     with pytest.raises(StoreError, match="no group 'no-such-group'.*option group"):
         make_store(group='no-such-group').driver.check_for_setup_error()
