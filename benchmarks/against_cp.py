@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+import functools
 import os
 import pathlib
 import random
@@ -69,7 +70,7 @@ def one_round(place: pathlib.Path, size: int) -> dict[str, float]:
     make_image(image, size)
     os.sync()
     seconds = {'cp': timed(lambda: run('cp', '--sparse=always', image, copy))}
-    ours = [*COMMAND, '--config-file', place / 'conf', 'backup']
+    ours: list[str | pathlib.Path] = [*COMMAND, '--config-file', place / 'conf', 'backup']
     steps: list[tuple[str, list[str | pathlib.Path]]] = [
         ('backup, full', ['create', image, '--name', 'full']),
         ('backup, unchanged', ['create', image, '--name', 'same', '--incremental']),
@@ -79,7 +80,7 @@ def one_round(place: pathlib.Path, size: int) -> dict[str, float]:
     for name, words in steps:
         if '%' in name:
             change(image, size)
-        seconds[name] = timed(lambda words=words: run(*ours, *words))  # type: ignore[misc]
+        seconds[name] = timed(functools.partial(run, *ours, *words))
     run('cmp', image, restored)
     return seconds
 
