@@ -18,6 +18,8 @@ import time
 
 import pytest
 
+from backup_framework.engine import mounts
+
 CLIENT = pathlib.Path(__file__).with_name('nfs_client.py')
 LONGEST_RUN = 900
 """Seconds after which the client ends, so that a call that hangs fails at last."""
@@ -133,12 +135,16 @@ class NfsRig:
         url = f'nfs://127.0.0.1/export?version=3&nfsport={PORTS["nfs"]}&mountport='
         client = self._start('client', self._namespace(
             sys.executable, CLIENT, url + str(PORTS['mount']), self.path, LONGEST_RUN))
-        self._wait(client, lambda: os.path.ismount(self.path))
+        self._wait(client, self._is_mounted)
 
     def unmount(self) -> None:
         """Take the share away from `path`; who has it open keeps it."""
-        while os.path.ismount(self.path):
+        while self._is_mounted():
             subprocess.run(['umount', '-l', self.path], check=True)
+
+    def _is_mounted(self) -> bool:
+        """Asked of the kernel: a mount whose client has died answers nothing."""
+        return any(mount.mount_point == str(self.path) for mount in mounts.mounts())
 
     def _set_up(self) -> None:
         for name in ('export', 'mounted', 'recovery', 'run'):
