@@ -1,13 +1,16 @@
 """The NFS driver over the real protocol."""
 
+import io
 import os
 import time
 import uuid
 
 import pytest
 
+from backup_framework import model
 from backup_framework.drivers.nfs import NFSBackupDriver
 from backup_framework.engine import mounts
+from backup_framework.engine.monitor import Monitor, Operation
 from backup_framework.exceptions import ObjectExists, ObjectNotFound, StoreError
 from tests.conformance import test_local
 
@@ -133,3 +136,46 @@ def test_nothing_is_written_while_the_share_is_not_mounted(nfs, driver):
         nfs.mount()
     driver.before_operation('backup')
     assert sorted(driver.get_container_entries('away', '')) == ['one', 'two']
+
+
+class Crash(Monitor):
+    """Kills the server when half of a phase is done; it is there again a second later."""
+
+    def __init__(self, nfs, phase):
+        super().__init__()
+        self._nfs = nfs
+        self._phase = phase
+        self.crashed = False
+
+    def advance(self, length):
+        super().advance(length)
+        if self.phase == self._phase and not self.crashed and self.done * 2 >= self.total:
+            self._nfs.kill_server()
+            self._nfs.start_server(after=1)
+            self.crashed = True
+
+
+def backed_up(driver, volume, monitor, parent=None):
+    backup = model.Backup(volume_id='volume', parent=parent,
+                          parent_id=parent and parent.id, created_at=model.utcnow())
+    for name, value in driver.backup(backup, io.BytesIO(volume),
+                                     operation=Operation(monitor)).items():
+        setattr(backup, name, value)
+    return backup
+
+
+def test_the_server_is_killed_in_the_middle_of_backups_and_a_restore(nfs):
+    driver = NFSBackupDriver.make(
+        path=str(nfs.path / 'backups'), accepted_types=[nfs.file_system_type],
+        chunk_size=MIB // 2, workers=3)
+    volume = os.urandom(8 * MIB + 777)
+    full = backed_up(driver, volume, first := Crash(nfs, 'backup'))
+    changed = os.urandom(MIB) + volume[MIB:7 * MIB] + bytes(MIB) + volume[8 * MIB:]
+    child = backed_up(driver, changed, second := Crash(nfs, 'backup'), full)
+    for backup, expected in ((full, volume), (child, changed)):
+        target = io.BytesIO()
+        driver.restore(backup, '', target, operation=Operation(third := Crash(nfs, 'restore')))
+        assert target.getvalue() == expected
+        assert driver.verify(backup).ok
+    assert first.crashed and second.crashed and third.crashed
+    driver.close()
