@@ -61,6 +61,7 @@ class Run(base.Lister):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        from backup_framework.cmd import columns
         rows: list[tuple[str | None, ...]] = []
         codes: list[int] = []
         with self.manager() as manager:
@@ -74,7 +75,8 @@ class Run(base.Lister):
                 else:
                     rows.append((name, result.id, str(result.status), None))
         self.code = exit_codes.worst(codes)
-        return ('volume', 'backup', 'status', 'error'), rows
+        return ('volume', 'backup', 'status', 'error'), [
+            tuple(map(columns.Text, row)) for row in rows]
 
     def run(self, parsed_args: argparse.Namespace) -> int:
         self.code = exit_codes.DONE
@@ -153,7 +155,7 @@ class Restore(base.ShowOne):
             self.warn(f'{done.target} is longer than the backup: its last {done.tail} bytes were '
                       'left as they were; --truncate cuts them off')
         return (('backup_id', 'target', 'size_bytes', 'seconds'),
-                (done.backup.id, done.target, columns.Size(done.size_bytes),
+                (done.backup.id, columns.Text(done.target), columns.Size(done.size_bytes),
                  round(time.monotonic() - started, 2)))
 
 
@@ -200,9 +202,9 @@ class Verify(base.Lister):
                 base.say(f'Error: backup {backup.id}: {problem}')
         for note in report.notes:
             self.warn(f'backup {backup.id}: {note}')
-        return (backup.id, backup.display_name, 'good' if report.ok else 'bad', report.objects,
-                columns.Size(report.checked_bytes), columns.Sentences(report.problems),
-                columns.Sentences(report.notes))
+        return (backup.id, columns.Text(backup.display_name), 'good' if report.ok else 'bad',
+                report.objects, columns.Size(report.checked_bytes),
+                columns.Sentences(report.problems), columns.Sentences(report.notes))
 
     def run(self, parsed_args: argparse.Namespace) -> int:
         self.codes: list[int] = []
@@ -224,6 +226,7 @@ class Delete(base.Lister):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        from backup_framework.cmd import columns
         with self.manager() as manager:
             planned = manager.plan_delete(
                 parsed_args.backups, with_dependents=parsed_args.with_dependents,
@@ -233,7 +236,7 @@ class Delete(base.Lister):
                     manager.delete(backup)
         outcome = 'would be deleted' if parsed_args.dry_run else 'deleted'
         return ('id', 'name', 'outcome'), [
-            (backup.id, backup.display_name, outcome) for backup in planned]
+            (backup.id, columns.Text(backup.display_name), outcome) for backup in planned]
 
 
 class Forget(base.Base):

@@ -119,7 +119,12 @@ def _usage_errors() -> Iterator[None]:
 def say(sentence: str) -> None:
     """One line on stderr, with secrets masked."""
     from backup_framework import conf
-    print(conf.mask(sentence), file=sys.stderr)
+    print(printable(conf.mask(sentence)), file=sys.stderr)
+
+
+def printable(text: str) -> str:
+    """With escapes for what would move the cursor of a terminal: text comes from stores too."""
+    return ''.join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
 def report(error: BaseException, debug: bool = False) -> None:
@@ -161,4 +166,8 @@ def key_value(text: str) -> tuple[str, str]:
     key, separator, value = text.partition('=')
     if not key or not separator:
         raise argparse.ArgumentTypeError(f'{text!r} is not of the form KEY=VALUE')
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError(f'{text!r} is not valid text') from None
     return key, value

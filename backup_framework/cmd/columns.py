@@ -10,6 +10,7 @@ from typing import Any
 from cliff import columns
 
 from backup_framework.catalog import Catalog
+from backup_framework.cmd.base import printable
 from backup_framework.model import Backup, Volume
 
 BACKUP_TABLE = ('id', 'name', 'status', 'size_bytes', 'stored_bytes', 'is_incremental', 'volume',
@@ -31,18 +32,26 @@ class Size(columns.FormattableColumn[int | None]):
         return '' if self._value is None else human_size(self._value)
 
 
+class Text(columns.FormattableColumn[str | None]):
+    """Text from outside; for people without what would move the cursor of a terminal."""
+
+    def human_readable(self) -> str:
+        return printable(self._value or '')
+
+
 class Pairs(columns.FormattableColumn[dict[str, str]]):
     """Key/value pairs."""
 
     def human_readable(self) -> str:
-        return ', '.join(f'{key}={value}' for key, value in sorted(self._value.items()))
+        return printable(', '.join(
+            f'{key}={value}' for key, value in sorted(self._value.items())))
 
 
 class Sentences(columns.FormattableColumn[list[str]]):
     """One a line."""
 
     def human_readable(self) -> str:
-        return '\n'.join(self._value)
+        return '\n'.join(map(printable, self._value))
 
 
 def human_size(size: float) -> str:
@@ -72,15 +81,15 @@ class Rows:
     def listing(self, backups: Iterable[Backup], parsed_args: argparse.Namespace
                 ) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
         """Names and rows: for a table that nobody chose columns for, as many as fit."""
-        chosen = parsed_args.columns or parsed_args.sort_columns
-        short = parsed_args.formatter == 'table' and not chosen
+        chosen = {*parsed_args.columns, *parsed_args.sort_columns}
+        short = parsed_args.formatter == 'table' and chosen <= set(BACKUP_TABLE)
         names = BACKUP_TABLE if short else BACKUP_LIST
         return names, [self.backup(backup, names) for backup in backups]
 
     def _value(self, backup: Backup, name: str) -> Any:
         match name:
             case 'name' | 'description':
-                return getattr(backup, f'display_{name}')
+                return Text(getattr(backup, f'display_{name}'))
             case 'status':
                 return str(backup.status)
             case 'size_bytes' | 'stored_bytes':
@@ -93,12 +102,13 @@ class Rows:
                 return Sentences(backup.warnings)
             case 'volume':
                 volume = self._volumes.get(backup.volume_id)
-                return volume and (volume.name or volume.path)
+                return Text(volume.name or volume.path if volume else None)
             case 'has_dependent_backups':
                 return bool(self._catalog.children(backup.id))
-        return getattr(backup, name)
+        value = getattr(backup, name)
+        return Text(value) if value is None or isinstance(value, str) else value
 
 
 def volume(found: Volume) -> tuple[Any, ...]:
-    return (found.id, found.name, found.path, Size(found.size_bytes), time(found.created_at),
-            Pairs(found.metadata))
+    return (found.id, Text(found.name), Text(found.path), Size(found.size_bytes),
+            time(found.created_at), Pairs(found.metadata))
