@@ -197,3 +197,25 @@ def test_a_sample_of_the_configuration(cli, volume):
         assert word in sample
     cli.config.write_text(sample + f'\n[DEFAULT]\nstate_path = {cli.state}\n')
     assert cli.create(volume)['backend'] == 'local'
+
+
+def test_a_name_cannot_move_the_cursor(cli, volume):
+    evil = '\x1b[2Jx\ny'
+    made = cli.create(volume, '--name', evil, '--property', f'k={evil}')
+    assert made['name'] == evil
+    for words in (('backup', 'list'), ('backup', 'show', evil), ('backup', 'delete', evil)):
+        done = cli.good(*words)
+        assert '\x1b' not in done.out and r'\x1b[2Jx\ny' in done.out
+    assert '\x1b' not in cli.refused(3, 'backup', 'show', evil)
+
+
+def test_bytes_that_are_no_text(cli, volume):
+    cli.create(volume)
+    bad = os.fsdecode(b'\xff')
+    assert 'not valid text' in cli.refused(2, 'backup', 'create', volume, '--name', bad)
+    assert cli.run('backup', 'create', volume, '--property', f'{bad}=x').code == 2
+    assert cli.refused(3, 'backup', 'show', bad)
+    volume.rename(cli.directory / bad)
+    assert 'not valid text' in cli.refused(2, 'backup', 'create', bad)
+    cli.good('backup', 'restore', cli.json('backup', 'list')[0]['id'], f'{bad}2')
+    assert len(list(cli.directory.glob('*2'))) == 1
