@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 import difflib
 import re
 
@@ -32,8 +32,11 @@ def check_backend_names(names: list[str], reserved: Iterable[str]) -> None:
                                  f'most in case')
 
 
-def belongs_elsewhere(section: str) -> bool:
-    return section.lower().startswith(core.VOLUME) or core.belongs_to_library(section)
+def belongs_elsewhere(section: str, options: Container[str]) -> bool:
+    """Whether others read the section. A library's common name may be a backend's as well."""
+    if section in core.LIBRARY_GROUPS:
+        return 'driver' not in options
+    return section.lower().startswith(core.VOLUME) or section.startswith('oslo_')
 
 
 def check_case(text: Text) -> None:
@@ -59,10 +62,12 @@ def warnings(values: Values, backends: list[str], default_names: Iterable[str]) 
 def _sections(text: Text, backends: list[str]) -> Iterator[str]:
     known = [*backends, core.DEFAULTS, 'database', 'DEFAULT']
     for section in text.sections():
-        if any(same_section(section, name) for name in known) or belongs_elsewhere(section):
+        options = text.options(section)
+        if (any(same_section(section, name) for name in known)
+                or belongs_elsewhere(section, options)):
             continue
         hint = nearest(section, known)
-        if 'driver' in text.options(section):
+        if 'driver' in options:
             hint = hint or f'; a backend is used only if enabled_backends names it: {section}'
         yield f'section [{section}] is not used{hint}'
 

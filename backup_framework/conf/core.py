@@ -65,7 +65,3 @@ GROUP_HELP = {
 LIBRARY_GROUPS = frozenset({
     'audit', 'barbican', 'cache', 'coordination', 'cors', 'healthcheck', 'key_manager',
     'keystone_authtoken', 'profiler', 'service_user', 'ssl', 'vault', 'wsgi'})
-
-
-def belongs_to_library(section: str) -> bool:
-    return section.startswith('oslo_') or section in LIBRARY_GROUPS

@@ -102,6 +102,7 @@ def test_connection_from_a_file(loaded, tmp_path):
     ('[database]\nconection = sqlite://\n', 'did you mean connection'),
     ('[databse]\nconnection = sqlite://\n', r'section \[databse\] is not used; did you mean'),
     ('[offsite]\ndriver = sftp\n', 'enabled_backends names it: offsite'),
+    ('[vault]\ndriver = sftp\n', 'enabled_backends names it: vault'),
     ('[volume:a]\npath = /x\nincremetal = yes\n', 'did you mean incremental'),
     ('[backend_defaults]\nchunksize = 1MiB\n', 'did you mean chunk_size'),
     ('[DEFAULT]\ndebug = no\ndebug = yes\n', 'debug is given more than once'),
@@ -114,6 +115,7 @@ def test_warnings(loaded, text, words):
 
 def test_no_warning_for_what_others_read(loaded):
     assert loaded('[oslo_messaging_rabbit]\nssl = yes\n[keystone_authtoken]\nx = y\n'
+                  '[oslo_messaging_notifications]\ndriver = messagingv2\n[vault]\nurl = x\n'
                   '[DEFAULT]\nlog_file = /x\nuse_journal = no\ndefault_log_levels = a=INFO\n'
                   '[nfs]\n[volume:example]\n').warnings == []
 
