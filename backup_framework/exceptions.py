@@ -216,7 +216,5 @@ def translate(mapping: Mapping[type[BaseException], type[StoreError]], *,
     try:
         yield
     except tuple(mapping) as error:
-        for foreign, ours in mapping.items():
-            if isinstance(error, foreign):
-                raise ours(str(error), container=container, name=name) from error
-        raise
+        ours = next(ours for foreign, ours in mapping.items() if isinstance(error, foreign))
+        raise ours(str(error), container=container, name=name) from error
