@@ -10,8 +10,7 @@ import pytest
 from tests.functional.command_line import until
 from tests.functional.conftest import change
 
-STOPS = ['writing *-00001', 'writing *-00003', 'written *-00003', 'writing *_sha256file',
-         'writing *_metadata', 'written *_metadata']
+STOPS = ['writing *-00001', 'written *-00003', 'writing *_metadata', 'written *_metadata']
 
 
 def killed_create(cli, gate, volume, stop: str, *argv: str) -> dict:

@@ -167,8 +167,8 @@ def on_terminal(cli, *argv: object) -> tuple[int, str, bytes]:
 
 
 def test_progress_on_a_terminal(cli, make_volume):
-    volume = make_volume(size=20_000_000)
-    cli.configure(compression='bz2', workers=1)
+    volume = make_volume(size=9_000_000)
+    cli.configure(compression='bz2', workers=0)
     code, shown, out = on_terminal(cli, 'backup', 'create', volume, '-f', 'json')
     assert code == 0 and re.search(r'\b[1-9]\d?%', shown) and re.search(r'[kMG]?i?B/s', shown)
     assert json.loads(out)['status'] == 'available'
