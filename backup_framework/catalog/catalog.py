@@ -16,7 +16,6 @@ from backup_framework.catalog import (
     backups,
     checks,
     locks,
-    notes,
     operations,
     recovery,
     sqlite,
@@ -256,12 +255,6 @@ class Catalog:
             # Several such minutes fit into a lease.
             LOG.warning('The lease of a %s could not be renewed: %s', operation.kind, error)
 
-    def still_mine(self, operation: Operation) -> bool:
-        """Whether nobody took the operation for dead. True for one that has no row."""
-        if not operation.recorded:
-            return True
-        return self._database.read(lambda c: operations.is_mine(c, operation))
-
     def finish(self, operation: Operation, backup_id: str, to: str, **fields: Any) -> None:
         """Record the outcome of a create or a delete, if the operation is still the caller's.
 
@@ -298,14 +291,6 @@ class Catalog:
             return None
 
     # The catalog itself
-
-    def get_note(self, name: str) -> str | None:
-        """A text that this installation kept, or None."""
-        return self._database.read(lambda c: notes.get(c, self.installation, name))
-
-    def set_note(self, name: str, value: str | None) -> None:
-        """Keep a text for later commands of this installation; None drops it."""
-        self._database.write(lambda c: notes.put(c, self.installation, name, value))
 
     def check(self) -> list[str]:
         """What is wrong inside the catalog, one sentence each."""

@@ -124,15 +124,9 @@ def _volume_name(connection: sa.Connection, volume_id: str | None) -> str:
     return (row and (row.name or row.path)) or str(volume_id)
 
 
-def is_mine(connection: sa.Connection, operation: Operation) -> bool:
-    """Whether the row is still there: nobody took the operation for dead."""
-    return connection.execute(
-        sa.select(_table.c.id).where(_table.c.id == operation.id)).first() is not None
-
-
 def check_mine(connection: sa.Connection, operation: Operation) -> None:
-    """Raise InvalidBackup if `recover` has taken the operation for dead."""
-    if not is_mine(connection, operation):
+    """Raise InvalidBackup if `recover` has taken the operation for dead: its row is gone."""
+    if _first(connection, _table.c.id == operation.id) is None:
         raise _lost(operation)
 
 

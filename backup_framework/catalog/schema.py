@@ -102,14 +102,6 @@ operations = sa.Table(
     sa.Column('detail', sa.Text),
 )
 
-# Small notes that an installation keeps for its later commands.
-notes = sa.Table(
-    'notes', metadata,
-    _name('installation', primary_key=True),
-    _name('name', primary_key=True),
-    sa.Column('value', sa.Text, nullable=False),
-)
-
 # Apart from `metadata`, because alembic compares that with what its migrations make.
 _version_metadata = sa.MetaData()
 alembic_version = sa.Table(

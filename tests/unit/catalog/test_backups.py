@@ -281,15 +281,6 @@ def test_volume_at_path_makes_one(catalog):
         catalog.volume_at_path('/not\udcff text')
 
 
-def test_notes(catalog, open_catalog, tmp_path):
-    catalog.set_note('sweep', 'c/d')
-    catalog.set_note('sweep', 'c/e')
-    assert catalog.get_note('sweep') == 'c/e'
-    assert open_catalog(str(tmp_path / 'other')).get_note('sweep') is None
-    catalog.set_note('sweep', None)
-    assert catalog.get_note('sweep') is None
-
-
 @settings(deadline=None, max_examples=50)
 @given(strategies.lists(strategies.tuples(
     strategies.sampled_from('abc'), strategies.sampled_from(['x', 'y', None])), max_size=8))

@@ -1,4 +1,4 @@
-"""The first schema: backups, volumes, operations, notes."""
+"""The first schema: backups, volumes, operations."""
 
 from alembic import op
 import sqlalchemy as sa
@@ -13,13 +13,6 @@ def upgrade() -> None:
     _backups()
     _volumes()
     _operations()
-    op.create_table(
-        'notes',
-        sa.Column('installation', sa.String(255), nullable=False),
-        sa.Column('name', sa.String(255), nullable=False),
-        sa.Column('value', sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint('installation', 'name', name='pk_notes'),
-        mysql_collate='utf8mb4_bin')
 
 
 def _backups() -> None:
