@@ -22,7 +22,7 @@ from backup_framework.catalog import (
     volumes,
 )
 from backup_framework.catalog.database import Database
-from backup_framework.catalog.operations import Operation
+from backup_framework.catalog.operations import Running
 from backup_framework.model import Backup, Volume, utcnow
 
 LOG = logging.getLogger(__name__)
@@ -171,7 +171,7 @@ class Catalog:
         states = tuple(from_)
         self._database.write(lambda c: backups.transition(c, backup_id, states, to, fields))
 
-    def forget(self, backup_id: str, *, operation: Operation | None = None) -> None:
+    def forget(self, backup_id: str, *, operation: Running | None = None) -> None:
         """Remove the record, and nothing else.
 
         :param operation: the caller's own delete, which must still be its own.
@@ -196,7 +196,7 @@ class Catalog:
     @contextlib.contextmanager
     def operation(self, kind: str, *, backup_id: str | None = None,
                   volume_id: str | None = None,
-                  detail: str | None = None) -> Iterator[Operation]:
+                  detail: str | None = None) -> Iterator[Running]:
         """Run the block as an operation that others see, and whose death `recover` notices.
 
         A `create` is to be begun before its backup is added. `restore`, `verify` and `export`
@@ -207,14 +207,14 @@ class Catalog:
         :raises BackupInUse: a delete while anything runs on the backup or children need it, or
             anything while a delete runs. No child can be added to it from then on.
         """
-        operation = Operation(kind, backup_id, volume_id, detail)
+        operation = Running(kind, backup_id, volume_id, detail)
         self._begin(operation)
         try:
             yield operation
         finally:
             self._end(operation)
 
-    def _begin(self, operation: Operation) -> None:
+    def _begin(self, operation: Running) -> None:
         try:
             installation = self.installation
             operation.lock = locks.Lock(self._locks, operation.id)
@@ -228,7 +228,7 @@ class Catalog:
             if not operation.recorded and operation.lock is not None:
                 operation.lock.release()
 
-    def _end(self, operation: Operation) -> None:
+    def _end(self, operation: Running) -> None:
         """The outcome is known and recorded by now: failing here must not change it."""
         if operation.pid != os.getpid() or not operation.recorded:
             return
@@ -240,7 +240,7 @@ class Catalog:
             if operation.lock is not None:
                 operation.lock.release()
 
-    def renew(self, operation: Operation) -> None:
+    def renew(self, operation: Running) -> None:
         """Say that it goes on; as often as one likes, at most one write a minute comes of it.
 
         :raises InvalidBackup: another process took it for dead.
@@ -255,7 +255,7 @@ class Catalog:
             # Several such minutes fit into a lease.
             LOG.warning('The lease of a %s could not be renewed: %s', operation.kind, error)
 
-    def finish(self, operation: Operation, backup_id: str, to: str, **fields: Any) -> None:
+    def finish(self, operation: Running, backup_id: str, to: str, **fields: Any) -> None:
         """Record the outcome of a create or a delete, if the operation is still the caller's.
 
         The block of `operation` is to be left after that.

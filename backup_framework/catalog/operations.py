@@ -29,7 +29,7 @@ _table = schema.operations
 
 
 @dataclasses.dataclass
-class Operation:
+class Running:
     """A running operation.
 
     :param detail: what a message about its end should name: the target of a restore.
@@ -57,7 +57,7 @@ class Operation:
         return f'{self.kind}:{thing}'
 
 
-def insert(connection: sa.Connection, operation: Operation, installation: str) -> None:
+def insert(connection: sa.Connection, operation: Running, installation: str) -> None:
     """Check who else is running and insert the row; to be called in one transaction."""
     check_conflicts(connection, operation)
     now = utcnow()
@@ -77,7 +77,7 @@ def _storable(detail: str | None) -> str | None:
     return detail.encode(errors='backslashreplace').decode().replace('\0', '\\0')
 
 
-def check_conflicts(connection: sa.Connection, operation: Operation) -> None:
+def check_conflicts(connection: sa.Connection, operation: Running) -> None:
     """Raise InvalidVolume or BackupInUse if this may not run beside what runs already."""
     exclusive = operation.exclusive
     if operation.kind == 'create':
@@ -124,19 +124,19 @@ def _volume_name(connection: sa.Connection, volume_id: str | None) -> str:
     return (row and (row.name or row.path)) or str(volume_id)
 
 
-def check_mine(connection: sa.Connection, operation: Operation) -> None:
+def check_mine(connection: sa.Connection, operation: Running) -> None:
     """Raise InvalidBackup if `recover` has taken the operation for dead: its row is gone."""
     if _first(connection, _table.c.id == operation.id) is None:
         raise _lost(operation)
 
 
-def _lost(operation: Operation) -> exceptions.InvalidBackup:
+def _lost(operation: Running) -> exceptions.InvalidBackup:
     return exceptions.InvalidBackup(
         f'this {operation.kind} of backup {operation.backup_id} was taken for dead by another '
         'process, because its lease ran out or its lock file was removed; start it again')
 
 
-def finish(connection: sa.Connection, operation: Operation, backup_id: str, to: str,
+def finish(connection: sa.Connection, operation: Running, backup_id: str, to: str,
            fields: dict[str, Any]) -> None:
     """See `Catalog.finish`."""
     check_mine(connection, operation)
@@ -147,7 +147,7 @@ def finish(connection: sa.Connection, operation: Operation, backup_id: str, to: 
         backups.transition(connection, backup_id, (unfinished,), to, fields)
 
 
-def renew(connection: sa.Connection, operation: Operation) -> None:
+def renew(connection: sa.Connection, operation: Running) -> None:
     """Give the lease another LEASE; raises InvalidBackup if it was taken for dead."""
     until = records.time_text(utcnow() + LEASE)
     changed = connection.execute(
@@ -162,7 +162,7 @@ def remove(connection: sa.Connection, operation_id: str) -> bool:
         _table.delete().where(_table.c.id == operation_id)).rowcount)
 
 
-def refuse_others(connection: sa.Connection, backup_id: str, own: Operation | None) -> None:
+def refuse_others(connection: sa.Connection, backup_id: str, own: Running | None) -> None:
     """Raise BackupInUse if an operation other than `own` works on this backup."""
     condition = _table.c.backup_id == backup_id
     if own is not None:

@@ -7,7 +7,7 @@ import io
 import os
 
 from backup_framework import conf, exceptions, model
-from backup_framework.catalog.operations import Operation as Running
+from backup_framework.catalog import Running
 from backup_framework.engine import source
 from backup_framework.engine.monitor import Operation
 from backup_framework.manager import drivers, hooks
