@@ -127,6 +127,10 @@ class Catalog:
         """
         return self._shown(self._database.read(lambda c: backups.look_up(c, ref, exact)))
 
+    def has_backup(self, backup_id: str) -> bool:
+        """Whether there is a record with exactly this id."""
+        return self._database.read(lambda c: backups.find(c, backup_id)) is not None
+
     def backups(self, *, volume_id: str | None = None, backend: str | None = None,
                 status: str | None = None, limit: int | None = None,
                 marker: str | None = None) -> list[Backup]:

@@ -273,6 +273,14 @@ def test_a_path_of_several_volumes_must_be_told_apart(catalog):
         catalog.get_volume('/dev/vg/snap')
 
 
+def test_has_backup_takes_whole_ids_only(catalog, add):
+    """A name or the beginning of an id must not stand for a record that would be overwritten."""
+    add(id='b1-and-more', display_name='nightly')
+    assert catalog.has_backup('b1-and-more')
+    for ref in ('b1', 'b1-and-mor', 'nightly', 'B1-AND-MORE', '', 'b\udcff'):
+        assert not catalog.has_backup(ref)
+
+
 def test_volume_at_path_makes_one(catalog):
     made = catalog.volume_at_path('/a', 5)
     assert catalog.volume_at_path('/a', 5) == made
