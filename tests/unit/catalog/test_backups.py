@@ -6,7 +6,7 @@ from hypothesis import given, settings, strategies
 import pytest
 
 from backup_framework import exceptions
-from backup_framework.catalog import Catalog, records
+from backup_framework.catalog import Catalog, backups, records
 from backup_framework.model import Backup, Status, Volume, utcnow
 
 UTC = datetime.UTC
@@ -295,8 +295,9 @@ def test_volume_at_path_makes_one(catalog):
 def test_a_reference_means_one_backup_or_none(tmp_path_factory, drawn):
     directory = tmp_path_factory.mktemp('refs')
     catalog = Catalog(f'sqlite:///{directory}/c.sqlite', str(directory))
-    for number, (letter, name) in enumerate(drawn):
-        catalog.add_backup(Backup(id=f'{letter}{number}', display_name=name))
+    catalog._database.write(lambda link: [
+        backups.add(link, Backup(id=f'{letter}{number}', display_name=name))
+        for number, (letter, name) in enumerate(drawn)])
     for ref in ('a', 'b', 'x', 'y'):
         fits = [each for each in catalog.backups()
                 if each.display_name == ref or each.id.startswith(ref)]

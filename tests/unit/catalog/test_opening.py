@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from backup_framework import exceptions
-from backup_framework.catalog import Catalog, database, schema
+from backup_framework.catalog import Catalog, backups, database, schema
 from backup_framework.model import Backup, Status
 
 
@@ -94,8 +94,8 @@ def test_what_is_no_database_is_corrupt(fresh, file, content):
 
 def test_damage_inside(fresh, file):
     catalog = fresh()
-    for _ in range(200):
-        catalog.add_backup(Backup(display_description='x' * 200))
+    catalog._database.write(lambda link: [
+        backups.add(link, Backup(display_description='x' * 200)) for _ in range(200)])
     with file.open('r+b') as stream:
         for page in range(8, file.stat().st_size // 4096):
             stream.seek(page * 4096)
