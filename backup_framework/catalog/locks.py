@@ -14,6 +14,7 @@ import uuid
 
 from backup_framework import exceptions
 from backup_framework.catalog import sqlite
+from backup_framework.engine import directories
 
 
 class Lock:
@@ -23,7 +24,7 @@ class Lock:
         """Raises CatalogReadOnly, NoSpace or CatalogError when the file cannot be made."""
         self.path = os.path.join(directory, name)
         try:
-            sqlite.make_directory(directory)
+            directories.make_private(directory)
             self._descriptor = _acquire(self.path)
         except OSError as error:
             raise sqlite.file_error(error, f'cannot make the lock {self.path}') from error
@@ -104,7 +105,7 @@ def installation_id(state_path: str) -> str:
     path = os.path.join(state_path, 'installation')
     try:
         if not os.path.exists(path):
-            sqlite.make_directory(state_path)
+            directories.make_private(state_path)
             _write_once(path, f'{uuid.uuid4()}\n')
         sqlite.check_owner(path)
         with open(path, encoding='ascii') as file:

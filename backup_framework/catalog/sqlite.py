@@ -13,6 +13,7 @@ import urllib.parse
 import sqlalchemy as sa
 
 from backup_framework import exceptions
+from backup_framework.engine import directories
 
 BUSY_SECONDS = 30.0
 
@@ -25,7 +26,7 @@ def prepare(path: str) -> None:
     :raises NoSpace: the file system is full.
     """
     try:
-        make_directory(os.path.dirname(path))
+        directories.make_private(os.path.dirname(path))
         with contextlib.suppress(FileExistsError):
             # Never opened when it exists: closing it would drop the locks that SQLite
             # has on it elsewhere in this process.
@@ -34,15 +35,6 @@ def prepare(path: str) -> None:
         check_owner(path)
     except OSError as error:
         raise file_error(error, f'cannot make the catalog {path}') from error
-
-
-def make_directory(path: str) -> None:
-    """Make a directory and those above it, each 0700."""
-    if os.path.isdir(path):
-        return
-    make_directory(os.path.dirname(path))
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(path, 0o700)
 
 
 def check_owner(path: str) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from backup_framework import exceptions, model
 from backup_framework.drivers import local, tree
-from backup_framework.engine import mounts
+from backup_framework.engine import directories, mounts
 from backup_framework.model import Option, OptionType
 
 LOG = logging.getLogger(__name__)
@@ -114,8 +114,9 @@ class Share:
         """
         if self._is_mounted(point):
             return
-        os.makedirs(os.path.dirname(point), mode=0o700, exist_ok=True)
+        directories.make_private(os.path.dirname(point))
         with contextlib.suppress(FileExistsError):
+            # Looking at the point itself first could wait for a server that does not answer.
             os.mkdir(point, mode=0o700)
         with _locked(f'{point}.lock'):
             if not self._is_mounted(point):

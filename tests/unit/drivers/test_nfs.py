@@ -209,7 +209,7 @@ def shared(tmp_path):
 
     def make(**values):
         values = {'share': SHARE, 'mount_options': 'vers=4.2,hard', **values}
-        made.append(NFSBackupDriver.make(mount_point_base=str(tmp_path / 'mnt'),
+        made.append(NFSBackupDriver.make(mount_point_base=str(tmp_path / 'state' / 'mnt'),
                                          accepted_types=['tmpfs'], **values))
         return made[-1]
 
@@ -232,7 +232,8 @@ def test_a_share_is_mounted_once(mounter, shared, tmp_path):
     assert mounter.calls() == [['-t', 'nfs', '-o', 'vers=4.2,hard', SHARE, point]]
     assert os.listdir(point) == ['box']
     assert sum(mount.mount_point == point for mount in mounts.mounts()) == 1
-    assert os.stat(tmp_path / 'mnt').st_mode & 0o777 == 0o700
+    for directory in (tmp_path / 'state', tmp_path / 'state' / 'mnt'):
+        assert directory.stat().st_mode & 0o777 == 0o700, directory
 
 
 def test_mounting_is_tried_again(mounter, shared):
