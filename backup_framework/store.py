@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 import contextlib
 import importlib.metadata
+import io
 import logging
 import re
 import time
@@ -22,7 +23,7 @@ T = TypeVar('T')
 
 LONGEST_NAME = 255
 WRITE_SIZE = 4 << 20
-"""The most that one `write` gets: the bound that the contract promises to drivers."""
+"""The most that one `write` gets, or one `read` asks for: what the contract promises to drivers."""
 
 _COMPONENT = re.compile(r'[A-Za-z0-9_][A-Za-z0-9._-]*\Z')
 
@@ -82,22 +83,53 @@ def check_name(name: object) -> str:
     return name
 
 
-class Container:
-    """One container of a store. Any thread may call any method.
+class Calls:
+    """Calls of a driver, repeated while its store is unavailable.
 
-    Each call that fails with a retryable StoreError is repeated with growing pauses until
-    `retry_deadline` seconds have passed, then the last error is raised. Whatever else than a
-    StoreError escapes the driver is raised as DriverBug, once.
+    A call that fails with a retryable StoreError is repeated with growing pauses until
+    `retry_deadline` seconds have passed, then the last error is raised. An error that is none of
+    the framework's own is a bug of the driver: raised as DriverBug, once.
 
     :param sleep: waits that many seconds; may raise to end the waiting.
     """
+
+    def __init__(self, driver: object, *, retry_deadline: float = 300.0,
+                 sleep: Callable[[float], None] = time.sleep) -> None:
+        self._driver = driver
+        self._deadline = retry_deadline
+        self._sleep = sleep
+
+    def retry(self, function: Callable[[], T]) -> T:
+        """What `function` returns; it calls the driver and may be called again from its start."""
+        def attempt() -> T:
+            with self._guard():
+                return function()
+        return tenacity.Retrying(
+            retry=tenacity.retry_if_exception(_is_retryable), wait=_pause,
+            stop=tenacity.stop_before_delay(self._deadline), sleep=self._sleep,
+            before_sleep=_tell, reraise=True)(attempt)
+
+    @contextlib.contextmanager
+    def _guard(self) -> Iterator[None]:
+        try:
+            yield
+        except exceptions.BackupFrameworkError:
+            raise
+        except Exception as error:
+            # The contract lets only StoreErrors out of a driver; the operator has to know whose
+            # bug this is, and repeating it would not help.
+            raise exceptions.DriverBug(
+                f'{origin(self._driver)} failed with {type(error).__name__}: {error}') from error
+
+
+class Container:
+    """One container of a store. Any thread may call any method; see `Calls` for their errors."""
 
     def __init__(self, driver: ObjectVerbs, name: str, *, retry_deadline: float = 300.0,
                  sleep: Callable[[float], None] = time.sleep) -> None:
         self.name = check_name(name)
         self._driver = driver
-        self._deadline = retry_deadline
-        self._sleep = sleep
+        self.retry = Calls(driver, retry_deadline=retry_deadline, sleep=sleep).retry
 
     def create(self) -> None:
         self.retry(lambda: self._driver.put_container(self.name))
@@ -112,7 +144,7 @@ class Container:
         foreign = [name for name in names if not name.startswith(prefix)]
         if foreign:
             raise exceptions.DriverBug(
-                f'{_origin(self._driver)} listed {foreign[0]!r} for the prefix {prefix!r}')
+                f'{origin(self._driver)} listed {foreign[0]!r} for the prefix {prefix!r}')
         return names
 
     def put(self, name: str, pieces: Callable[[], Iterable[Buffer]]) -> int:
@@ -136,12 +168,14 @@ class Container:
         :raises ObjectNotFound: it is not there.
         :raises CorruptObject: it has more than `limit` bytes.
         """
+        data = io.BytesIO()
         with self.open(name) as reader:
-            data = reader.read(limit + 1)
-        if len(data) > limit:
-            raise exceptions.CorruptObject(
-                f'object {name} of container {self.name} is larger than {limit} bytes')
-        return data
+            while piece := reader.read(WRITE_SIZE):
+                data.write(piece)
+                if data.tell() > limit:
+                    raise exceptions.CorruptObject(
+                        f'object {name} of container {self.name} is larger than {limit} bytes')
+        return data.getvalue()
 
     @contextlib.contextmanager
     def open(self, name: str) -> Iterator[chunked_driver.ObjectReader]:
@@ -168,28 +202,6 @@ class Container:
         """Return when all objects written so far are durable."""
         self.retry(lambda: self._driver.sync(self.name))
 
-    def retry(self, function: Callable[[], T]) -> T:
-        """What `function` returns; it calls the driver and may be called again from its start."""
-        def attempt() -> T:
-            with self._guard():
-                return function()
-        return tenacity.Retrying(
-            retry=tenacity.retry_if_exception(_is_retryable), wait=_pause,
-            stop=tenacity.stop_before_delay(self._deadline), sleep=self._sleep,
-            before_sleep=_tell, reraise=True)(attempt)
-
-    @contextlib.contextmanager
-    def _guard(self) -> Iterator[None]:
-        try:
-            yield
-        except exceptions.BackupFrameworkError:
-            raise
-        except Exception as error:
-            # The contract lets only StoreErrors out of a driver; the operator has to know whose
-            # bug this is, and repeating it would not help.
-            raise exceptions.DriverBug(
-                f'{_origin(self._driver)} failed with {type(error).__name__}: {error}') from error
-
 
 class _ResumingReader:
     """Reads an object of a container; after an error that may pass, it opens it again."""
@@ -210,20 +222,29 @@ class _ResumingReader:
                 self._reader = self._stack.enter_context(self._container.open_once(self._name))
                 self._skip(self._reader, self._position)
             data = self._reader.read(size)
-        except exceptions.StoreUnavailable:
+        except exceptions.StoreError:
             self._reader = None
-            with contextlib.suppress(exceptions.StoreError):
-                self._stack.close()
+            self.close()
             raise
         self._position += len(data)
         return data
 
     def _skip(self, reader: chunked_driver.ObjectReader, length: int) -> None:
+        """Go on behind what was read before; through it where the store reads no ranges."""
+        seek = getattr(reader, 'seek', None)
+        if seek is not None and length:
+            with contextlib.suppress(exceptions.NotSupported):
+                seek(length)
+                return
         while length > 0 and (data := reader.read(min(length, WRITE_SIZE))):
             length -= len(data)
 
     def close(self) -> None:
-        self._container.retry(self._stack.close)
+        """Let the driver's reader go. What was read is judged by its digest, not by this."""
+        try:
+            self._stack.close()
+        except exceptions.StoreError as error:
+            LOG.debug('closing object %s: %s', self._name, error)
 
 
 def _is_retryable(error: BaseException) -> bool:
@@ -245,7 +266,7 @@ def _tell(state: tenacity.RetryCallState) -> None:
     LOG.warning('%s; trying again in %.1f s', error, state.upcoming_sleep)
 
 
-def _origin(driver: object) -> str:
+def origin(driver: object) -> str:
     """'driver shelf of distribution shelf-backup 1.2', as far as it can be known."""
     module = type(driver).__module__
     names = importlib.metadata.packages_distributions().get(module.split('.')[0], [])

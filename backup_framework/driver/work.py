@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from typing import Any, BinaryIO, Protocol
 
 from backup_framework import exceptions, model, store
@@ -12,9 +11,8 @@ from backup_framework.engine import parallel, source, target
 from backup_framework.engine import restore as restore_engine
 from backup_framework.engine import verify as verify_engine
 from backup_framework.engine.monitor import Operation
-from backup_framework.formats import base, cinder_v1, digests, manifest
+from backup_framework.formats import base, digests, versions
 
-_OBJECT = re.compile(r'(-\d{5,}|_sha256file|_metadata)\Z')
 _LARGEST_WHOLE = 64 << 20
 
 
@@ -44,6 +42,7 @@ class Work:
         self._driver = driver
         self._settings = driver.settings
         self._operation = operation or Operation()
+        self._format = versions.FORMATS[driver.settings.format]
 
     def backup(self, backup: model.Backup, volume_file: BinaryIO,
                backup_metadata: bool) -> dict[str, Any]:
@@ -53,7 +52,9 @@ class Work:
             if parent is not None:
                 stack.enter_context(parent)
             container = self._new_container(backup)
-            writer = cinder_v1.Writer(
+            able = self._driver.capabilities()
+            self._check_fits(container, backup, able)
+            writer = self._format.open_writer(
                 container, str(backup.service_metadata), self._header(backup, backup_metadata),
                 chunk_size=self._chunk_size(), block_size=self._settings.block_size,
                 compression=self._settings.compression, parent=parent,
@@ -61,21 +62,21 @@ class Work:
             stack.callback(writer.close)
             try:
                 container.create()
-                totals = backup_engine.backup(volume, writer, workers=self._workers(),
-                                              budget=self._settings.memory,
-                                              monitor=self._operation.monitor)
+                totals = backup_engine.backup(
+                    volume, writer, workers=self._workers(), budget=self._settings.memory,
+                    held=able.writer_buffer, monitor=self._operation.monitor)
             except BaseException as error:
                 self._clean_up(container, str(backup.service_metadata), error)
                 raise
         return {'container': backup.container, 'service_metadata': backup.service_metadata,
-                'parent_id': backup.parent_id, 'format': manifest.VERSION,
+                'parent_id': backup.parent_id, 'format': self._format.version,
                 'object_count': totals.object_count, 'size': model.size_gib(totals.size_bytes),
                 'size_bytes': totals.size_bytes, 'stored_bytes': totals.stored_bytes}
 
     def restore(self, backup: model.Backup, volume_id: str, volume_file: BinaryIO,
                 volume_is_new: bool) -> None:
         chain = self._open_chain(backup)
-        size = cinder_v1.infer_size(chain, self._operation.spool_directory)
+        size = self._size(chain)
         restore_engine.restore(chain, size, target.wrap(volume_file, volume_is_new),
                                workers=self._workers(), budget=self._settings.memory,
                                monitor=self._operation.monitor)
@@ -85,6 +86,7 @@ class Work:
 
     def delete(self, backup: model.Backup) -> None:
         if backup.container and backup.service_metadata:
+            self._format = versions.FORMATS.get(backup.format or '', self._format)
             self._remove(self._container_of(backup), backup.service_metadata)
 
     def verify(self, backup: model.Backup) -> verify_engine.Report:
@@ -97,9 +99,10 @@ class Work:
 
     def _verify(self, backup: model.Backup, report: verify_engine.Report) -> None:
         chain = self._open_chain(backup)
-        size = cinder_v1.infer_size(chain, self._operation.spool_directory)
+        size = self._size(chain)
         if self._operation.quick:
-            verify_engine.quick(chain, size, [reader.missing for reader in chain], report)
+            verify_engine.quick(chain, size, report, monitor=self._operation.monitor,
+                                sizes=self._driver.capabilities().reports_size)
             return
         known = chain[-1].digests(self._operation.spool_directory)
         if known is None:
@@ -110,13 +113,13 @@ class Work:
                                budget=self._settings.memory, monitor=self._operation.monitor)
 
     def volume_size(self, backup: model.Backup) -> int:
-        chain = self._open_chain(backup)
-        return cinder_v1.infer_size(chain, self._operation.spool_directory)
+        size = self._open(backup).header.size
+        return self._size(self._open_chain(backup)) if size is None else size
 
     def prefixes(self, container: str) -> list[str]:
         names = self._container(container).names('')
-        ending = manifest.object_name('')
-        return [name.removesuffix(ending) for name in names if name.endswith(ending)]
+        return [name.removesuffix(versions.MANIFEST) for name in names
+                if name.endswith(versions.MANIFEST)]
 
     def describe(self, container: str, prefix: str) -> tuple[base.Header, dict[str, Any]]:
         reader = self._reader(self._container(container), prefix)
@@ -133,12 +136,25 @@ class Work:
         """Decide container and prefix, and have them recorded before anything is stored."""
         wanted = backup.container or self._settings.container
         backup.container = (self._driver.update_container_name(backup, wanted) or wanted
-                            or f'{backup.id[:2]}/{backup.id[2:4]}/{backup.id}')
+                            or self._format.container(backup))
         backup.service_metadata = self._driver.object_prefix(backup)
         store.check_new_name(backup.container)
         store.check_new_name(backup.service_metadata)
         backup.save()
         return self._container_of(backup)
+
+    def _check_fits(self, container: store.Container, backup: model.Backup,
+                    able: model.Capabilities) -> None:
+        """Refuse now what the store would refuse in the middle."""
+        if able.max_object_size is not None and self._chunk_size() > able.max_object_size:
+            raise exceptions.ConfigurationError(
+                f'chunk_size is {self._chunk_size()}, but an object of this store may have '
+                f'{able.max_object_size} bytes')
+        longest = len(f'{container.name}/{backup.service_metadata}_sha256file'.encode())
+        if longest > able.longest_name:
+            raise exceptions.InvalidName(
+                f'container {container.name} is too long a name: with it objects would have names '
+                f'of {longest} bytes, and this store takes {able.longest_name}')
 
     def _container_of(self, backup: model.Backup) -> store.Container:
         if not backup.container or not backup.service_metadata:
@@ -152,7 +168,7 @@ class Work:
 
     def _header(self, backup: model.Backup, backup_metadata: bool) -> base.Header:
         return base.Header(
-            version=manifest.VERSION, backup_id=backup.id, volume_id=backup.volume_id,
+            version=self._format.version, backup_id=backup.id, volume_id=backup.volume_id,
             name=backup.display_name, description=backup.display_description,
             created_at=backup.created_at, parent_id=backup.parent_id,
             volume_meta=self._driver.get_metadata(backup.volume_id) if backup_metadata else None,
@@ -178,7 +194,7 @@ class Work:
         if backup.parent is None:
             raise exceptions.InvalidBackup(f'the record of parent {backup.parent_id} is missing')
         chain = self._open_chain(backup.parent)
-        parent_size = cinder_v1.infer_size(chain, self._operation.spool_directory)
+        parent_size = self._size(chain)
         if parent_size != size:
             raise exceptions.InvalidBackup(
                 f'the volume has {size} bytes and had {parent_size} at backup {backup.parent_id}')
@@ -194,9 +210,10 @@ class Work:
             known.close()
             raise exceptions.InvalidBackup(
                 f'the hash list of backup {backup.parent_id} is not complete')
+        self._format = versions.format_of(chain[-1].header.version)
         return known
 
-    def _open_chain(self, backup: model.Backup) -> list[cinder_v1.Reader]:
+    def _open_chain(self, backup: model.Backup) -> list[base.Reader]:
         """Readers of a backup and its parents, root first, each the one that its record means."""
         chain = backup.chain()
         if chain[0].parent_id is not None:
@@ -204,7 +221,7 @@ class Work:
                 f'parent {chain[0].parent_id} of backup {chain[0].id} is not known here')
         return [self._open(member) for member in chain]
 
-    def _open(self, backup: model.Backup) -> cinder_v1.Reader:
+    def _open(self, backup: model.Backup) -> base.Reader:
         container = self._container_of(backup)
         reader = self._reader(container, str(backup.service_metadata))
         for what, told, expected in (('backup', reader.header.backup_id, backup.id),
@@ -215,27 +232,38 @@ class Work:
                     f'its record says {expected!r}')
         return reader
 
-    def _reader(self, container: store.Container, prefix: str) -> cinder_v1.Reader:
-        return cinder_v1.Reader(container, prefix,
-                                whole_limit=min(_LARGEST_WHOLE, self._settings.memory // 2))
+    def _reader(self, container: store.Container, prefix: str) -> base.Reader:
+        return versions.open_reader(container, prefix, whole_limit=min(
+            _LARGEST_WHOLE, self._settings.memory // 2))
+
+    def _size(self, chain: list[base.Reader]) -> int:
+        version = versions.format_of(chain[-1].header.version)
+        return version.volume_size(chain, self._operation.spool_directory)
 
     def _chunk_size(self) -> int:
         """The chosen size, else the format's, as a multiple of the block size."""
         if self._settings.chunk_size:
             return int(self._settings.chunk_size)
         block = int(self._settings.block_size)
-        return max(block, cinder_v1.CHUNK_SIZE // block * block)
+        return max(block, self._format.chunk_size // block * block)
 
     def _workers(self) -> int:
         return min(int(self._settings.workers), self._driver.capabilities().connections)
 
     def _remove(self, container: store.Container, prefix: str) -> None:
         """Delete the objects of a backup: without its manifest there is no backup any more."""
-        container.delete(manifest.object_name(prefix))
-        names = [name for name in container.names(prefix) if _OBJECT.match(name, len(prefix))]
-        for _ in parallel.ordered_map(container.delete, names, workers=self._workers(),
-                                      budget=1, cost=lambda name: 0):
-            pass
+        container.delete(versions.manifest_name(prefix))
+        container.sync()
+        names = [name for name in container.names(prefix)
+                 if self._format.belongs.match(name, len(prefix))]
+        monitor = self._operation.monitor
+        monitor.start('delete', len(names))
+        deleted = parallel.ordered_map(container.delete, names, workers=self._workers(),
+                                       budget=1, cost=lambda name: 0)
+        with contextlib.closing(deleted):
+            for _ in deleted:
+                monitor.advance(1)
+        container.sync()
 
     def _clean_up(self, container: store.Container, prefix: str, error: BaseException) -> None:
         """Remove what a failed backup stored; where that fails too, say so with its error."""

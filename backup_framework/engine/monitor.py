@@ -12,8 +12,8 @@ from backup_framework import exceptions
 class Monitor:
     """Hears of progress. Subclass it to show some; every method may be called from any thread.
 
-    `total` and `done` count volume bytes of the phase. `heartbeat`, if set, is called now and then
-    while an operation goes on, in the thread that started it.
+    `heartbeat`, if set, is called now and then while an operation goes on, in the thread that
+    started it: the manager renews the operation's lease by it.
     """
 
     def __init__(self) -> None:
@@ -25,14 +25,25 @@ class Monitor:
         self._signal: int | None = None
 
     def start(self, phase: str, total: int | None = None) -> None:
-        """A phase begins: 'backup', 'restore', 'verify', 'delete' or 'hashes'."""
+        """A phase begins: 'backup', 'restore', 'verify', 'hashes' or 'delete'.
+
+        :param total: bytes of the volume; objects in phase 'delete'; None if not known.
+        """
         self.phase, self.total, self.done = phase, total, 0
 
     def advance(self, length: int) -> None:
-        """So many more bytes of the volume are done."""
+        """So much more of `total` is done."""
         self.done += length
         if self.heartbeat is not None:
             self.heartbeat()
+
+    def tick(self) -> None:
+        """The operation goes on, with nothing to count.
+
+        :raises OperationCancelled: where somebody asked to stop.
+        """
+        self.advance(0)
+        self.check()
 
     def end(self) -> None:
         """The operation has ended, well or not."""

@@ -22,7 +22,8 @@ def ordered_map(function: Callable[[T], R], items: Iterable[T], *, workers: int,
     """Results of `function` in the order of `items`, computed by so many threads.
 
     `items` is pulled in the caller's thread, and no further than `budget` allows: the costs (bytes)
-    of all items pulled whose results were not yet taken stay within it; one item always may run.
+    of all items pulled whose results were not yet taken stay within it, but for one item that was
+    pulled and waits; one item always may run.
     With no workers it is a plain loop. An error of `function`, or a `close`, ends it: what had not
     begun is dropped, what runs is waited for. A caller whose own code may raise between results
     wraps it in `contextlib.closing`: a traceback keeps it, and so its threads, alive.

@@ -46,9 +46,9 @@ def compose(chain: Sequence[base.Reader], size: int) -> list[plan.Unit]:
 
 
 def cost(chain: Sequence[base.Reader], unit: plan.Unit) -> int:
-    """Bytes that fetching a unit may take."""
-    entry = chain[unit.layer].entries[unit.entry]
-    return 0 if entry.zero else entry.length
+    """Bytes that fetching a unit takes at a time."""
+    reader = chain[unit.layer]
+    return reader.cost(reader.entries[unit.entry])
 
 
 def _write(chain: Sequence[base.Reader], target: Target, monitor: Monitor,
@@ -59,7 +59,8 @@ def _write(chain: Sequence[base.Reader], target: Target, monitor: Monitor,
         for extent in unit.extents:
             target.zero(extent.offset, extent.length)
         return unit.length
-    for offset, data in reader.read(entry, unit.extents):
-        monitor.check()
-        target.write(offset, data)
+    with contextlib.closing(reader.read(entry, unit.extents)) as pieces:
+        for offset, data in pieces:
+            monitor.check()
+            target.write(offset, data)
     return unit.length

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 import contextlib
 import dataclasses
 import functools
@@ -19,7 +19,8 @@ MOST_PROBLEMS = 100
 class Report:
     """What a verification found. Each problem is a sentence that names the object or the blocks.
 
-    :param problems: none means that every byte is right, as far as `checked` goes.
+    :param problems: none means that every byte is right; after a quick verification, that every
+        object is there.
     :param notes: what could not be checked, and why.
     """
 
@@ -39,17 +40,18 @@ class Report:
             self.problems.append(problem)
 
 
-def quick(chain: Sequence[base.Reader], size: int, present: Sequence[Callable[[], list[str]]],
-          report: Report) -> None:
+def quick(chain: Sequence[base.Reader], size: int, report: Report, *, sizes: bool,
+          monitor: Monitor) -> None:
     """The manifests fit together, and each object that they name is there.
 
-    :param present: for each member of the chain, a call that gives the names missing.
+    :param sizes: the store tells stored sizes; those that are known are compared.
     """
     restore.compose(chain, size)
-    report.objects = sum(len(reader.entries) for reader in chain)
-    for missing in present:
-        for name in missing():
-            report.add(f'object {name} is missing')
+    for reader in chain:
+        monitor.tick()
+        report.objects += len(reader.entries)
+        for problem in reader.problems(sizes):
+            report.add(problem)
 
 
 def full(chain: Sequence[base.Reader], size: int, known: digests.Spool | None, report: Report, *,
@@ -107,10 +109,11 @@ def _compare(reader: base.Reader, entry: base.Entry, unit: plan.Unit, size: int,
     """Verified bytes against the hash list; pieces come in order but end anywhere."""
     problems: list[str] = []
     comparer = _Comparer(known, size) if known else None
-    for offset, data in reader.read(entry, unit.extents):
-        monitor.check()
-        if comparer:
-            problems += comparer.feed(offset, data)
+    with contextlib.closing(reader.read(entry, unit.extents)) as pieces:
+        for offset, data in pieces:
+            monitor.check()
+            if comparer:
+                problems += comparer.feed(offset, data)
     return problems + (comparer.end() if comparer else [])
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 import dataclasses
 import datetime
+import re
 from typing import Any, Protocol
 
-from backup_framework.model import Extent
+from backup_framework.formats import digests
+from backup_framework.model import Backup, Extent
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -66,6 +68,13 @@ class Totals:
     stored_bytes: int
 
 
+class Stored(Protocol):
+    """What storing a chunk came to."""
+
+    @property
+    def length(self) -> int: ...
+
+
 class Writer(Protocol):
     """Takes one backup in one format."""
 
@@ -76,14 +85,21 @@ class Writer(Protocol):
     def largest_hole(self) -> int:
         """Bytes of a hole that it takes as one chunk."""
 
-    def store(self, chunk: Chunk) -> Any:
+    def store(self, chunk: Chunk) -> Stored:
         """Store what is new in a chunk; any thread, any order."""
 
     def add(self, stored: Any) -> None:
         """Take in what `store` returned; in volume order, one thread."""
 
-    def finish(self) -> Totals:
-        """Write what describes the backup, the manifest last, all of it durable."""
+    def finish(self, tick: Callable[[], None]) -> Totals:
+        """Write what describes the backup, the manifest last, all of it durable.
+
+        :param tick: called now and then; may raise to stop.
+        :raises InvalidBackup: the format cannot describe it.
+        """
+
+    def close(self) -> None:
+        """Let temporary files go."""
 
 
 class Reader(Protocol):
@@ -96,7 +112,8 @@ class Reader(Protocol):
     def entries(self) -> Sequence[Entry]:
         """Sorted by offset, without overlaps."""
 
-    def read(self, entry: Entry, wanted: Sequence[Extent]) -> Iterator[tuple[int, memoryview]]:
+    def read(self, entry: Entry, wanted: Sequence[Extent]
+             ) -> Generator[tuple[int, memoryview], None, None]:
         """The verified bytes of the wanted extents of an entry, with their volume offsets.
 
         Any thread. Nothing is given out before it has been verified.
@@ -107,3 +124,37 @@ class Reader(Protocol):
 
     def check(self, entry: Entry) -> None:
         """Read and verify the stored object itself, also one known to be zeros."""
+
+    def cost(self, entry: Entry) -> int:
+        """Bytes that reading an entry takes at a time."""
+
+    def digests(self, spool_directory: str | None = None) -> digests.Spool | None:
+        """All block digests of the volume, in a spool that the caller closes; None if not kept."""
+
+    def problems(self, sizes: bool) -> list[str]:
+        """What is wrong with the backup's objects, without reading them: sentences.
+
+        :param sizes: the store tells stored sizes; compare them where they are known.
+        """
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """A version of the stored bytes, as what stands above sees it.
+
+    :param chunk_size: bytes, where the options do not say.
+    :param belongs: matches what stands behind the prefix in the name of a backup's object.
+    :param open_reader: (container, prefix, members of the manifest, whole_limit=bytes)
+    :param open_writer: (container, prefix, header, chunk_size=, block_size=, compression=, parent=,
+        spool_directory=)
+    :param volume_size: (readers of a chain root first, spool directory) in bytes.
+    :param container: the default container of a new backup.
+    """
+
+    version: str
+    chunk_size: int
+    belongs: re.Pattern[str]
+    open_reader: Callable[..., Reader]
+    open_writer: Callable[..., Writer]
+    volume_size: Callable[[Sequence[Reader], str | None], int]
+    container: Callable[[Backup], str]

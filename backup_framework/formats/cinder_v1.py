@@ -6,20 +6,22 @@ list of the whole volume; `<prefix>_metadata`, the manifest. See doc/source/form
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 import dataclasses
 import functools
 import hashlib
 import itertools
+import re
+from typing import Any
 
 from backup_framework import exceptions, store
 from backup_framework.formats import base, codec, digests, hash_list, manifest
 from backup_framework.formats.manifest import StoredObject
-from backup_framework.model import Extent
+from backup_framework.model import Backup, Extent
 
-VERSION = manifest.VERSION
 CHUNK_SIZE = 32 << 20
 LARGEST_HOLE = 256 << 20
+LARGEST_MANIFEST = 512 << 20
 _PIECE = 1 << 20
 
 Buffer = bytes | bytearray | memoryview
@@ -88,7 +90,8 @@ class Writer:
             return [Extent(chunk.offset, chunk.length)]
         first = chunk.offset // self._block_size
         old = self._parent.get(first, len(found) // digests.DIGEST_SIZE)
-        return [self._extent(chunk, run) for run in digests.changed_runs(old, found)]
+        runs = digests.changed_runs(old, found, digests.joined_gap(self._block_size))
+        return [self._extent(chunk, run) for run in runs]
 
     def _extent(self, chunk: base.Chunk, run: tuple[int, int]) -> Extent:
         start, blocks = run[0] * self._block_size, run[1] * self._block_size
@@ -112,17 +115,22 @@ class Writer:
         self._size += stored.length
         self._stored_bytes += stored.stored_bytes
 
-    def finish(self) -> base.Totals:
+    def finish(self, tick: Callable[[], None]) -> base.Totals:
         """Hash list, everything durable, manifest, that durable: the manifest is the commit."""
         fields = manifest.common(self._header) | {'chunk_size': self._block_size}
         self._stored_bytes += self._container.put(
-            hash_list_name(self._prefix), lambda: hash_list.text(fields, self._spool))
-        self._container.sync()
+            hash_list_name(self._prefix), lambda: _ticking(tick, hash_list.text(
+                fields, self._spool)))
         header = dataclasses.replace(self._header, size=self._size,
                                      stored_bytes=self._stored_bytes)
         document = manifest.dump(header, self._objects, self._block_size)
-        self._stored_bytes += self._container.put(
-            manifest.object_name(self._prefix), lambda: [document])
+        if len(document) > LARGEST_MANIFEST:
+            raise exceptions.InvalidBackup(
+                f'the changes are scattered over {len(self._objects)} objects, more than a '
+                'manifest can name; a full backup, or a larger block_size, needs fewer')
+        self._container.sync()
+        tick()
+        self._stored_bytes += self._container.put(f'{self._prefix}_metadata', lambda: [document])
         self._container.sync()
         return base.Totals(len(self._objects), self._size, self._stored_bytes)
 
@@ -133,43 +141,42 @@ class Writer:
 class Reader:
     """One backup in a store. See `formats.base.Reader`.
 
+    :param members: of the manifest, as `versions.parse` gives them.
     :param whole_limit: objects of more bytes, uncompressed, are streamed twice: checked, then given
         out; smaller ones are held in memory.
-    :raises MissingObject: there is no manifest.
     :raises CorruptManifest: it is none that any release of Cinder or of ours wrote.
-    :raises UnsupportedVersion: a newer release wrote it.
     """
 
-    def __init__(self, container: store.Container, prefix: str, *,
-                 whole_limit: int = 64 << 20) -> None:
+    def __init__(self, container: store.Container, prefix: str, members: dict[str, Any], *,
+                 whole_limit: int) -> None:
         self._container = container
         self._prefix = prefix
         self._whole_limit = whole_limit
-        name = manifest.object_name(prefix)
-        try:
-            document = container.get(name, manifest.LARGEST)
-        except (exceptions.ObjectNotFound, exceptions.ContainerNotFound):
-            raise exceptions.MissingObject(
-                f'there is no manifest {name} in container {container.name}') from None
-        try:
-            self.header, ordered = manifest.parse(document, prefix)
-        except exceptions.FormatError as error:
-            raise type(error)(f'manifest {name} of container {container.name}: {error}') from None
-        if self.header.stored_bytes is not None:
-            # No manifest can tell its own length.
-            self.header.stored_bytes += len(document)
+        self.header, ordered = manifest.read(members, prefix)
         self._objects = {stored.name: stored for stored in ordered}
         zero = _ZeroTest()
         self.entries: list[base.Entry] = [
             base.Entry(o.offset, o.length, o.name, zero(o)) for o in ordered]
 
-    def missing(self) -> list[str]:
-        """Objects of the backup that the container does not list; a hash list may be missing."""
+    def problems(self, sizes: bool) -> list[str]:
         there = set(self._container.names(self._prefix))
-        return [name for name in self._objects if name not in there]
+        missing = [f'object {name} is missing' for name in self._objects if name not in there]
+        if not sizes:
+            return missing
+        plain = [stored for stored in self._objects.values()
+                 if stored.name in there and codec.canonical(stored.compression) == codec.NONE]
+        found = ((stored, self._container.size(stored.name)) for stored in plain)
+        return missing + [
+            f'object {stored.name} has {size} bytes instead of {stored.length}'
+            for stored, size in found if size != stored.length]
+
+    def cost(self, entry: base.Entry) -> int:
+        if entry.zero or entry.length > self._whole_limit:
+            return _PIECE
+        return entry.length
 
     def read(self, entry: base.Entry, wanted: Sequence[Extent]
-             ) -> Iterator[tuple[int, memoryview]]:
+             ) -> Generator[tuple[int, memoryview], None, None]:
         if entry.length > self._whole_limit:
             self._check_stream(entry)
         for offset, piece in self._pieces(entry):
@@ -258,7 +265,7 @@ class Reader:
                 f'{name} of container {self._container.name}: {error}') from None
 
 
-def infer_size(chain: Sequence[Reader], spool_directory: str | None = None) -> int:
+def volume_size(chain: Sequence[base.Reader], spool_directory: str | None = None) -> int:
     """The volume's bytes at the newest backup of a chain, root first.
 
     Our own manifests say it. Otherwise the full backup's extents do, unless the hash list of an
@@ -322,3 +329,20 @@ class _ZeroTest:
             self._left -= length
             self._known[length] = zero_md5(length)
         return self._known[length] == stored.md5
+
+
+def _ticking(tick: Callable[[], None], pieces: Iterator[bytes]) -> Iterator[bytes]:
+    for piece in pieces:
+        tick()
+        yield piece
+
+
+def _container(backup: Backup) -> str:
+    """As Cinder has it on file systems: one container a backup."""
+    return f'{backup.id[:2]}/{backup.id[2:4]}/{backup.id}'
+
+
+FORMAT = base.Format(
+    version=manifest.VERSION, chunk_size=CHUNK_SIZE,
+    belongs=re.compile(r'(-[0-9]{5,}|_sha256file|_metadata)\Z'), open_reader=Reader,
+    open_writer=Writer, volume_size=volume_size, container=_container)

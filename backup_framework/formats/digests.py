@@ -21,8 +21,9 @@ from backup_framework import exceptions
 DIGEST_SIZE = 32
 ZERO = bytes(DIGEST_SIZE)
 
-JOINED_GAP = 4
-"""Unchanged blocks between two changed ones that are stored with them: an object costs more."""
+_JOINED_BLOCKS = 4
+_JOINED_BYTES = 128 << 10
+
 
 Buffer = bytes | bytearray | memoryview
 
@@ -54,7 +55,12 @@ def of_zeros(length: int, block_size: int) -> bytes:
     return bytes(whole * DIGEST_SIZE) + tail
 
 
-def changed_runs(old: bytes, new: bytes, joined_gap: int = JOINED_GAP) -> list[tuple[int, int]]:
+def joined_gap(block_size: int) -> int:
+    """Unchanged blocks between changed ones that are stored with them: an object costs more."""
+    return min(_JOINED_BLOCKS, _JOINED_BYTES // block_size)
+
+
+def changed_runs(old: bytes, new: bytes, joined_gap: int = 0) -> list[tuple[int, int]]:
     """Runs (first block, count) in which `new` differs from `old`.
 
     :param old: may be shorter than `new`, whose further blocks are then changed.

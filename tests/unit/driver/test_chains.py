@@ -18,8 +18,9 @@ import pytest
 
 from backup_framework import exceptions, model
 from backup_framework.engine import target
-from backup_framework.engine.monitor import Operation
-from backup_framework.testing import memory
+from backup_framework.engine.monitor import Monitor, Operation
+from backup_framework.formats import cinder_v1
+from backup_framework.testing import memory, recording
 from tests.unit.driver import chains
 
 BLOCK, CHUNK = chains.BLOCK, chains.CHUNK
@@ -345,3 +346,38 @@ def test_progress_counts_every_byte() -> None:
         operation = Operation()
         call(operation)
         assert operation.monitor.done == operation.monitor.total == 40 * CHUNK + 777
+
+
+def test_what_a_store_cannot_hold_is_refused_before_anything_is_stored() -> None:
+    class Small(memory.MemoryBackupDriver):
+        able: dict[str, int] = {'max_object_size': chains.CHUNK - 1}
+
+        def capabilities(self) -> model.Capabilities:
+            return dataclasses.replace(super().capabilities(), **self.able)
+
+    driver = Small(chains.make_driver().settings)
+    with pytest.raises(exceptions.ConfigurationError, match='chunk_size'):
+        chains.take(driver, b'x' * 5000)
+    driver.able = {'longest_name': 40}
+    with pytest.raises(exceptions.InvalidName, match='too long'):
+        chains.take(driver, b'x' * 5000)
+    assert chains.names(driver) == []
+
+
+def test_a_manifest_that_could_not_be_read_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cinder_v1, 'LARGEST_MANIFEST', 2000)
+    driver = chains.make_driver()
+    with pytest.raises(exceptions.InvalidBackup, match='scattered'):
+        chains.take(driver, chains.make_bytes(20 * chains.CHUNK))
+    assert chains.names(driver) == []
+
+
+def test_deleting_is_durable_and_shows_progress() -> None:
+    recorded = recording.RecordingDriver(chains.make_driver())
+    backup = chains.take(recorded, chains.make_bytes(3 * chains.CHUNK))
+    recorded.forget()
+    monitor = Monitor()
+    recorded.delete_backup(backup, operation=Operation(monitor))
+    verbs = [call.verb for call in recorded.calls]
+    assert verbs[:2] == ['delete_object', 'sync'] and verbs[-1] == 'sync'
+    assert (monitor.phase, monitor.done) == ('delete', monitor.total)

@@ -199,15 +199,18 @@ def test_an_altered_hash_list_is_found() -> None:
     assert 'blocks 0 to 0' in driver.verify(backup).problems[0]
 
 
-def test_quick_verify_sees_presence_only() -> None:
-    driver = chains.make_driver()
+def test_quick_verify_sees_presence_and_known_sizes() -> None:
+    driver = chains.make_driver(compression='none')
     backup = chains.take(driver, DATA)
     first, second, *_ = chains.data_names(driver, backup)
-    chains.overwrite(driver, first, b'damaged')
+    body = chains.body(driver, first)
+    chains.overwrite(driver, first, bytes(len(body)))
     assert driver.verify(backup, operation=Operation(quick=True)).ok
+    chains.overwrite(driver, first, body[:-1])
     chains.overwrite(driver, second, None)
     assert driver.verify(backup, operation=Operation(quick=True)).problems == [
-        f'object {second} is missing']
+        f'object {second} is missing',
+        f'object {first} has {len(body) - 1} bytes instead of {len(body)}']
 
 
 def test_each_bit_of_a_manifest_is_found_by_verify_or_harmless() -> None:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from backup_framework import exceptions
-from backup_framework.formats import manifest
+from backup_framework.formats import manifest, versions
 from tests.unit.driver import chains
 
 
@@ -26,7 +26,7 @@ def test_every_flipped_bit_is_found_or_means_the_same() -> None:
         flipped = bytearray(document)
         flipped[bit // 8] ^= 1 << bit % 8
         try:
-            manifest.parse(bytes(flipped), str(backup.service_metadata))
+            manifest.read(versions.parse(bytes(flipped)), str(backup.service_metadata))
         except exceptions.FormatError:
             continue
         harmless += 1
@@ -41,7 +41,7 @@ def test_every_flipped_bit_is_found_or_means_the_same() -> None:
 
 def test_a_foreign_manifest_needs_no_digest() -> None:
     document = json.dumps({'version': '1.0.0', 'objects': []}).encode()
-    header, objects = manifest.parse(document, 'prefix')
+    header, objects = manifest.read(versions.parse(document), 'prefix')
     assert objects == [] and header.size is None
 
 
@@ -56,4 +56,4 @@ def test_properties_named_as_the_digest_is() -> None:
 def test_a_manifest_of_nothing_but_members_is_refused_before_it_is_unpacked() -> None:
     document = b'{"version": "1.0.0", "objects": [' + b'[],' * 3_000_000 + b'[]]}'
     with pytest.raises(exceptions.CorruptManifest, match='more members'):
-        manifest.parse(document, 'prefix')
+        versions.parse(document)

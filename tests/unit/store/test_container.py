@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+import contextlib
 import random
 import time
 
@@ -270,3 +271,30 @@ def test_an_error_of_the_caller_goes_through_an_open_reader() -> None:
     with pytest.raises(ZeroDivisionError), container.open('name') as reader:
         assert len(reader.read(10)) == 10
         raise ZeroDivisionError
+
+
+def test_an_object_is_read_in_pieces_that_a_driver_was_promised() -> None:
+    sizes: list[int] = []
+
+    class Asking:
+        def __init__(self, reader: object) -> None:
+            self._reader = reader
+
+        def read(self, size: int = -1) -> bytes:
+            sizes.append(size)
+            return self._reader.read(size)  # type: ignore[attr-defined]
+
+    class Watching(memory.MemoryBackupDriver):
+        @contextlib.contextmanager
+        def get_object_reader(self, *args: object):  # type: ignore[no-untyped-def, override]
+            with super().get_object_reader(*args) as reader:  # type: ignore[arg-type]
+                yield Asking(reader)
+
+    driver = Watching()
+    container = store.Container(driver, 'shelf')
+    container.create()
+    container.put('large', lambda: [bytes(9 << 20)])
+    assert container.get('large', 10 << 20) == bytes(9 << 20)
+    assert 0 < max(sizes) <= store.WRITE_SIZE and min(sizes) > 0
+    with pytest.raises(exceptions.CorruptObject):
+        container.get('large', 9 * (1 << 20) - 1)

@@ -1,0 +1,74 @@
+"""Which version reads and writes a backup, and what the manifests of all versions share."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from backup_framework import exceptions, store
+from backup_framework.formats import base, cinder_v1
+
+FORMATS = {known.version: known for known in (cinder_v1.FORMAT,)}
+
+LARGEST_MANIFEST = cinder_v1.LARGEST_MANIFEST
+MANIFEST = '_metadata'
+"""What the name of a manifest has behind the prefix."""
+
+_FREE_MEMBERS = 100_000
+_BYTES_A_MEMBER = 32
+
+
+def manifest_name(prefix: str) -> str:
+    return prefix + MANIFEST
+
+
+def open_reader(container: store.Container, prefix: str, *, whole_limit: int) -> base.Reader:
+    """A reader of the version that the manifest says.
+
+    :param whole_limit: objects of more bytes, uncompressed, are not held in memory as a whole.
+    :raises MissingObject: there is no manifest.
+    :raises CorruptManifest: it is damaged, or of no release's making.
+    :raises UnsupportedVersion: a newer release wrote it.
+    """
+    name = manifest_name(prefix)
+    try:
+        document = container.get(name, LARGEST_MANIFEST)
+    except (exceptions.ObjectNotFound, exceptions.ContainerNotFound):
+        raise exceptions.MissingObject(
+            f'there is no manifest {name} in container {container.name}') from None
+    try:
+        members = parse(document)
+        reader = format_of(members.get('version')).open_reader(
+            container, prefix, members, whole_limit=whole_limit)
+    except exceptions.FormatError as error:
+        raise type(error)(f'manifest {name} of container {container.name}: {error}') from None
+    if reader.header.stored_bytes is not None:
+        # No manifest can tell its own length.
+        reader.header.stored_bytes += len(document)
+    return reader
+
+
+def format_of(version: object) -> base.Format:
+    """:raises UnsupportedVersion: this release does not know it."""
+    if not isinstance(version, str) or version not in FORMATS:
+        raise exceptions.UnsupportedVersion(
+            f'it has version {str(version)[:40]!r}; this release reads {", ".join(FORMATS)}')
+    return FORMATS[version]
+
+
+def parse(document: bytes) -> dict[str, Any]:
+    """The members of a manifest.
+
+    :raises CorruptManifest: it is not a JSON object, or one made to exhaust memory.
+    """
+    # Members that take many times the memory of their bytes: no manifest has so many.
+    allowed = _FREE_MEMBERS + len(document) // _BYTES_A_MEMBER
+    if any(document.count(sign) > allowed for sign in (b'[', b'{', b',')):
+        raise exceptions.CorruptManifest('it has more members than a manifest can have')
+    try:
+        members = json.loads(document)
+    except (ValueError, RecursionError) as error:
+        raise exceptions.CorruptManifest(f'it is not JSON: {error}') from None
+    if not isinstance(members, dict):
+        raise exceptions.CorruptManifest('it is not a JSON object')
+    return members
