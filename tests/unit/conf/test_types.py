@@ -3,7 +3,6 @@
 from hypothesis import given, strategies
 import pytest
 
-from backup_framework import conf
 from backup_framework.conf import types
 
 MIB = 1 << 20
@@ -13,7 +12,7 @@ MIB = 1 << 20
     ('64MiB', 64 * MIB), ('64M', 64 * MIB), ('64 MiB', 64 * MIB), ('64mib', 64 * MIB),
     ('65536', 65536), ('4K', 4096), ('2G', 2 << 30), ('1TiB', 1 << 40), ('0', 0)])
 def test_sizes(text, size):
-    assert conf.parse_size(text) == size
+    assert types.parse_size(text) == size
 
 
 @pytest.mark.parametrize('text', [
@@ -21,23 +20,23 @@ def test_sizes(text, size):
     '64M 1'])
 def test_what_is_no_size(text):
     with pytest.raises(ValueError, match='a size'):
-        conf.parse_size(text)
+        types.parse_size(text)
 
 
 def test_decimal_units_are_refused_with_the_reason():
     with pytest.raises(ValueError, match='KB, MB and GB mean different things'):
-        conf.parse_size('64MB')
+        types.parse_size('64MB')
 
 
 @given(strategies.integers(0, 1 << 50))
 def test_a_shown_size_reads_back(size):
-    assert conf.parse_size(conf.format_size(size)) == size
+    assert types.parse_size(types.format_size(size)) == size
 
 
 @given(strategies.text(max_size=30))
 def test_any_text_is_a_size_or_a_value_error(text):
     try:
-        assert conf.parse_size(text) >= 0
+        assert types.parse_size(text) >= 0
     except ValueError:
         pass
 
