@@ -32,12 +32,15 @@ class BackupChunkedDriver(abc.ABC):
 
     G1. One instance serves all threads.
     G2. Names keep their case, and names of up to 255 bytes, with `/`, blanks or any UTF-8 but
-        control characters, work. Not both of `x` and `x/y` need be possible.
+        control characters, work. Not both of `x` and `x/y` need be possible. An object's name
+        with a component that begins with a dot may be refused by its writer with a StoreError;
+        else it works too.
     G3. Two containers do not share objects, also when one name begins with the other. Where
         containers may nest, an outer one may list the objects of an inner one.
     G4. Only StoreErrors (`backup_framework.exceptions`) leave a driver.
     G5. Verbs do not retry: the framework does.
-    G6. A declared capability works, and one declared absent raises `NotSupported`.
+    G6. A declared capability works, and a verb declared absent raises `NotSupported`. What an
+        absent `ranged_read`, `durable` or `conditional_create` means is said by R4, W7 and W9.
     G7. `close` may be called twice.
     """
 
@@ -87,7 +90,8 @@ class BackupChunkedDriver(abc.ABC):
         """A context manager whose value has `read`.
 
         R1. `read()` gives all remaining bytes as they were written.
-        R2. `read(n)` gives exactly n bytes unless the object ends before.
+        R2. `read(n)` gives exactly n bytes unless the object ends before. The framework asks for
+            at most 4 MiB at a time.
         R3. A missing object is `ObjectNotFound`.
         R4. `seek(offset)` works where `ranged_read` is declared, and is `NotSupported` elsewhere.
         R5. A body shorter than the store said is `StoreUnavailable`, never an end of file.

@@ -72,6 +72,20 @@ class ContainerCases(hooks.Hooks):
         assert not bench.visible(box, name), f'{name!r} was deleted and is still there'
 
     @sentence('G2')
+    @pytest.mark.parametrize('name', ['.name', 'sub/.name', '.sub/name'])
+    def test_g2_names_with_a_dot_work_or_are_refused(self, bench: Bench, name: str) -> None:
+        box = bench.container()
+        try:
+            bench.put(box, name, b'dot')
+        except exceptions.StoreError:
+            assert bench.names(box) == [], f'{name!r} was refused and is listed'
+            return
+        same(bench.contents(box, name), b'dot', f'object {name!r}')
+        assert bench.names(box) == [name], f'{name!r} is listed as {bench.names(box)}'
+        bench.driver.delete_object(box, name)
+        assert not bench.visible(box, name), f'{name!r} was deleted and is still there'
+
+    @sentence('G2')
     @pytest.mark.parametrize('character', ['n', 'ö'])
     def test_g2_long_names_work(self, bench: Bench, character: str) -> None:
         box = bench.container()

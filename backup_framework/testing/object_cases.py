@@ -16,8 +16,8 @@ from backup_framework.testing.sentences import sentence
 
 KIB, MIB = 1 << 10, 1 << 20
 
-LARGEST_WRITE = 4 * MIB
-"""The most that the framework gives to one `write`."""
+LARGEST = 4 * MIB
+"""The most that the framework gives to one `write` and asks of one `read`."""
 
 
 class SomethingElse(Exception):
@@ -52,9 +52,7 @@ class ObjectCases(hooks.Hooks):
     def test_w1_large_writes(self, bench: Bench) -> None:
         limit = bench.capabilities.max_object_size or self.large_object_bytes
         box, data = bench.container(), pattern(min(limit, self.large_object_bytes))
-        pieces = [memoryview(data)[at:at + LARGEST_WRITE]
-                  for at in range(0, len(data), LARGEST_WRITE)]
-        bench.put(box, 'name', *pieces)
+        bench.put(box, 'name', *_pieces(data, LARGEST))
         same(bench.contents(box, 'name'), data, 'an object written in large pieces')
 
     @sentence('W2')
@@ -244,7 +242,7 @@ class ObjectCases(hooks.Hooks):
     def test_r1_read_gives_all(self, bench: Bench) -> None:
         limit = bench.capabilities.max_object_size or self.large_object_bytes
         box, data = bench.container(), pattern(min(limit, self.large_object_bytes))
-        bench.put(box, 'name', *(data[at:at + MIB] for at in range(0, len(data), MIB)))
+        bench.put(box, 'name', *_pieces(data, MIB))
         with bench.driver.get_object_reader(box, 'name') as reader:
             same(reader.read(), data, 'a large object read in one piece')
             assert reader.read() == b'', 'read() at the end gives more'
@@ -265,6 +263,16 @@ class ObjectCases(hooks.Hooks):
             for start, size in _portions(len(data)):
                 same(reader.read(size), data[start:start + size], f'read({size}) at {start}')
             assert reader.read(1) == b'', 'read(1) at the end gives more'
+
+    @sentence('R2')
+    def test_r2_the_largest_reads(self, bench: Bench) -> None:
+        limit = bench.capabilities.max_object_size or self.large_object_bytes
+        box, data = bench.container(), pattern(min(limit, self.large_object_bytes))
+        bench.put(box, 'name', *_pieces(data, MIB))
+        with bench.driver.get_object_reader(box, 'name') as reader:
+            for piece in _pieces(data, LARGEST):
+                same(reader.read(LARGEST), piece.tobytes(), 'a part of a large object')
+            assert reader.read(LARGEST) == b'', 'a read at the end gives more'
 
     @sentence('R2')
     def test_r2_read_more_than_there_is(self, bench: Bench) -> None:
@@ -324,6 +332,10 @@ class ObjectCases(hooks.Hooks):
                 with bench.driver.get_object_reader(box, name) as reader:
                     while reader.read(size):
                         pass
+
+
+def _pieces(data: bytes, size: int) -> list[memoryview]:
+    return [memoryview(data)[at:at + size] for at in range(0, len(data), size)]
 
 
 def _portions(length: int) -> list[tuple[int, int]]:

@@ -82,6 +82,25 @@ class QuotesNames(memory.MemoryBackupDriver):
         return [name.replace('&', '%26') for name in names]
 
 
+@breaks('G2')
+class HidesDotNames(memory.MemoryBackupDriver):
+    """Takes all of them for temporary when it lists, and not when it writes."""
+
+    def get_container_entries(self, container: str, prefix: str) -> list[str]:
+        names = super().get_container_entries(container, prefix)
+        return [name for name in names if '/.' not in f'/{name}']
+
+
+@breaks('G2')
+class LeaksOnDotNames(memory.MemoryBackupDriver):
+    """Refuses them when the object is there already."""
+
+    def keep(self, container: str, object_name: str, data: bytes) -> None:
+        super().keep(container, object_name, data)
+        if '/.' in f'/{object_name}':
+            raise exceptions.StoreError('the name begins with a dot')
+
+
 @breaks('G3')
 class MixesContainersUp(memory.MemoryBackupDriver):
 
@@ -229,7 +248,7 @@ class ListsTemporaries(memory.MemoryBackupDriver):
 
     def get_container_entries(self, container: str, prefix: str) -> list[str]:
         names = super().get_container_entries(container, prefix)
-        raw = self.store.raw_names(container)
+        raw = set(self.store.raw_names(container)).difference(names)
         return names + [name for name in raw if name.startswith('.' + prefix)]
 
 
@@ -406,6 +425,16 @@ class ReadsShort(memory.MemoryBackupDriver):
                           extra_metadata: Any = None) -> Iterator[Any]:
         with super().get_object_reader(container, object_name) as reader:
             yield _Reader(reader, lambda size: min(size, 64 << 10))
+
+
+@breaks('R2')
+class ReadsAtMostTwoMegabytes(memory.MemoryBackupDriver):
+
+    @contextlib.contextmanager
+    def get_object_reader(self, container: str, object_name: str,
+                          extra_metadata: Any = None) -> Iterator[Any]:
+        with super().get_object_reader(container, object_name) as reader:
+            yield _Reader(reader, lambda size: min(size, 2 * MIB))
 
 
 @breaks('R3')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 import contextlib
+import io
 import itertools
 from typing import Any
 import uuid
@@ -59,7 +60,7 @@ class MemoryKit(conformance.ChunkedDriverConformance):
 
 
 class PlainMemoryDriver(memory.MemoryBackupDriver):
-    """The same store by a driver that declares every ability absent."""
+    """The same store by a driver that declares every ability absent and refuses what it may."""
 
     def capabilities(self) -> model.Capabilities:
         return model.Capabilities(durable=False, connections=1)
@@ -72,6 +73,14 @@ class PlainMemoryDriver(memory.MemoryBackupDriver):
     def keep(self, container: str, object_name: str, data: bytes) -> None:
         with self.store.lock:
             self.store.objects(container)[object_name] = memory.Body(data, len(data))
+
+    @contextlib.contextmanager
+    def get_object_writer(self, container: str, object_name: str,
+                          extra_metadata: Any = None) -> Iterator[io.BytesIO]:
+        if '/.' in f'/{object_name}':
+            raise exceptions.NotSupported('names that begin with a dot are not for this driver')
+        with super().get_object_writer(container, object_name, extra_metadata) as writer:
+            yield writer
 
     def list_containers(self) -> list[str]:
         raise exceptions.NotSupported('this driver cannot list its containers')
