@@ -187,8 +187,11 @@ OPTIONAL = {
 OPTIONAL_CHUNKED = {
     'capabilities(self)': 'nothing beyond the five verbs is used',
     'list_containers(self)': '"catalog rebuild" wants --container',
-    'object_size(self, container, object_name)': 'a quick verify sees only names',
+    'object_size(self, container, object_name)': (
+        'a quick verify does not notice uncompressed objects that were cut'),
     'free_space(self)': '"backend check" shows no free space',
+    'sync(self, container)': 'a writer itself must make its object durable',
+    'remove_temporary(self, older_than)': 'what a killed writer left stays in the store',
 }
 
 
@@ -201,7 +204,8 @@ def check(name_or_class: str | type) -> list[Finding]:
     if not isinstance(found, type):
         return [Finding('error', f'{name_or_class} is not a class')]
     return [*_check_methods(found), *_check_abstract(found), *_check_restore(found),
-            *_check_constructor(found), *_check_options(found), *_check_optional(found)]
+            *_check_constructor(found), *_check_options(found), *_check_private(found),
+            *_check_optional(found)]
 
 
 def is_chunked(driver_class: type) -> bool:
@@ -341,6 +345,22 @@ def _check_option(option: Option) -> Iterator[Finding]:
                                  f'can read')
     if not option.help:
         yield Finding('warning', f'the option {option.name} has no help')
+
+
+def _check_private(driver_class: type) -> Iterator[Finding]:
+    """What is private in a base of this package may be gone or mean something else tomorrow."""
+    private = {name: base for base in driver_class.__mro__ if _is_ours(base)
+               for name in vars(base) if re.match('_(?!_|abc_)', name)}
+    for theirs in driver_class.__mro__:
+        for name in sorted(private.keys() & vars(theirs).keys()):
+            if not _is_ours(theirs):
+                yield Finding('warning', f'{name} is a private name of {private[name].__name__}, '
+                                         f'which may change at any time: call it differently in '
+                                         f'{theirs.__name__}')
+
+
+def _is_ours(some_class: type) -> bool:
+    return some_class.__module__.partition('.')[0] == __name__.partition('.')[0]
 
 
 def _check_optional(driver_class: type) -> Iterator[Finding]:

@@ -12,6 +12,8 @@ from stevedore import extension
 
 from backup_framework import loader
 from backup_framework.driver.chunked import ChunkedBackupDriver
+from backup_framework.drivers.local import LocalBackupDriver
+from backup_framework.drivers.nfs import NFSBackupDriver
 from backup_framework.exceptions import DriverLoadError, DriverNotFound
 from backup_framework.interface.backup_driver import BackupDriver
 from backup_framework.model import Option, OptionType
@@ -216,6 +218,18 @@ def test_what_a_plain_driver_lacks_is_noted():
     assert 'free_space' not in notes
 
 
+def test_what_a_driver_of_verbs_lacks_is_noted():
+    driver_class = type('Verbs', (good(),), {'get_object_writer': None})
+    notes = findings(driver_class, 'note')
+    for name, price in {
+            'list_containers': 'wants --container',
+            'object_size': 'a quick verify does not notice uncompressed objects that were cut',
+            'free_space': 'shows no free space',
+            'sync': 'a writer itself must make its object durable',
+            'remove_temporary': 'what a killed writer left stays'}.items():
+        assert any(note.startswith(f'def {name}(self') and price in note for note in notes), name
+
+
 def test_by_name(install):
     install('acme-backup', 'acme = fake_acme:Driver', 'fake_acme', 'class Driver: pass')
     texts = [finding.text for finding in loader.check('acme')]
@@ -286,6 +300,23 @@ def test_abstract_methods_that_are_left():
     texts = findings(Unfinished)
     assert ('restore is still abstract: write def restore(self, backup, volume_id, volume_file)'
             in texts)
+
+
+class Reaching(LocalBackupDriver):
+    def _io(self, *args): pass
+
+    def _own(self): pass
+
+
+def test_private_names_of_ours_are_not_to_be_overridden(monkeypatch):
+    [text] = findings(Reaching, 'warning')
+    assert text == ('_io is a private name of LocalBackupDriver, which may change at any time: '
+                    'call it differently in Reaching')
+    assert findings(LocalBackupDriver, 'warning') == findings(NFSBackupDriver, 'warning') == []
+    monkeypatch.setattr(ChunkedBackupDriver, '_work', None, raising=False)
+    driver_class = type('Below', (type('D', (Chunked,), {'_work': 1}),), {})
+    assert [text.partition(',')[0] for text in findings(driver_class, 'warning')] == [
+        '_work is a private name of ChunkedBackupDriver']
 
 
 @pytest.mark.parametrize('options, level, words', [
