@@ -66,8 +66,20 @@ class ForwardingDriver(chunked.ChunkedBackupDriver):
     def free_space(self) -> int:
         return self.driver.free_space()
 
+    def host_paths(self) -> list[str]:
+        return self.driver.host_paths()
+
     def update_container_name(self, backup: model.Backup, container: str | None) -> str | None:
         return self.driver.update_container_name(backup, container)
 
     def get_extra_metadata(self, backup: model.Backup, volume: Any) -> Any:
         return self.driver.get_extra_metadata(backup, volume)
+
+    def object_prefix(self, backup: model.Backup) -> str:
+        return self.driver.object_prefix(backup)
+
+    def export_record(self, backup: model.Backup) -> dict[str, Any]:
+        return self.driver.export_record(backup)
+
+    def import_record(self, backup: model.Backup, driver_info: dict[str, Any]) -> None:
+        self.driver.import_record(backup, driver_info)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 import contextlib
 import dataclasses
 import io
+import os
 import threading
 import time
 from typing import Any
@@ -88,7 +89,7 @@ class MemoryBackupDriver(chunked.ChunkedBackupDriver):
     def capabilities(self) -> model.Capabilities:
         return model.Capabilities(
             ranged_read=True, conditional_create=True, lists_containers=True, reports_size=True,
-            durable=False, connections=32)
+            reports_free_space=True, durable=False, connections=32)
 
     def put_container(self, container: str) -> None:
         self.store.on_request()
@@ -134,6 +135,11 @@ class MemoryBackupDriver(chunked.ChunkedBackupDriver):
 
     def object_size(self, container: str, object_name: str) -> int:
         return self.body(container, object_name).size
+
+    def free_space(self) -> int:
+        """The memory that this host has left."""
+        self.store.on_request()
+        return os.sysconf('SC_AVPHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
 
     def remove_temporary(self, older_than: float) -> int:
         self.store.on_request()

@@ -133,6 +133,9 @@ class Retries(memory.MemoryBackupDriver):
 class GuessesFreeSpace(memory.MemoryBackupDriver):
     """Its capabilities say that it does not know."""
 
+    def capabilities(self) -> model.Capabilities:
+        return dataclasses.replace(super().capabilities(), reports_free_space=False)
+
     def free_space(self) -> int:
         return 0
 

@@ -88,6 +88,9 @@ class PlainMemoryDriver(memory.MemoryBackupDriver):
     def object_size(self, container: str, object_name: str) -> int:
         raise exceptions.NotSupported('this driver does not tell sizes of objects')
 
+    def free_space(self) -> int:
+        raise exceptions.NotSupported('this driver does not tell its free space')
+
 
 class PlainReader(memory.MemoryReader):
 

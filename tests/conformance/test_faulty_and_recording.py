@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from backup_framework import exceptions, model
-from backup_framework.testing import faults, memory, recording
+from backup_framework.driver import chunked
+from backup_framework.testing import faults, forwarding, memory, recording
 from backup_framework.testing.faults import Fault, FaultyDriver
 from tests.conformance import memory_kit
 
@@ -36,6 +37,46 @@ class TestRecording(WrappedKit):
     @pytest.fixture
     def driver(self) -> recording.RecordingDriver:
         return recording.RecordingDriver(memory_kit.make())
+
+
+OWN = {'backup', 'restore', 'delete', 'delete_backup', 'verify', 'volume_size', 'prefixes',
+       'describe', 'get_metadata', 'put_metadata', 'make', 'make_settings', 'get_driver_options'}
+"""What a wrapper runs itself, by the verbs of the driver inside."""
+
+
+def test_a_wrapper_hands_on_all_that_a_driver_may_override() -> None:
+    there = {name for name, value in vars(chunked.ChunkedBackupDriver).items()
+             if not name.startswith('_') and (callable(value) or isinstance(value, classmethod))}
+    handed_on = vars(forwarding.ForwardingDriver).keys()
+    assert there - OWN - handed_on == set()
+    assert not OWN & handed_on
+
+
+class Particular(memory.MemoryBackupDriver):
+    imported: Any = None
+
+    def host_paths(self) -> list[str]:
+        return ['here']
+
+    def object_prefix(self, backup: model.Backup) -> str:
+        return f'particular-{backup.id}'
+
+    def export_record(self, backup: model.Backup) -> dict[str, Any]:
+        return {'at': backup.id}
+
+    def import_record(self, backup: model.Backup, driver_info: dict[str, Any]) -> None:
+        self.imported = (backup.id, driver_info)
+
+
+@pytest.mark.parametrize('wrapper', [FaultyDriver, recording.RecordingDriver])
+def test_a_wrapper_asks_the_driver_inside(wrapper: Any) -> None:
+    inner = Particular()
+    driver, backup = wrapper(inner), model.Backup(id='b1')
+    assert driver.host_paths() == ['here']
+    assert driver.object_prefix(backup) == 'particular-b1'
+    assert driver.export_record(backup) == {'at': 'b1'}
+    driver.import_record(backup, {'at': 'b0'})
+    assert inner.imported == ('b1', {'at': 'b0'})
 
 
 def put(driver: Any, name: str, data: bytes) -> None:

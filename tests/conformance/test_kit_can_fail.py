@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from backup_framework.testing import conformance
@@ -21,6 +23,11 @@ def test_the_interface_has_sentences() -> None:
 def test_each_sentence_has_a_case_and_a_broken_driver() -> None:
     assert set(conformance.cases()) == set(conformance.sentences())
     assert {identifier for identifier, _ in broken.BROKEN} == set(conformance.sentences())
+
+
+def test_the_memory_driver_does_all_that_a_driver_may_do() -> None:
+    can = dataclasses.asdict(memory_kit.make().capabilities())
+    assert [name for name, value in can.items() if value is False] == ['durable']
 
 
 @pytest.mark.parametrize('good', [MemoryBackupDriver, memory_kit.PlainMemoryDriver])
