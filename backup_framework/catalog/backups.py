@@ -134,12 +134,14 @@ def _after(connection: sa.Connection, marker: str) -> sa.ColumnElement[bool]:
     return sa.tuple_(*_newness) < sa.tuple_(*row)
 
 
-def newest_usable(connection: sa.Connection, volume_id: str,
-                  backend: str | None) -> Backup | None:
+def newest_usable(connection: sa.Connection, volume_id: str, backend: str | None,
+                  own: bool) -> Backup | None:
     chosen = _select.where(_table.c.volume_id == volume_id,
                            _table.c.status == str(Status.AVAILABLE))
     if backend is not None:
         chosen = chosen.where(_table.c.backend == backend)
+    if own:
+        chosen = chosen.where(_table.c.owner.is_(None))
     found = _records(connection, chosen.order_by(*_newest_first).limit(1))
     return found[0] if found else None
 

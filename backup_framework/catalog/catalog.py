@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 import contextlib
 import logging
 import os
@@ -144,9 +144,14 @@ class Catalog:
             c, volume_id=volume_id, backend=backend, status=status, limit=limit, marker=marker))
         return [self._shown(each) for each in found]
 
-    def newest_usable(self, volume_id: str, backend: str | None = None) -> Backup | None:
-        """The available backup of this volume with the greatest data_timestamp, or None."""
-        found = self._database.read(lambda c: backups.newest_usable(c, volume_id, backend))
+    def newest_usable(self, volume_id: str, backend: str | None = None, *,
+                      own: bool = False) -> Backup | None:
+        """The available backup of this volume with the greatest data_timestamp, or None.
+
+        :param own: leave out what another installation wrote.
+        """
+        found = self._database.read(
+            lambda c: backups.newest_usable(c, volume_id, backend, own))
         return None if found is None else self._shown(found)
 
     def children(self, backup_id: str) -> list[Backup]:
@@ -165,6 +170,18 @@ class Catalog:
     def update_backup(self, backup_id: str, **fields: Any) -> None:
         """Change fields, whatever the state; raises BackupNotFound, InvalidInput."""
         self._database.write(lambda c: backups.update(c, backup_id, fields))
+
+    def change_metadata(self, backup_id: str, added: Mapping[str, str],
+                        removed: Iterable[str] = ()) -> None:
+        """Add pairs to a backup's metadata and take others away, as one step.
+
+        :raises BackupNotFound: there is no such backup.
+        """
+        def work(connection: Any) -> None:
+            kept = {key: value for key, value in backups.get(connection, backup_id).metadata.items()
+                    if key not in set(removed)}
+            backups.update(connection, backup_id, {'metadata': kept | dict(added)})
+        self._database.write(work)
 
     def transition(self, backup_id: str, from_: Iterable[str], to: str, **fields: Any) -> None:
         """Change the status if it is one of `from_`: of two callers one wins.

@@ -57,7 +57,8 @@ def _acquire(path: str) -> int:
 def is_free(path: str) -> bool:
     """Whether no living process holds this lock. Raises CatalogError if that cannot be told."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # For writing, because NFS gives an exclusive lock to nobody else.
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         return True
     except OSError as error:

@@ -51,10 +51,6 @@ class Check(base.Lister):
             self.code = exit_codes.STORE
         return ('verb', 'result', 'detail'), [dataclasses.astuple(proof) for proof in proofs]
 
-    def run(self, parsed_args: argparse.Namespace) -> int:
-        self.code = exit_codes.DONE
-        return super().run(parsed_args) or self.code
-
 
 class Clean(base.ShowOne):
     """Remove the temporary objects that killed backups left in a store."""

@@ -61,6 +61,7 @@ class Run(base.Lister):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        from backup_framework import conf
         from backup_framework.cmd import columns
         rows: list[tuple[str | None, ...]] = []
         codes: list[int] = []
@@ -71,16 +72,12 @@ class Run(base.Lister):
                 if isinstance(result, Exception):
                     base.report(result, self.options.debug)
                     codes.append(exit_codes.of(result))
-                    rows.append((name, None, 'error', str(result)))
+                    rows.append((name, None, 'error', conf.mask(str(result))))
                 else:
                     rows.append((name, result.id, str(result.status), None))
         self.code = exit_codes.worst(codes)
         return ('volume', 'backup', 'status', 'error'), [
             tuple(map(columns.Text, row)) for row in rows]
-
-    def run(self, parsed_args: argparse.Namespace) -> int:
-        self.code = exit_codes.DONE
-        return super().run(parsed_args) or self.code
 
 
 class List(base.Lister):
@@ -116,7 +113,7 @@ class Show(base.ShowOne):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        _add_backup(parser)
+        base.add_backup(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
@@ -174,6 +171,7 @@ class Verify(base.Lister):
         from backup_framework import exceptions
         if bool(parsed_args.backups) == parsed_args.all:
             raise exceptions.InvalidInput('name backups to verify, or --all')
+        self.codes: list[int] = []
         rows = []
         with self.manager() as manager:
             refs = parsed_args.backups
@@ -182,6 +180,7 @@ class Verify(base.Lister):
             chosen = [manager.catalog.get_backup(ref) for ref in refs]
             for backup in chosen:
                 rows.append(self._verify(manager, backup, parsed_args.quick))
+        self.code = exit_codes.worst(self.codes)
         return ('id', 'name', 'result', 'objects', 'checked_bytes', 'problems', 'notes'), rows
 
     def _verify(self, manager: Any, backup: Any, quick: bool) -> tuple[Any, ...]:
@@ -205,10 +204,6 @@ class Verify(base.Lister):
         return (backup.id, columns.Text(backup.display_name), 'good' if report.ok else 'bad',
                 report.objects, columns.Size(report.checked_bytes),
                 columns.Sentences(report.problems), columns.Sentences(report.notes))
-
-    def run(self, parsed_args: argparse.Namespace) -> int:
-        self.codes: list[int] = []
-        return super().run(parsed_args) or exit_codes.worst(self.codes)
 
 
 class Delete(base.Lister):
@@ -244,7 +239,7 @@ class Forget(base.Base):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        _add_backup(parser)
+        base.add_backup(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
@@ -252,10 +247,8 @@ class Forget(base.Base):
             backup = manager.forget(parsed_args.backup)
         print(f'Forgot backup {backup.id}. Its objects are still in container {backup.container} '
               f'of backend {backup.backend}; "catalog rebuild" finds them again.', file=sys.stderr)
-
-
-def _add_backup(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('backup', metavar='ID', help='id, name or beginning of an id')
+        if backup.parent_id:
+            self.warn(f'it needs backup {backup.parent_id}, which may be deleted from now on')
 
 
 def _count(text: str) -> int:

@@ -20,16 +20,11 @@ if TYPE_CHECKING:
     from backup_framework.manager import Manager
 
 
-class Failed(Exception):
-    """The command has said why; only the exit code is left to tell."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(code)
-        self.code = code
-
-
 class Base(command.Command):
-    """A command whose errors are one sentence each, unless `--debug` wants the traceback."""
+    """A command whose errors are one sentence each, unless `--debug` wants the traceback.
+
+    An action that does its work but has bad news sets `code`.
+    """
 
     def get_epilog(self) -> str:
         """Nothing: cliff would read what is installed to name a command's distribution."""
@@ -42,10 +37,9 @@ class Base(command.Command):
         return parser
 
     def run(self, parsed_args: argparse.Namespace) -> int:
+        self.code = exit_codes.DONE
         try:
-            return int(super().run(parsed_args) or exit_codes.DONE)
-        except Failed as failed:
-            return failed.code
+            return int(super().run(parsed_args) or self.code)
         except BrokenPipeError:
             raise
         except (Exception, KeyboardInterrupt) as error:
@@ -130,7 +124,8 @@ def printable(text: str) -> str:
 def report(error: BaseException, debug: bool = False) -> None:
     """Say what went wrong in a sentence, and what is known besides."""
     if debug:
-        traceback.print_exception(error)
+        from backup_framework import conf
+        print(conf.mask(''.join(traceback.format_exception(error))), file=sys.stderr)
     from backup_framework import exceptions
     text = str(error) or type(error).__name__
     if isinstance(error, KeyboardInterrupt | exceptions.OperationCancelled):
@@ -145,20 +140,37 @@ def report(error: BaseException, debug: bool = False) -> None:
 
 @contextlib.contextmanager
 def stopping(monitor: Monitor) -> Iterator[None]:
-    """SIGINT and SIGTERM ask the operation to stop; a second one does not ask."""
+    """SIGINT and SIGTERM ask the operation to stop; a second one ends it where it is.
+
+    Also then what must be undone is undone: a volume that was frozen wakes up. A third one ends the
+    process, whose threads may be waiting for a store that hangs.
+    """
+    from backup_framework import exceptions
     previous: dict[int, Any] = {}
+    asked: list[int] = []
 
     def ask(number: int, frame: object) -> None:
-        monitor.cancel(number)
-        signal.signal(number, previous[number])
+        asked.append(number)
+        if len(asked) == 1:
+            monitor.cancel(number)
+        elif len(asked) == 2:
+            raise exceptions.OperationCancelled(signal=number)
+        else:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
 
     for number in (int(signal.SIGINT), int(signal.SIGTERM)):
         previous[number] = signal.signal(number, ask)
     try:
         yield
     finally:
-        for asked, handler in previous.items():
-            signal.signal(asked, handler)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def add_backup(parser: argparse.ArgumentParser) -> None:
+    """The argument of commands on one backup."""
+    parser.add_argument('backup', metavar='ID', help='id, name or beginning of an id')
 
 
 def key_value(text: str) -> tuple[str, str]:

@@ -18,10 +18,6 @@ class Check(base.Lister):
             self.code = exit_codes.CORRUPT
         return ('finding',), [(sentence,) for sentence in found]
 
-    def run(self, parsed_args: argparse.Namespace) -> int:
-        self.code = exit_codes.DONE
-        return super().run(parsed_args) or self.code
-
 
 class Rebuild(base.Lister):
     """Add to the catalog every backup that a backend's manifests tell of."""
@@ -40,12 +36,10 @@ class Rebuild(base.Lister):
             rebuilt = manager.rebuild(parsed_args.backend, container=parsed_args.container,
                                       adopt=parsed_args.adopt)
             base.say(f'{len(rebuilt.added)} backups added, {rebuilt.known} were known.')
+            for healed in rebuilt.healed:
+                base.say(f'Backup {healed} is complete and available now.')
             for problem in rebuilt.problems:
                 base.say(f'Error: {problem}')
             if rebuilt.problems:
                 self.code = exit_codes.CORRUPT
             return columns.Rows(manager.catalog).listing(rebuilt.added, parsed_args)
-
-    def run(self, parsed_args: argparse.Namespace) -> int:
-        self.code = exit_codes.DONE
-        return super().run(parsed_args) or self.code

@@ -51,10 +51,6 @@ class Check(base.Lister):
             base.say(f'Driver {parsed_args.driver} has all that the interface asks for.')
         return ('level', 'finding'), [(finding.level, finding.text) for finding in findings]
 
-    def run(self, parsed_args: argparse.Namespace) -> int:
-        self.code = exit_codes.DONE
-        return super().run(parsed_args) or self.code
-
 
 def _add_driver(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('driver', metavar='NAME', help='name of a driver, or module:Class')

@@ -108,16 +108,37 @@ def _options_first(argv: Sequence[str]) -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
+    _open_missing_streams()
     try:
         code = App().run(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
         return code
     except BrokenPipeError:
-        # Whoever read our output has gone; Python would complain again when it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_stdout()
         return exit_codes.BROKEN_PIPE
+    except OSError as error:
+        # The command has caught its own; this one is of the output.
+        _drop_stdout()
+        print(f'Error: the output cannot be written: {error.strerror}', file=sys.stderr)
+        return exit_codes.STORE
     except KeyboardInterrupt as error:
         return exit_codes.of(error)
+
+
+def _open_missing_streams() -> None:
+    """Whoever starts us without them must not have a volume open as standard output."""
+    for number, name in enumerate(('stdin', 'stdout', 'stderr')):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            if descriptor != number:
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+            setattr(sys, name, open(number, 'w' if number else 'r'))
+
+
+def _drop_stdout() -> None:
+    """Python would complain again when it exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == '__main__':

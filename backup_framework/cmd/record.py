@@ -15,7 +15,7 @@ class Export(base.ShowOne):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        _add_backup(parser)
+        base.add_backup(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
@@ -48,7 +48,7 @@ class Set(base.ShowOne):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        _add_backup(parser)
+        base.add_backup(parser)
         parser.add_argument('--name', metavar='N', help='new name')
         parser.add_argument('--description', metavar='D', help='new description')
         parser.add_argument('--property', metavar='K=V', action='append', default=[],
@@ -75,7 +75,7 @@ class Unset(base.ShowOne):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        _add_backup(parser)
+        base.add_backup(parser)
         parser.add_argument('--name', action='store_true', help='have no name')
         parser.add_argument('--description', action='store_true', help='have no description')
         parser.add_argument('--property', metavar='K', action='append', default=[],
@@ -89,10 +89,6 @@ class Unset(base.ShowOne):
         with self.manager() as manager:
             backup = manager.set(parsed_args.backup, unset=parsed_args.property, **fields)
             return columns.BACKUP, columns.Rows(manager.catalog).backup(backup)
-
-
-def _add_backup(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('backup', metavar='ID', help='id, name or beginning of an id')
 
 
 def _read(file: str) -> object:

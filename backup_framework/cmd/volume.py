@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from typing import Any
 
 from backup_framework.cmd import base
@@ -48,13 +47,14 @@ class Set(base.ShowOne):
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         from backup_framework.cmd import columns
+        from backup_framework.engine import source
         with self.manager() as manager:
             found = manager.find_volume(parsed_args.volume)
             changes: dict[str, Any] = {}
             if parsed_args.name is not None:
                 changes['name'] = parsed_args.name
             if parsed_args.path is not None:
-                changes['path'] = os.path.abspath(parsed_args.path)
+                changes['path'] = source.absolute(parsed_args.path)
             if parsed_args.property:
                 changes['metadata'] = found.metadata | dict(parsed_args.property)
             if changes:

@@ -104,10 +104,14 @@ class Work:
             verify_engine.quick(chain, size, report, monitor=self._operation.monitor,
                                 sizes=self._driver.capabilities().reports_size)
             return
-        known = chain[-1].digests(self._operation.spool_directory)
+        known = None
+        try:
+            known = chain[-1].digests(self._operation.spool_directory)
+        except exceptions.CorruptManifest as error:
+            report.add(str(error))
         if known is None:
-            report.notes.append('the backup has no hash list: its objects were checked, but a '
-                                'wrong parent would not be found')
+            report.notes.append('the backup has no hash list to compare with: its objects were '
+                                'checked, but a wrong parent would not be found')
         with known or contextlib.nullcontext():
             verify_engine.full(chain, size, known, report, workers=self._workers(),
                                budget=self._settings.memory, monitor=self._operation.monitor)
@@ -182,7 +186,8 @@ class Work:
             return None
         try:
             return self._fitting_digests(backup, size)
-        except (exceptions.FormatError, exceptions.InvalidBackup) as error:
+        except (exceptions.FormatError, exceptions.InvalidBackup,
+                exceptions.StoreError) as error:
             if self._operation.parent_required:
                 raise exceptions.InvalidBackup(
                     f'backup {backup.parent_id} cannot be the parent: {error}') from error

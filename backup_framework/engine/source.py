@@ -28,6 +28,11 @@ class Source(Protocol):
         """
 
 
+def absolute(path: str) -> str:
+    """The spelling by which a volume is known: absolute, links not resolved."""
+    return os.path.abspath(path)
+
+
 def open_volume(path: str) -> io.FileIO:
     """Open a regular file or block device for reading.
 

@@ -188,11 +188,6 @@ def _modified(file: BinaryIO) -> int | None:
     return found.st_mtime_ns if stat.S_ISREG(found.st_mode) else None
 
 
-def absolute(path: str) -> str:
-    """The spelling by which a volume is known: absolute, links not resolved."""
-    return os.path.abspath(path)
-
-
 def tail_of(path: str, size: int) -> int:
     """Bytes that an existing regular file has behind `size`."""
     try:
@@ -285,7 +280,14 @@ def _existing(path: str, mode: int, size: int, force: bool, truncate: bool
     _refuse_mounted(path)
     file = _open_existing(path, device)
     with file:
-        length = os.lseek(file.fileno(), 0, os.SEEK_END)
+        try:
+            length = os.lseek(file.fileno(), 0, os.SEEK_END)
+        except OSError as error:
+            raise exceptions.InvalidTarget(
+                f'{path} has no size, so it cannot be a target: {error.strerror}') from error
+        if not device and os.fstat(file.fileno()).st_nlink > 1:
+            raise exceptions.InvalidTarget(
+                f'{path} has other names (hard links), whose content would change as well')
         if length < size and (device or not truncate):
             raise exceptions.InvalidTarget(
                 f'{path} has {length} bytes, the backup has {size}'
@@ -321,12 +323,31 @@ def _refuse_name(path: str) -> None:
 
 
 def _refuse_inside(path: str, forbidden: Iterable[str]) -> None:
-    real = os.path.realpath(path)
+    """By the directories themselves, because a store may be seen under several paths."""
+    above = set(_identities(os.path.realpath(path)))
     for directory in forbidden:
-        inside = os.path.realpath(directory)
-        if os.path.commonpath([real, inside]) == inside:
+        if _identity(os.path.realpath(directory)) in above:
             raise exceptions.InvalidTarget(
-                f'{path} is inside {directory}, where backups are kept')
+                f'{path} is inside {directory}, where backups are kept, or their records')
+
+
+def _identities(path: str) -> Iterator[tuple[int, int] | str]:
+    """Of a path and of all directories above it."""
+    while True:
+        yield _identity(path)
+        parent = os.path.dirname(path)
+        if parent == path:
+            return
+        path = parent
+
+
+def _identity(path: str) -> tuple[int, int] | str:
+    """Device and inode; the path itself where nothing is there."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return path
+    return found.st_dev, found.st_ino
 
 
 def _punch_hole(fd: int, offset: int, length: int) -> bool:

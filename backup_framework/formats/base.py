@@ -40,6 +40,7 @@ class Header:
     """What a manifest says of its backup, beside its objects. Sizes in bytes, None if not said.
 
     :param owner: the installation that wrote it, if it was one of ours.
+    :param digests_sha256: of the object with the block digests, in hexadecimal digits.
     """
 
     version: str
@@ -56,6 +57,7 @@ class Header:
     data_timestamp: datetime.datetime | None = None
     snapshot_id: str | None = None
     owner: str | None = None
+    digests_sha256: str | None = None
     properties: dict[str, str] = dataclasses.field(default_factory=dict)
 
 

@@ -69,6 +69,7 @@ class Writer:
         self._objects: list[StoredObject] = []
         self._size = 0
         self._stored_bytes = 0
+        self._list_digest = hashlib.sha256()
 
     def store(self, chunk: base.Chunk) -> _Stored:
         data = chunk.read() if chunk.read else None
@@ -117,12 +118,11 @@ class Writer:
 
     def finish(self, tick: Callable[[], None]) -> base.Totals:
         """Hash list, everything durable, manifest, that durable: the manifest is the commit."""
-        fields = manifest.common(self._header) | {'chunk_size': self._block_size}
         self._stored_bytes += self._container.put(
-            hash_list_name(self._prefix), lambda: _ticking(tick, hash_list.text(
-                fields, self._spool)))
-        header = dataclasses.replace(self._header, size=self._size,
-                                     stored_bytes=self._stored_bytes)
+            hash_list_name(self._prefix), lambda: self._hash_list(tick))
+        header = dataclasses.replace(
+            self._header, size=self._size, stored_bytes=self._stored_bytes,
+            digests_sha256=self._list_digest.hexdigest())
         document = manifest.dump(header, self._objects, self._block_size)
         if len(document) > LARGEST_MANIFEST:
             raise exceptions.InvalidBackup(
@@ -133,6 +133,15 @@ class Writer:
         self._stored_bytes += self._container.put(f'{self._prefix}_metadata', lambda: [document])
         self._container.sync()
         return base.Totals(len(self._objects), self._size, self._stored_bytes)
+
+    def _hash_list(self, tick: Callable[[], None]) -> Iterator[bytes]:
+        """The object's bytes; each attempt to store them begins their digest anew."""
+        self._list_digest = hashlib.sha256()
+        fields = manifest.common(self._header) | {'chunk_size': self._block_size}
+        for piece in hash_list.text(fields, self._spool):
+            tick()
+            self._list_digest.update(piece)
+            yield piece
 
     def close(self) -> None:
         self._spool.close()
@@ -257,12 +266,39 @@ class Reader:
         name = hash_list_name(self._prefix)
         try:
             with self._container.open(name) as reader:
-                return hash_list.parse(reader, spool_directory)[1]
+                hashing = _Hashing(reader)
+                fields, spool = hash_list.parse(hashing, spool_directory)
         except (exceptions.ObjectNotFound, exceptions.ContainerNotFound):
             return None
         except exceptions.CorruptManifest as error:
             raise exceptions.CorruptManifest(
                 f'{name} of container {self._container.name}: {error}') from None
+        if self._is_own(fields, hashing.sha256.hexdigest()):
+            return spool
+        spool.close()
+        raise exceptions.CorruptManifest(f'{name} of container {self._container.name} is not the '
+                                         'hash list that was stored with its manifest')
+
+    def _is_own(self, fields: dict[str, Any], sha256: str) -> bool:
+        """What it leaves out of the next incremental would be lost if it were another's."""
+        if self.header.digests_sha256 is not None:
+            return sha256 == self.header.digests_sha256
+        told = ((fields.get('backup_id'), self.header.backup_id),
+                (fields.get('volume_id'), self.header.volume_id))
+        return all(theirs == ours for theirs, ours in told if theirs and ours)
+
+
+class _Hashing:
+    """A reader that hashes what it reads."""
+
+    def __init__(self, reader: hash_list.Readable) -> None:
+        self._reader = reader
+        self.sha256 = hashlib.sha256()
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = self._reader.read(size)
+        self.sha256.update(data)
+        return data
 
 
 def volume_size(chain: Sequence[base.Reader], spool_directory: str | None = None) -> int:
@@ -329,12 +365,6 @@ class _ZeroTest:
             self._left -= length
             self._known[length] = zero_md5(length)
         return self._known[length] == stored.md5
-
-
-def _ticking(tick: Callable[[], None], pieces: Iterator[bytes]) -> Iterator[bytes]:
-    for piece in pieces:
-        tick()
-        yield piece
 
 
 def _container(backup: Backup) -> str:

@@ -19,7 +19,8 @@ from backup_framework import exceptions, model, store
 LONGEST_RECORD = 1 << 20
 _LONGEST_TEXT = 255
 
-_TEXTS = ('volume_id', 'parent_id', 'snapshot_id', 'status', 'fail_reason', 'display_name',
+_IDS = ('volume_id', 'parent_id', 'snapshot_id')
+_TEXTS = ('status', 'fail_reason', 'display_name',
           'display_description', 'service', 'container', 'service_metadata', 'host',
           'availability_zone', 'user_id', 'project_id', 'encryption_key_id')
 _TIMES = ('created_at', 'updated_at', 'data_timestamp')
@@ -34,7 +35,7 @@ def encode(backup: model.Backup, service: str, driver_info: Mapping[str, Any],
     :param driver_info: what the driver's `export_record` gave.
     """
     fields: dict[str, Any] = {'driver_info': dict(driver_info)}
-    fields |= {name: getattr(backup, name) for name in _TEXTS}
+    fields |= {name: getattr(backup, name) for name in (*_IDS, *_TEXTS)}
     fields |= {name: _iso(getattr(backup, name)) for name in _TIMES}
     fields |= dict.fromkeys(_ONLY_CINDERS)
     fields |= {'id': backup.id, 'size': backup.size, 'object_count': backup.object_count,
@@ -87,7 +88,7 @@ def _driver_info(fields: dict[str, Any]) -> dict[str, Any]:
 
 def _backup(fields: dict[str, Any]) -> model.Backup:
     backup = model.Backup(id=_uuid(fields, 'id'), volume_id=_uuid(fields, 'volume_id'))
-    for name in _TEXTS[3:]:
+    for name in _TEXTS:
         setattr(backup, name, _text(fields, name, 1024 if name == 'service_metadata' else
                                     _LONGEST_TEXT))
     backup.parent_id = _uuid(fields, 'parent_id') if fields.get('parent_id') else None
@@ -102,14 +103,19 @@ def _backup(fields: dict[str, Any]) -> model.Backup:
     return backup
 
 
+def is_uuid(value: object) -> bool:
+    """Whether it is spelled as ids are: one must not be the beginning of another."""
+    try:
+        return isinstance(value, str) and str(uuid.UUID(value)) == value.lower()
+    except ValueError:
+        return False
+
+
 def _uuid(fields: dict[str, Any], name: str) -> str:
     value = fields.get(name)
-    try:
-        if isinstance(value, str) and str(uuid.UUID(value)) == value.lower():
-            return value.lower()
-    except ValueError:
-        pass
-    raise ValueError(f'its {name} is not a UUID: {value!r:.60}')
+    if not isinstance(value, str) or not is_uuid(value):
+        raise ValueError(f'its {name} is not a UUID: {value!r:.60}')
+    return value.lower()
 
 
 def _text(fields: dict[str, Any], name: str, longest: int) -> str | None:

@@ -53,6 +53,7 @@ def dump(header: base.Header, objects: Iterable[StoredObject], block_size: int) 
         OURS: {'version': __version__, 'size': header.size, 'stored_bytes': header.stored_bytes,
                'block_size': block_size, 'properties': header.properties,
                'snapshot_id': header.snapshot_id, 'owner': header.owner,
+               'digests_sha256': header.digests_sha256,
                'data_timestamp': _iso(header.data_timestamp)}}
     if header.extra_metadata:
         manifest['extra_metadata'] = header.extra_metadata
@@ -110,7 +111,7 @@ def _header(manifest: dict[str, Any]) -> base.Header:
         stored_bytes=(_number(ours, 'stored_bytes', _LARGEST_OFFSET)
                       if 'stored_bytes' in ours else None),
         data_timestamp=_time(ours.get('data_timestamp')), snapshot_id=_text(ours, 'snapshot_id'),
-        owner=_text(ours, 'owner'),
+        owner=_text(ours, 'owner'), digests_sha256=_text(ours, 'digests_sha256'),
         properties={str(key): str(value) for key, value in properties.items()}
         if isinstance(properties, dict) else {})
 

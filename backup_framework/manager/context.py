@@ -12,6 +12,7 @@ from typing import Any
 
 from backup_framework import conf, exceptions
 from backup_framework.catalog import Catalog
+from backup_framework.engine import directories
 from backup_framework.engine.monitor import Monitor, Operation
 from backup_framework.manager.drivers import Drivers
 from backup_framework.model import Backup
@@ -52,7 +53,7 @@ class Context:
         """Beside the catalog; where that cannot be written, the system's directory for such."""
         path = os.path.join(self.configuration.state_path, 'spool')
         try:
-            os.makedirs(path, mode=0o700, exist_ok=True)
+            directories.make_private(path)
         except OSError:
             return None
         return path if os.access(path, os.W_OK) else None
@@ -72,4 +73,4 @@ def reason_of(error: BaseException) -> str:
         return f'interrupted by {signal.Signals(error.signal).name}'
     if isinstance(error, exceptions.OperationCancelled | KeyboardInterrupt):
         return 'interrupted'
-    return (str(error) or type(error).__name__)[:_LONGEST_REASON]
+    return conf.mask(str(error) or type(error).__name__)[:_LONGEST_REASON]

@@ -11,7 +11,7 @@ from backup_framework.catalog import Running
 from backup_framework.engine import source
 from backup_framework.engine.monitor import Operation
 from backup_framework.manager import drivers, hooks
-from backup_framework.manager.context import Context, reason_of
+from backup_framework.manager.context import Context, reason_of, refuse_foreign
 from backup_framework.model import Backup, Status, Volume
 
 
@@ -52,9 +52,14 @@ def create(context: Context, request: Request) -> Backup:
             _warn_of_mounts(context, request, path, operation)
             context.catalog.add_backup(backup)
             updates, problem = _run(context, row, section, backup, file, operation)
-            context.catalog.finish(row, backup.id, Status.AVAILABLE,
-                                   warnings=_told(backup, operation), **updates)
-            context.catalog.update_volume(volume.id, size_bytes=size)
+            try:
+                context.catalog.finish(row, backup.id, Status.AVAILABLE,
+                                       warnings=_told(backup, operation), **updates)
+                context.catalog.update_volume(volume.id, size_bytes=size)
+            except exceptions.BackupFrameworkError as error:
+                error.add_note(f'Backup {backup.id} itself is complete in the store: '
+                               f'"catalog rebuild {backup.backend}" records it.')
+                raise
     for sentence in _told(backup, operation):
         if not (request.force and sentence.startswith(_IN_USE)):
             context.warn(sentence)
@@ -64,6 +69,9 @@ def create(context: Context, request: Request) -> Backup:
 
 
 _IN_USE = 'the volume is mounted'
+_FROM_DRIVERS = frozenset(('container', 'service_metadata', 'parent_id', 'object_count', 'size',
+                           'size_bytes', 'stored_bytes', 'format'))
+"""What of a record a driver may say."""
 
 
 def _run(context: Context, row: Running, section: conf.VolumeConfig | None, backup: Backup,
@@ -90,8 +98,7 @@ def _call_driver(context: Context, backup: Backup, file: io.FileIO,
                  operation: Operation) -> dict[str, object]:
     driver = context.drivers.get(str(backup.backend))
     updates = drivers.call(driver.backup, backup, file, backup_metadata=True, operation=operation)
-    fields = {field.name for field in dataclasses.fields(Backup)}
-    known = {name: value for name, value in (updates or {}).items() if name in fields}
+    known = {name: value for name, value in (updates or {}).items() if name in _FROM_DRIVERS}
     return {'container': backup.container, 'service_metadata': backup.service_metadata,
             'parent_id': backup.parent_id} | known
 
@@ -127,7 +134,7 @@ def _volume(context: Context, request: Request
 def _path(context: Context, request: Request, section: conf.VolumeConfig | None) -> str:
     text = request.volume
     if os.sep in text or os.path.lexists(text):
-        return os.path.abspath(text)
+        return source.absolute(text)
     if section is not None and request.state_of is None:
         return section.path
     try:
@@ -152,7 +159,11 @@ def _named(context: Context, ref: str, path: str) -> Volume:
     if known is not None and known.name is None:
         context.catalog.update_volume(known.id, name=ref)
         return context.catalog.get_volume(known.id)
-    return context.catalog.add_volume(Volume(name=ref, path=path))
+    try:
+        return context.catalog.add_volume(Volume(name=ref, path=path))
+    except exceptions.InvalidInput:
+        # Another process was quicker.
+        return context.catalog.get_volume(ref)
 
 
 def _record(context: Context, request: Request, volume: Volume,
@@ -182,7 +193,8 @@ def _choose_parent(context: Context, request: Request, backup: Backup,
     if request.parent is not None:
         parent: Backup | None = _given_parent(context, request.parent, backup)
     elif _wants_incremental(context, request, backup, section):
-        parent = context.catalog.newest_usable(backup.volume_id, str(backup.backend))
+        # Who wrote it may delete it without knowing of what is built on it here.
+        parent = context.catalog.newest_usable(backup.volume_id, str(backup.backend), own=True)
         if parent is None:
             backup.warnings.append('this is a full backup, because there is none to build on')
     else:
@@ -204,6 +216,7 @@ def _wants_incremental(context: Context, request: Request, backup: Backup,
 
 def _given_parent(context: Context, ref: str, backup: Backup) -> Backup:
     parent = context.catalog.get_backup(ref)
+    refuse_foreign(parent, 'built on')
     for wrong, reason in (
             (parent.volume_id != backup.volume_id, 'is of another volume'),
             (parent.backend != backup.backend, f'is on backend {parent.backend}'),

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import subprocess
+import time
 
 from backup_framework import conf, exceptions
 
@@ -29,14 +30,23 @@ def frozen(volume: conf.VolumeConfig | None) -> Iterator[None]:
         yield
     except BaseException as error:
         try:
-            _run('thaw_command', volume.thaw_command, volume.hook_timeout)
+            _thaw(volume)
         except exceptions.VolumeError as second:
             error.add_note(str(second))
         raise
-    _run('thaw_command', volume.thaw_command, volume.hook_timeout)
+    _thaw(volume)
 
 
-def _run(what: str, command: Sequence[str], timeout: float) -> None:
+def _thaw(volume: conf.VolumeConfig) -> None:
+    """Whoever asks to stop meanwhile is heard when it has run."""
+    try:
+        _run('thaw_command', volume.thaw_command, volume.hook_timeout, steadfast=True)
+    except exceptions.VolumeError as error:
+        error.add_note('The volume may still be frozen.')
+        raise
+
+
+def _run(what: str, command: Sequence[str], timeout: float, steadfast: bool = False) -> None:
     if not command:
         return
     LOG.info('%s: %s', what, command[0])
@@ -49,10 +59,11 @@ def _run(what: str, command: Sequence[str], timeout: float) -> None:
             f'{what} {command[0]} cannot be run: {error.strerror}') from error
     with process:
         try:
-            said = process.communicate(timeout=timeout)[0].decode(errors='replace')
+            said = _said(process, timeout, steadfast).decode(errors='replace')
         except BaseException as error:
             # With what it started, which would keep its output open.
-            os.killpg(process.pid, signal.SIGKILL)
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
             if not isinstance(error, subprocess.TimeoutExpired):
                 raise
             raise exceptions.VolumeError(
@@ -62,3 +73,23 @@ def _run(what: str, command: Sequence[str], timeout: float) -> None:
         raise exceptions.VolumeError(
             f'{what} {command[0]} failed with exit code {process.returncode}'
             + ''.join(f': {line[:200]}' for line in last))
+
+
+def _said(process: subprocess.Popen[bytes], timeout: float, steadfast: bool) -> bytes:
+    """The output of a command that ended in time.
+
+    :param steadfast: raise what interrupts the waiting only when the command has ended.
+    """
+    deadline = time.monotonic() + timeout
+    interruption: BaseException | None = None
+    while True:
+        try:
+            said = process.communicate(timeout=max(0.0, deadline - time.monotonic()))[0]
+            break
+        except (KeyboardInterrupt, exceptions.OperationCancelled) as error:
+            if not steadfast:
+                raise
+            interruption = error
+    if interruption is not None:
+        raise interruption
+    return said

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from backup_framework import conf, exceptions
 from backup_framework.catalog import Catalog
-from backup_framework.engine import target as targets
+from backup_framework.engine import source
 from backup_framework.engine.monitor import Monitor
 from backup_framework.engine.verify import Report
 from backup_framework.manager import backends, cleaning, creating, deleting, records, restoring
@@ -148,9 +148,7 @@ class Manager:
         if state is not None:
             self._reset(record, state)
         if properties or unset:
-            fields['metadata'] = {key: value for key, value in
-                                  (record.metadata | (properties or {})).items()
-                                  if key not in unset}
+            self.catalog.change_metadata(record.id, properties or {}, unset)
         if adopt:
             fields['owner'] = None
         if fields:
@@ -172,7 +170,7 @@ class Manager:
         try:
             return self.catalog.get_volume(ref)
         except exceptions.VolumeNotFound:
-            found = self.catalog.find_volume_by_path(targets.absolute(ref))
+            found = self.catalog.find_volume_by_path(source.absolute(ref))
             if found is None:
                 raise
             return found

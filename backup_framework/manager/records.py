@@ -21,10 +21,14 @@ UNKNOWN_OWNER = 'Cinder'
 
 @dataclasses.dataclass
 class Rebuilt:
-    """What a rebuild found in a backend."""
+    """What a rebuild found in a backend.
+
+    :param healed: ids of failed backups whose manifest shows that they are complete.
+    """
 
     added: list[Backup] = dataclasses.field(default_factory=list)
     known: int = 0
+    healed: list[str] = dataclasses.field(default_factory=list)
     problems: list[str] = dataclasses.field(default_factory=list)
 
 
@@ -44,7 +48,11 @@ def import_(context: Context, record: object, backend: str | None, adopt: bool) 
     _refuse_known(context, backup.id)
     backend = backend or _matching_backend(context, service, backup)
     driver = context.drivers.chunked(backend, 'import records')
-    header, found = driver.describe(str(backup.container), str(backup.service_metadata))
+    try:
+        header, found = driver.describe(str(backup.container), str(backup.service_metadata))
+    except exceptions.MissingObject as error:
+        raise exceptions.InvalidInput(
+            f'the record cannot be imported from backend {backend}: {error}') from None
     if header.backup_id not in (None, backup.id):
         raise exceptions.InvalidInput(
             f'the record is of backup {backup.id}, but the manifest it points to is of '
@@ -55,7 +63,7 @@ def import_(context: Context, record: object, backend: str | None, adopt: bool) 
             f'{header.parent_id}')
     driver.import_record(backup, driver_info)
     _take_in(context, backup, backend, header, found, adopt)
-    if backup.parent_id and not _is_known(context, backup.parent_id):
+    if backup.parent_id and not context.catalog.has_backup(backup.parent_id):
         context.warn(f'the parent {backup.parent_id} of backup {backup.id} is not known here: '
                      'import it as well before you restore')
     return backup
@@ -70,16 +78,18 @@ def rebuild(context: Context, backend: str, container: str | None, adopt: bool) 
         for prefix in driver.prefixes(name):
             try:
                 described.append(_described(driver, name, prefix))
-            except exceptions.FormatError as error:
+            except (exceptions.FormatError, exceptions.InvalidName,
+                    exceptions.PermissionDenied) as error:
                 rebuilt.problems.append(str(error))
     # The newest first, because the first one says what is known of its volume.
     for header, found in sorted(described, key=_taken_at, reverse=True):
         try:
             _rebuild_one(context, driver, backend, header, found, adopt, rebuilt)
         except exceptions.InvalidInput as error:
-            rebuilt.problems.append(str(error))
+            rebuilt.problems.append(f'the backup with prefix {found["service_metadata"]} in '
+                                    f'container {found["container"]}: {error}')
     missing = {backup.parent_id for backup in rebuilt.added
-               if backup.parent_id and not _is_known(context, backup.parent_id)}
+               if backup.parent_id and not context.catalog.has_backup(backup.parent_id)}
     rebuilt.problems += [f'backup {parent} is the parent of others but is not in the store'
                          for parent in sorted(missing)]
     return rebuilt
@@ -96,9 +106,12 @@ def _containers(driver: ChunkedBackupDriver, backend: str) -> list[str]:
 def _described(driver: ChunkedBackupDriver, container: str, prefix: str
                ) -> tuple[base.Header, dict[str, Any]]:
     header, found = driver.describe(container, prefix)
-    if not header.backup_id:
-        raise exceptions.CorruptManifest(
-            f'the manifest of {prefix} in container {container} does not name its backup')
+    for what, value in (('backup', header.backup_id), ('volume', header.volume_id),
+                        ('parent', header.parent_id)):
+        if not export_record.is_uuid(value) and (value is not None or what == 'backup'):
+            raise exceptions.CorruptManifest(
+                f'the manifest of {prefix} in container {container} has no UUID for its {what}, '
+                f'but {value!r:.60}')
     return header, found
 
 
@@ -112,8 +125,9 @@ def _rebuild_one(context: Context, driver: ChunkedBackupDriver, backend: str,
                  header: base.Header, found: dict[str, Any], adopt: bool, rebuilt: Rebuilt
                  ) -> None:
     backup_id = str(header.backup_id)
-    if _is_known(context, backup_id):
+    if context.catalog.has_backup(backup_id):
         rebuilt.known += 1
+        _heal(context, backup_id, backend, header, found, rebuilt)
         return
     backup = Backup(
         id=backup_id, volume_id=header.volume_id or '', display_name=header.name,
@@ -122,6 +136,20 @@ def _rebuild_one(context: Context, driver: ChunkedBackupDriver, backend: str,
         metadata=dict(header.properties), service=drivers.service(driver))
     _take_in(context, backup, backend, header, found, adopt)
     rebuilt.added.append(backup)
+
+
+def _heal(context: Context, backup_id: str, backend: str, header: base.Header,
+          found: dict[str, Any], rebuilt: Rebuilt) -> None:
+    """A backup whose end could not be recorded is complete all the same: its manifest is there."""
+    known = context.catalog.get_backup(backup_id)
+    same = (known.backend, known.container, known.service_metadata) == (
+        backend, found['container'], found['service_metadata'])
+    if known.status == Status.ERROR and same and header.owner == context.catalog.installation:
+        fields = {name: value for name, value in found.items()
+                  if value is not None or name == 'parent_id'}
+        context.catalog.transition(backup_id, [Status.ERROR], Status.AVAILABLE,
+                                   fail_reason=None, **fields)
+        rebuilt.healed.append(backup_id)
 
 
 def _take_in(context: Context, backup: Backup, backend: str, header: base.Header,
@@ -156,6 +184,10 @@ def _know_volume(context: Context, volume_id: str, header: base.Header) -> None:
         context.warn(f'volume {volume_id}: {error}')
         changes = {}
     path = _path(header.volume_meta) if header.owner else None
+    if path and any(known.path == path for known in context.catalog.volumes()):
+        context.warn(f'another volume is known at {path}, so volume {volume_id} is kept without '
+                     'its path')
+        path = None
     for name, value in (changes | {'path': path}).items():
         setattr(volume, name, value)
     try:
@@ -175,22 +207,15 @@ def _path(volume_meta: str | None) -> str | None:
     return path if isinstance(path, str) and path.startswith('/') else None
 
 
-def _is_known(context: Context, backup_id: str) -> bool:
-    try:
-        return context.catalog.get_backup(backup_id).id == backup_id
-    except exceptions.NotFound:
-        return False
-
-
 def _refuse_known(context: Context, backup_id: str) -> None:
-    if _is_known(context, backup_id):
+    if context.catalog.has_backup(backup_id):
         raise exceptions.Refused(f'backup {backup_id} is in the catalog already')
 
 
 def _matching_backend(context: Context, service: str, backup: Backup) -> str:
     """The one backend of the record's kind that has the backup's manifest."""
     names = [name for name in context.configuration.enabled_backends
-             if drivers.is_service(context.drivers.get(name), service)]
+             if _is_of_kind(context, name, service)]
     if not names:
         raise exceptions.InvalidInput(
             f'no enabled backend is of the kind {service}; --backend says which one to use')
@@ -204,6 +229,25 @@ def _matching_backend(context: Context, service: str, backup: Backup) -> str:
     return having[0]
 
 
+def _is_of_kind(context: Context, backend: str, service: str) -> bool:
+    """Whether the backend's driver is the one of the record; one that is broken is passed over."""
+    try:
+        return drivers.is_service(context.drivers.get(backend), service)
+    except exceptions.ConfigurationError as error:
+        context.warn(f'backend {backend} was not searched: {error}')
+        return False
+
+
 def _has_manifest(context: Context, backend: str, backup: Backup) -> bool:
     driver = context.drivers.chunked(backend, 'import records')
-    return str(backup.service_metadata) in driver.prefixes(str(backup.container))
+    try:
+        driver.describe(str(backup.container), str(backup.service_metadata))
+    except exceptions.MissingObject:
+        return False
+    except exceptions.StoreError as error:
+        context.warn(f'backend {backend} was not searched: {error}')
+        return False
+    except exceptions.FormatError:
+        # It is there; why it cannot be read is said when it is imported.
+        return True
+    return True

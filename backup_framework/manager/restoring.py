@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from backup_framework import exceptions, model
 from backup_framework.driver.chunked import ChunkedBackupDriver
-from backup_framework.engine import target
+from backup_framework.engine import source, target
 from backup_framework.engine.monitor import Operation
 from backup_framework.engine.verify import Report
 from backup_framework.manager import drivers
@@ -38,7 +38,7 @@ def restore(context: Context, backup: Backup, path: str, *, force: bool, truncat
     context.catalog.chain(backup)
     driver = context.drivers.get(str(backup.backend))
     forbidden = [*context.drivers.host_paths(), context.configuration.state_path]
-    with context.running('restore', backup, detail=target.absolute(path)) as (_, operation):
+    with context.running('restore', backup, detail=source.absolute(path)) as (_, operation):
         size = _size(driver, backup, operation)
         with target.open_target(path, size, force=force, truncate=truncate,
                                 forbidden=forbidden) as (file, fresh):
@@ -69,7 +69,7 @@ def _size(driver: object, backup: Backup, operation: Operation) -> int:
 def _volume_at(context: Context, path: str) -> str:
     """The id of the volume that is restored to, to which metadata belong, or ''."""
     try:
-        volume = context.catalog.find_volume_by_path(target.absolute(path))
+        volume = context.catalog.find_volume_by_path(source.absolute(path))
     except exceptions.InvalidInput:
         return ''
     return volume.id if volume else ''

@@ -79,7 +79,7 @@ def test_which_backend_a_record_is_of(cli, volume, tmp_path):
                   default='enabled_backends = local, copy, empty')
     message = cli.refused(2, 'backup', 'import', '-', stdin=record)
     assert 'local, copy all have' in message and '--backend' in message
-    assert cli.refused(6, 'backup', 'import', '-', '--backend', 'empty', stdin=record)
+    assert cli.refused(2, 'backup', 'import', '-', '--backend', 'empty', stdin=record)
     taken = cli.json('backup', 'import', '-', '--backend', 'copy', stdin=record)
     assert taken['backend'] == 'copy'
     shutil.rmtree(cli.store)

@@ -104,7 +104,7 @@ def test_stopping_asks_once_and_then_does_not():
             self.asked.append(number)
 
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt), base.stopping(Monitor()):
+    with pytest.raises(exceptions.OperationCancelled), base.stopping(Monitor()):
         signal.raise_signal(signal.SIGINT)
         assert Monitor.asked == [signal.SIGINT]
         signal.raise_signal(signal.SIGINT)

@@ -20,7 +20,7 @@ from backup_framework import exceptions, model
 from backup_framework.engine import target
 from backup_framework.engine.monitor import Monitor, Operation
 from backup_framework.formats import cinder_v1
-from backup_framework.testing import memory, recording
+from backup_framework.testing import faults, memory, recording
 from tests.unit.driver import chains
 
 BLOCK, CHUNK = chains.BLOCK, chains.CHUNK
@@ -275,12 +275,39 @@ def test_another_chunk_size_is_not() -> None:
 
 @pytest.mark.parametrize('body, words', [
     (None, 'hash list'), (b'not json', 'hash list'),
-    (b'{"chunk_size": 512, "sha256s": []}', 'not complete')])
+    (b'{"chunk_size": 512, "sha256s": []}', 'not the hash list')])
 def test_a_parent_without_a_usable_hash_list(body: bytes | None, words: str) -> None:
     chain = make_chain(4 * CHUNK)
     parent = chain.backups[-1]
     chains.overwrite(chain.driver, f'{parent.service_metadata}_sha256file', body)
     warned(chain, chain.volumes[0], parent, words)
+
+
+@pytest.mark.parametrize('by', ['digest', 'names'])
+def test_a_hash_list_of_another_backup_is_no_parents(by: str) -> None:
+    """It would leave out what is in no store: the blocks that the other backup had."""
+    chain = make_chain(4 * CHUNK)
+    other, parent = chain.backups[-2:]
+    if by == 'names':
+        for backup in chain.backups:
+            document = chains.manifest(chain.driver, backup)
+            del document['backup_framework']['digests_sha256']
+            chains.rewrite(chain.driver, backup, document)
+    chains.overwrite(chain.driver, f'{parent.service_metadata}_sha256file',
+                     chains.body(chain.driver, f'{other.service_metadata}_sha256file'))
+    assert not chain.driver.verify(parent).ok
+    warned(chain, chain.volumes[-2], parent, 'not the hash list')
+
+
+def test_a_parent_that_cannot_be_read() -> None:
+    chain = make_chain(4 * CHUNK)
+    parent = chain.backups[-1]
+    denied = faults.FaultyDriver(chain.driver, [faults.Fault(
+        'get_object_reader', name=f'{parent.service_metadata}_metadata', forever=True,
+        error=exceptions.PermissionDenied('not yours'))])
+    operation = Operation()
+    child = chains.take(denied, chain.volumes[0], parent, operation)
+    assert child.parent_id is None and 'not yours' in operation.warnings[0]
 
 
 def test_a_parent_that_is_gone() -> None:

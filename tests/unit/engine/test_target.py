@@ -400,3 +400,25 @@ def test_a_failure_before_the_first_write_damages_nothing(tmp_path: pathlib.Path
             raise exceptions.CorruptManifest('damaged')
     assert not hasattr(caught.value, '__notes__')
     assert path.read_bytes() == b'k' * (SIZE + 5)
+
+
+def test_a_file_with_other_names_is_left_alone(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / 'target'
+    path.write_bytes(b'k' * SIZE)
+    (tmp_path / 'object').hardlink_to(path)
+    assert 'hard links' in refusal(path, force=True)
+
+
+def test_a_store_is_known_under_another_mount(tmp_path: pathlib.Path) -> None:
+    if os.geteuid():
+        pytest.skip('only root mounts')
+    store, elsewhere = tmp_path / 'store', tmp_path / 'elsewhere'
+    store.mkdir()
+    elsewhere.mkdir()
+    subprocess.run(['mount', '--bind', store, elsewhere], check=True)
+    try:
+        assert 'where backups are kept' in refusal(
+            elsewhere / 'target', forbidden=[str(store)])
+    finally:
+        subprocess.run(['umount', elsewhere], check=True)
+    assert list(store.iterdir()) == []

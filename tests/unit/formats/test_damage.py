@@ -196,6 +196,21 @@ def test_an_altered_hash_list_is_found() -> None:
     at = body.index(b'sha256s') + 20
     body[at:at + 1] = b'0' if body[at:at + 1] != b'0' else b'1'
     chains.overwrite(driver, name, bytes(body))
+    report = driver.verify(backup)
+    assert 'not the hash list' in report.problems[0] and report.objects
+
+
+def test_an_altered_hash_list_of_cinders_is_found() -> None:
+    driver = chains.make_driver()
+    backup = chains.take(driver, DATA)
+    document = chains.manifest(driver, backup)
+    del document['backup_framework']
+    chains.rewrite(driver, backup, document)
+    name = f'{backup.service_metadata}_sha256file'
+    body = bytearray(chains.body(driver, name))
+    at = body.index(b'sha256s') + 20
+    body[at:at + 1] = b'0' if body[at:at + 1] != b'0' else b'1'
+    chains.overwrite(driver, name, bytes(body))
     assert 'blocks 0 to 0' in driver.verify(backup).problems[0]
 
 

@@ -1,0 +1,36 @@
+"""The thaw always runs, to its end."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+import signal
+import threading
+import time
+
+import pytest
+
+from backup_framework import conf, exceptions
+from backup_framework.manager import hooks
+
+
+def volume(thaw: str, timeout: float = 20.0) -> conf.VolumeConfig:
+    return conf.VolumeConfig('name', '/path', thaw_command=('sh', '-c', thaw), hook_timeout=timeout)
+
+
+def test_an_interruption_waits_for_the_thaw(tmp_path: Path) -> None:
+    done = tmp_path / 'done'
+    started = time.monotonic()
+    interrupt = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    interrupt.start()
+    with pytest.raises(KeyboardInterrupt), hooks.frozen(volume(f'sleep 1; touch {done}')):
+        pass
+    interrupt.join()
+    assert done.exists() and time.monotonic() - started >= 1
+
+
+def test_a_thaw_that_never_ends_is_ended(tmp_path: Path) -> None:
+    with pytest.raises(exceptions.VolumeError, match='longer than 0.3 s') as caught:
+        with hooks.frozen(volume('sleep 60', 0.3)):
+            pass
+    assert caught.value.__notes__ == ['The volume may still be frozen.']
