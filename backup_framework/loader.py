@@ -141,15 +141,11 @@ def _resolve_path(path: str, known: Iterable[str]) -> tuple[Any, str]:
         hint = f'did you mean {near[0]}?' if near else f'installed: {", ".join(known) or "none"}'
         raise DriverNotFound(f'no installed distribution offers a driver {path}; {hint}')
     module, class_name = match[1], match[2]
-    source = _source(module)
+    # Only here, because --help does without what the store imports.
+    from backup_framework import store
+    source = store.distribution_of(module)
     found = _import(lambda: getattr(importlib.import_module(module), class_name), path, source)
     return found, source
-
-
-def _source(module: str) -> str:
-    """The distribution that a module probably belongs to."""
-    names = metadata.packages_distributions().get(module.partition('.')[0], [])
-    return ' or '.join(f'{name} {metadata.version(name)}' for name in names) or f'module {module}'
 
 
 def _import(action: Callable[[], Any], name: str, source: str) -> Any:

@@ -118,8 +118,8 @@ class Calls:
         except Exception as error:
             # The contract lets only StoreErrors out of a driver; the operator has to know whose
             # bug this is, and repeating it would not help.
-            raise exceptions.DriverBug(
-                f'{origin(self._driver)} failed with {type(error).__name__}: {error}') from error
+            raise exceptions.DriverBug(f'{origin(type(self._driver))} failed with '
+                                       f'{type(error).__name__}: {error}') from error
 
 
 class Container:
@@ -144,7 +144,7 @@ class Container:
         foreign = [name for name in names if not name.startswith(prefix)]
         if foreign:
             raise exceptions.DriverBug(
-                f'{origin(self._driver)} listed {foreign[0]!r} for the prefix {prefix!r}')
+                f'{origin(type(self._driver))} listed {foreign[0]!r} for the prefix {prefix!r}')
         return names
 
     def put(self, name: str, pieces: Callable[[], Iterable[Buffer]]) -> int:
@@ -266,9 +266,14 @@ def _tell(state: tenacity.RetryCallState) -> None:
     LOG.warning('%s; trying again in %.1f s', error, state.upcoming_sleep)
 
 
-def origin(driver: object) -> str:
-    """'driver shelf of distribution shelf-backup 1.2', as far as it can be known."""
-    module = type(driver).__module__
-    names = importlib.metadata.packages_distributions().get(module.split('.')[0], [])
-    where = f' of distribution {names[0]} {importlib.metadata.version(names[0])}' if names else ''
-    return f'driver {type(driver).__name__}{where}'
+def distribution_of(module: str) -> str:
+    """The distribution that a module probably belongs to, with its version."""
+    names = importlib.metadata.packages_distributions().get(module.partition('.')[0], [])
+    found = ' or '.join(f'{name} {importlib.metadata.version(name)}'
+                        for name in dict.fromkeys(names))
+    return f'distribution {found}' if found else f'module {module}'
+
+
+def origin(cls: type) -> str:
+    """'driver ShelfDriver of distribution shelf-backup 1.2', as far as it can be known."""
+    return f'driver {cls.__qualname__} of {distribution_of(cls.__module__)}'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backup_framework import model
+from backup_framework import model, store
 from backup_framework.manager.context import Context
 from backup_framework.model import Status
 
@@ -18,7 +18,9 @@ def clean(context: Context, backend: str, older_than: float = GRACE) -> int:
     """
     driver = context.drivers.chunked(backend, 'be cleaned')
     driver.before_operation('delete')
-    return driver.remove_temporary(max([older_than, *_running(context, backend)]))
+    age = max([older_than, *_running(context, backend)])
+    calls = store.Calls(driver, retry_deadline=driver.settings.retry_deadline)
+    return calls.retry(lambda: driver.remove_temporary(age))
 
 
 def _running(context: Context, backend: str) -> list[float]:

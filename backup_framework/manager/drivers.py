@@ -7,7 +7,7 @@ import contextlib
 import inspect
 from typing import Any
 
-from backup_framework import conf, exceptions, loader, model
+from backup_framework import conf, exceptions, loader, model, store
 from backup_framework.catalog import Catalog
 from backup_framework.driver import metadata
 from backup_framework.driver.chunked import ChunkedBackupDriver
@@ -94,12 +94,8 @@ def _make(cls: type[BackupDriver], settings: model.Settings, backend: str) -> An
         raise
     except Exception as error:
         raise exceptions.DriverLoadError(
-            f'the driver of backend {backend}, {_name(cls)}, cannot be made: '
+            f'the driver of backend {backend} cannot be made ({store.origin(cls)}): '
             f'{type(error).__name__}: {error}') from error
-
-
-def _name(cls: type) -> str:
-    return f'{cls.__module__}:{cls.__qualname__}'
 
 
 def call(method: Callable[..., Any], *args: Any, **extras: Any) -> Any:
@@ -132,7 +128,7 @@ def _blaming(driver: object) -> Iterator[None]:
     except Exception as error:
         if isinstance(driver, ChunkedBackupDriver):
             raise
-        raise exceptions.DriverBug(f'driver {_name(type(driver))} failed with '
+        raise exceptions.DriverBug(f'{store.origin(type(driver))} failed with '
                                    f'{type(error).__name__}: {error}') from error
 
 

@@ -7,7 +7,7 @@ import datetime
 import json
 from typing import Any
 
-from backup_framework import exceptions, model
+from backup_framework import exceptions, model, store
 from backup_framework.driver import metadata
 from backup_framework.driver.chunked import ChunkedBackupDriver
 from backup_framework.formats import base, export_record
@@ -97,7 +97,8 @@ def rebuild(context: Context, backend: str, container: str | None, adopt: bool) 
 
 def _containers(driver: ChunkedBackupDriver, backend: str) -> list[str]:
     try:
-        return sorted(driver.list_containers())
+        calls = store.Calls(driver, retry_deadline=driver.settings.retry_deadline)
+        return calls.retry(lambda: sorted(driver.list_containers()))
     except exceptions.NotSupported:
         raise exceptions.InvalidInput(
             f'backend {backend} cannot list its containers; name one with --container') from None

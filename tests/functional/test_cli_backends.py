@@ -85,7 +85,7 @@ def test_a_driver_without_the_chunked_base(cli, volume):
     assert '5 of 300001 bytes' in cli.refused(1, 'backup', 'restore', 'whole', 'new')
     assert not (cli.directory / 'new').exists()
     copied.rename(cli.directory / 'gone')
-    assert 'CopyDriver failed with FileNotFoundError' in cli.refused(
+    assert 'failed with FileNotFoundError' in cli.refused(
         1, 'backup', 'restore', 'whole', 'new')
     (cli.directory / 'gone').rename(copied)
     cli.good('backup', 'delete', 'whole')
