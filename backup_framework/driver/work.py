@@ -256,9 +256,13 @@ class Work:
         return min(int(self._settings.workers), self._driver.capabilities().connections)
 
     def _remove(self, container: store.Container, prefix: str) -> None:
-        """Delete the objects of a backup: without its manifest there is no backup any more."""
+        """Delete a backup: without its manifest, and that for good, there is no backup any more."""
         container.delete(versions.manifest_name(prefix))
         container.sync()
+        self._remove_objects(container, prefix)
+        container.sync()
+
+    def _remove_objects(self, container: store.Container, prefix: str) -> None:
         names = [name for name in container.names(prefix)
                  if self._format.belongs.match(name, len(prefix))]
         monitor = self._operation.monitor
@@ -268,13 +272,13 @@ class Work:
         with contextlib.closing(deleted):
             for _ in deleted:
                 monitor.advance(1)
-        container.sync()
 
     def _clean_up(self, container: store.Container, prefix: str, error: BaseException) -> None:
         """Remove what a failed backup stored; where that fails too, say so with its error."""
         hurried = store.Container(self._driver, container.name, retry_deadline=10.0)
         try:
-            self._remove(hurried, prefix)
+            hurried.delete(versions.manifest_name(prefix))
+            self._remove_objects(hurried, prefix)
         except exceptions.BackupFrameworkError as second:
             error.add_note(f'Objects that begin with {prefix} may be left in container '
                            f'{container.name}: {second}. Deleting the backup removes them.')
