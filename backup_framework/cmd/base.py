@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 import contextlib
+import os
 import signal
 import sys
 import traceback
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from backup_framework import conf
     from backup_framework.engine.monitor import Monitor
     from backup_framework.manager import Manager
+
+
+class OutputFailed(Exception):
+    """The work is done, but its result cannot be written."""
 
 
 class Base(command.Command):
@@ -42,6 +47,10 @@ class Base(command.Command):
             return int(super().run(parsed_args) or self.code)
         except BrokenPipeError:
             raise
+        except OutputFailed as error:
+            drop_stdout()
+            say(f'Error: the output cannot be written: {error}')
+            return exit_codes.STORE
         except (Exception, KeyboardInterrupt) as error:
             report(error, self.options.debug)
             return exit_codes.of(error)
@@ -88,7 +97,7 @@ class Lister(Base, lister.Lister):
     """A command that lists."""
 
     def produce_output(self, *args: Any) -> int:
-        with _usage_errors():
+        with _output():
             return int(super().produce_output(*args))
 
 
@@ -96,15 +105,20 @@ class ShowOne(Base, show.ShowOne):
     """A command that shows one thing."""
 
     def produce_output(self, *args: Any) -> int:
-        with _usage_errors():
+        with _output():
             return int(super().produce_output(*args))
 
 
 @contextlib.contextmanager
-def _usage_errors() -> Iterator[None]:
+def _output() -> Iterator[None]:
     """cliff complains with a ValueError of columns that do not exist."""
     try:
         yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputFailed(error.strerror) from error
     except ValueError as error:
         from backup_framework import exceptions
         raise exceptions.InvalidInput(str(error).strip('.')) from error
@@ -142,10 +156,11 @@ def report(error: BaseException, debug: bool = False) -> None:
 def stopping(monitor: Monitor) -> Iterator[None]:
     """SIGINT and SIGTERM ask the operation to stop; a second one ends it where it is.
 
-    Also then what must be undone is undone: a volume that was frozen wakes up. A third one ends the
-    process, whose threads may be waiting for a store that hangs.
+    Also then what must be undone is undone. A third one ends the process, whose threads may be
+    waiting for a store that hangs; a volume that was frozen wakes up before.
     """
     from backup_framework import exceptions
+    from backup_framework.manager import hooks
     previous: dict[int, Any] = {}
     asked: list[int] = []
 
@@ -157,6 +172,7 @@ def stopping(monitor: Monitor) -> Iterator[None]:
             raise exceptions.OperationCancelled(signal=number)
         else:
             signal.signal(number, signal.SIG_DFL)
+            hooks.thaw_all()
             signal.raise_signal(number)
 
     for number in (int(signal.SIGINT), int(signal.SIGTERM)):
@@ -164,8 +180,14 @@ def stopping(monitor: Monitor) -> Iterator[None]:
     try:
         yield
     finally:
+        hooks.thaw_all()
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def drop_stdout() -> None:
+    """Nothing more can be written to it; Python would complain again when it exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def add_backup(parser: argparse.ArgumentParser) -> None:

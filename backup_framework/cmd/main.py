@@ -12,7 +12,7 @@ from typing import Any
 from cliff import app, commandmanager
 
 from backup_framework import __version__, loader
-from backup_framework.cmd import exit_codes
+from backup_framework.cmd import base, exit_codes
 
 COMMANDS = 'backup_framework.commands'
 _CLIFFS = ('cliff.formatter.list', 'cliff.formatter.show', 'cliff.formatter.completion')
@@ -114,11 +114,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except BrokenPipeError:
-        _drop_stdout()
+        base.drop_stdout()
         return exit_codes.BROKEN_PIPE
     except OSError as error:
         # The command has caught its own; this one is of the output.
-        _drop_stdout()
+        base.drop_stdout()
         print(f'Error: the output cannot be written: {error.strerror}', file=sys.stderr)
         return exit_codes.STORE
     except KeyboardInterrupt as error:
@@ -134,11 +134,6 @@ def _open_missing_streams() -> None:
                 os.dup2(descriptor, number)
                 os.close(descriptor)
             setattr(sys, name, open(number, 'w' if number else 'r'))
-
-
-def _drop_stdout() -> None:
-    """Python would complain again when it exits."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == '__main__':

@@ -14,7 +14,8 @@ MOUNTINFO = '/proc/self/mountinfo'
 class Mount:
     """One line of mountinfo.
 
-    `device` is (major, minor) of what is mounted; `number` is the id of the mount itself.
+    `device` is (major, minor) of what is mounted, `root` the directory of its file system that is
+    seen at the mount point; `number` is the id of the mount itself.
     """
 
     mount_point: str
@@ -23,6 +24,7 @@ class Mount:
     options: tuple[str, ...]
     device: tuple[int, int]
     number: int = 0
+    root: str = '/'
 
     @property
     def writable(self) -> bool:
@@ -40,6 +42,16 @@ def mount_of(path: str) -> Mount | None:
     path = os.path.realpath(path)
     holding = [m for m in mounts() if os.path.commonpath([m.mount_point, path]) == m.mount_point]
     return max(reversed(holding), key=lambda m: len(m.mount_point), default=None)
+
+
+def place_of(path: str) -> tuple[tuple[int, int], str]:
+    """Device and path within its file system: the same however often that is mounted."""
+    path = os.path.realpath(path)
+    mount = mount_of(path)
+    if mount is None:
+        return (0, 0), path
+    inside = os.path.relpath(path, mount.mount_point)
+    return mount.device, os.path.normpath(os.path.join(mount.root, inside))
 
 
 def mount_of_descriptor(fd: int) -> Mount | None:
@@ -109,7 +121,7 @@ def _parse(line: str) -> Mount:
     major, _, minor = fields[2].partition(':')
     options = tuple(fields[5].split(',')) + tuple(tail[2].split(','))
     return Mount(_unescape(fields[4]), tail[0], _unescape(tail[1]), options,
-                 (int(major), int(minor)), int(fields[0]))
+                 (int(major), int(minor)), int(fields[0]), _unescape(fields[3]))
 
 
 def _unescape(text: str) -> str:

@@ -325,8 +325,11 @@ def _refuse_name(path: str) -> None:
 def _refuse_inside(path: str, forbidden: Iterable[str]) -> None:
     """By the directories themselves, because a store may be seen under several paths."""
     above = set(_identities(os.path.realpath(path)))
+    device, place = mounts.place_of(path)
     for directory in forbidden:
-        if _identity(os.path.realpath(directory)) in above:
+        theirs, top = mounts.place_of(directory)
+        if _identity(os.path.realpath(directory)) in above or (
+                device == theirs and os.path.commonpath([place, top]) == top):
             raise exceptions.InvalidTarget(
                 f'{path} is inside {directory}, where backups are kept, or their records')
 

@@ -319,6 +319,10 @@ def volume_size(chain: Sequence[base.Reader], spool_directory: str | None = None
         return max(ends[0], ends[-1])
     with spool:
         last = spool.length * spool.block_size
+        if ends[-1] > last:
+            raise exceptions.CorruptManifest(
+                f'the hash list of backup {newest.header.backup_id} ends at byte {last}, before '
+                f'what the backup has stored, which ends at {ends[-1]}')
         inside = [end for end in ends if last - spool.block_size < end <= last]
         return inside[-1] if inside else last
 

@@ -193,15 +193,21 @@ def _choose_parent(context: Context, request: Request, backup: Backup,
     if request.parent is not None:
         parent: Backup | None = _given_parent(context, request.parent, backup)
     elif _wants_incremental(context, request, backup, section):
-        # Who wrote it may delete it without knowing of what is built on it here.
-        parent = context.catalog.newest_usable(backup.volume_id, str(backup.backend), own=True)
+        parent = _newest_parent(context, backup)
         if parent is None:
             backup.warnings.append('this is a full backup, because there is none to build on')
     else:
         return
     if parent is not None:
-        context.catalog.chain(parent)
         backup.parent_id, backup.parent = parent.id, parent
+
+
+def _newest_parent(context: Context, backup: Backup) -> Backup | None:
+    """None of a chain that another installation wrote in part: it may delete its own backups."""
+    parent = context.catalog.newest_usable(backup.volume_id, str(backup.backend), own=True)
+    if parent is None or any(member.owner for member in context.catalog.chain(parent)):
+        return None
+    return parent
 
 
 def _wants_incremental(context: Context, request: Request, backup: Backup,
@@ -216,7 +222,8 @@ def _wants_incremental(context: Context, request: Request, backup: Backup,
 
 def _given_parent(context: Context, ref: str, backup: Backup) -> Backup:
     parent = context.catalog.get_backup(ref)
-    refuse_foreign(parent, 'built on')
+    for member in context.catalog.chain(parent):
+        refuse_foreign(member, 'built on')
     for wrong, reason in (
             (parent.volume_id != backup.volume_id, 'is of another volume'),
             (parent.backend != backup.backend, f'is on backend {parent.backend}'),

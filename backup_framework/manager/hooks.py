@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 import contextlib
+import functools
 import logging
 import os
 import signal
@@ -13,6 +14,9 @@ import time
 from backup_framework import conf, exceptions
 
 LOG = logging.getLogger(__name__)
+
+_frozen: list[conf.VolumeConfig] = []
+"""Volumes of this process whose thaw_command has not been started."""
 
 
 @contextlib.contextmanager
@@ -25,6 +29,7 @@ def frozen(volume: conf.VolumeConfig | None) -> Iterator[None]:
     if volume is None:
         yield
         return
+    _frozen.append(volume)
     try:
         _run('freeze_command', volume.freeze_command, volume.hook_timeout)
         yield
@@ -37,16 +42,38 @@ def frozen(volume: conf.VolumeConfig | None) -> Iterator[None]:
     _thaw(volume)
 
 
+def thaw_all() -> None:
+    """Wake what is still frozen: for the end of a process that could not get there in order."""
+    while _frozen:
+        try:
+            _thaw(_frozen[-1])
+        except exceptions.VolumeError as error:
+            LOG.error('%s', error)
+
+
 def _thaw(volume: conf.VolumeConfig) -> None:
     """Whoever asks to stop meanwhile is heard when it has run."""
+    started = functools.partial(_forget, volume)
     try:
-        _run('thaw_command', volume.thaw_command, volume.hook_timeout, steadfast=True)
+        _run('thaw_command', volume.thaw_command, volume.hook_timeout, started)
     except exceptions.VolumeError as error:
+        started()
         error.add_note('The volume may still be frozen.')
         raise
+    started()
 
 
-def _run(what: str, command: Sequence[str], timeout: float, steadfast: bool = False) -> None:
+def _forget(volume: conf.VolumeConfig) -> None:
+    if volume in _frozen:
+        _frozen.remove(volume)
+
+
+def _run(what: str, command: Sequence[str], timeout: float,
+         started: Callable[[], None] | None = None) -> None:
+    """Run a command to its end.
+
+    :param started: called when it runs; what interrupts us then is raised only when it has ended.
+    """
     if not command:
         return
     LOG.info('%s: %s', what, command[0])
@@ -59,7 +86,9 @@ def _run(what: str, command: Sequence[str], timeout: float, steadfast: bool = Fa
             f'{what} {command[0]} cannot be run: {error.strerror}') from error
     with process:
         try:
-            said = _said(process, timeout, steadfast).decode(errors='replace')
+            if started is not None:
+                started()
+            said = _said(process, timeout, steadfast=started is not None).decode(errors='replace')
         except BaseException as error:
             # With what it started, which would keep its output open.
             if process.poll() is None:

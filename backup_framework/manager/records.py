@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
+import os
 from typing import Any
 
 from backup_framework import exceptions, model, store
@@ -72,6 +73,10 @@ def import_(context: Context, record: object, backend: str | None, adopt: bool) 
 def rebuild(context: Context, backend: str, container: str | None, adopt: bool) -> Rebuilt:
     """Find every backup of a backend from its manifests alone; see Manager.rebuild."""
     driver = context.drivers.chunked(backend, 'be searched for backups')
+    for path in driver.host_paths():
+        if not os.path.isdir(path):
+            raise exceptions.StoreError(f'backend {backend} cannot be searched: there is no '
+                                        f'directory {path}')
     rebuilt = Rebuilt()
     described = []
     for name in [container] if container else _containers(driver, backend):
@@ -145,7 +150,7 @@ def _heal(context: Context, backup_id: str, backend: str, header: base.Header,
     known = context.catalog.get_backup(backup_id)
     same = (known.backend, known.container, known.service_metadata) == (
         backend, found['container'], found['service_metadata'])
-    if known.status == Status.ERROR and same and header.owner == context.catalog.installation:
+    if known.status == Status.ERROR and same and known.owner is None:
         fields = {name: value for name, value in found.items()
                   if value is not None or name == 'parent_id'}
         context.catalog.transition(backup_id, [Status.ERROR], Status.AVAILABLE,

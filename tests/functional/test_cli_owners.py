@@ -66,3 +66,22 @@ def test_properties_set_at_once_are_all_kept(cli: CommandLine, volume: Path) -> 
     assert [each.wait().code for each in running] == [0] * 8
     assert cli.json('backup', 'show', made['id'])['metadata'] == {
         f'key{n}': str(n) for n in range(8)}
+
+
+def test_a_whole_chain_has_to_be_adopted(
+        cli: CommandLine, other: CommandLine, volume: Path) -> None:
+    full = cli.create(volume)
+    child = cli.create(volume, '--incremental')
+    other.good('catalog', 'rebuild', 'local')
+    other.good('backup', 'set', child['id'], '--adopt')
+    assert full['id'] in other.refused(4, 'backup', 'create', volume, '--parent', child['id'])
+    assert not other.create(volume, '--incremental')['is_incremental']
+    other.good('backup', 'set', full['id'], '--adopt')
+    assert other.create(volume, '--parent', child['id'])['is_incremental']
+
+
+def test_an_output_that_cannot_be_written(cli: CommandLine, volume: Path) -> None:
+    made = cli.create(volume)
+    with open('/dev/full', 'w') as full:
+        done = cli.script('backup', 'show', made['id'], stdout=full)
+    assert done.returncode == 5 and done.stderr.startswith('Error: the output cannot be written')

@@ -133,7 +133,7 @@ def test_a_reader_that_goes_away_is_no_error(cli, make_volume):
 def test_a_full_disk_under_stdout_is_said(cli):
     with open('/dev/full', 'w') as full:
         done = cli.script('driver', 'list', stdout=full)
-    assert done.returncode == 1 and 'No space left' in done.stderr
+    assert done.returncode == 5 and 'No space left' in done.stderr
     assert 'Traceback' not in done.stderr and done.stderr.count('\n') == 1
 
 

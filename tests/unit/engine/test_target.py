@@ -422,3 +422,19 @@ def test_a_store_is_known_under_another_mount(tmp_path: pathlib.Path) -> None:
     finally:
         subprocess.run(['umount', elsewhere], check=True)
     assert list(store.iterdir()) == []
+
+
+def test_an_object_is_known_under_a_mount_of_its_own(tmp_path: pathlib.Path) -> None:
+    if os.geteuid():
+        pytest.skip('only root mounts')
+    store, elsewhere = tmp_path / 'store', tmp_path / 'elsewhere'
+    store.mkdir()
+    (store / 'object').write_bytes(b'k' * SIZE)
+    elsewhere.touch()
+    subprocess.run(['mount', '--bind', store / 'object', elsewhere], check=True)
+    try:
+        assert 'where backups are kept' in refusal(
+            elsewhere, force=True, truncate=True, forbidden=[str(store)])
+    finally:
+        subprocess.run(['umount', elsewhere], check=True)
+    assert (store / 'object').read_bytes() == b'k' * SIZE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import json
 
 import pytest
 
@@ -250,3 +251,23 @@ def test_each_bit_of_a_manifest_is_found_by_verify_or_harmless() -> None:
             continue
         assert restored == bytes(changed) or not driver.verify(backup).ok, altered
     assert refused > 5000
+
+
+def test_a_hash_list_of_cinders_that_was_cut() -> None:
+    """Found where the backup's own extents show it; else the volume may have shrunk: a note."""
+    driver = chains.make_driver()
+    full = chains.take(driver, DATA)
+    child = chains.take(driver, DATA[:-1] + b'?', full)
+    same = chains.take(driver, DATA, full)
+    for backup in (full, child, same):
+        document = chains.manifest(driver, backup)
+        del document['backup_framework']
+        chains.rewrite(driver, backup, document)
+        name = f'{backup.service_metadata}_sha256file'
+        listed = json.loads(chains.body(driver, name))
+        listed['sha256s'].pop()
+        chains.overwrite(driver, name, json.dumps(listed).encode())
+    assert 'before what the backup has stored' in driver.verify(child).problems[0]
+    with pytest.raises(exceptions.CorruptManifest):
+        chains.bring_back(driver, child)
+    assert 'fewer than' in driver.verify(same).notes[0]

@@ -34,3 +34,12 @@ def test_a_thaw_that_never_ends_is_ended(tmp_path: Path) -> None:
         with hooks.frozen(volume('sleep 60', 0.3)):
             pass
     assert caught.value.__notes__ == ['The volume may still be frozen.']
+
+
+def test_what_could_not_be_thawed_in_order_is_thawed_at_the_end(tmp_path: Path) -> None:
+    done = tmp_path / 'done'
+    hanging = hooks.frozen(volume(f'echo thawed >> {done}'))
+    hanging.__enter__()
+    hooks.thaw_all()
+    hooks.thaw_all()
+    assert done.read_text() == 'thawed\n'
