@@ -132,8 +132,8 @@ class Work:
 
     def prefixes(self, container: str) -> list[str]:
         names = self._container(container).names('')
-        return [name.removesuffix(versions.MANIFEST) for name in names
-                if name.endswith(versions.MANIFEST)]
+        return [name.removesuffix(base.MANIFEST) for name in names
+                if name.endswith(base.MANIFEST)]
 
     def describe(self, container: str, prefix: str) -> tuple[base.Header, dict[str, Any]]:
         reader = self._reader(self._container(container), prefix)

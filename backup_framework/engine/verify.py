@@ -114,7 +114,7 @@ def _compare(reader: base.Reader, entry: base.Entry, unit: plan.Unit, size: int,
             monitor.check()
             if comparer:
                 problems += comparer.feed(offset, data)
-    return problems + (comparer.end() if comparer else [])
+    return problems
 
 
 class _Comparer:
@@ -127,9 +127,8 @@ class _Comparer:
         self._held = b''
 
     def feed(self, offset: int, data: memoryview) -> list[str]:
-        problems: list[str] = []
-        if self._held and offset != self._offset + len(self._held):
-            problems = self.end()
+        if offset != self._offset + len(self._held):
+            self._held = b''
         if not self._held:
             # A run that begins inside a block: that block cannot be compared here.
             skipped = min(len(data), -offset % self._known.block_size)
@@ -139,13 +138,9 @@ class _Comparer:
         whole = len(joined) - len(joined) % self._known.block_size
         if self._offset + len(joined) == self._size:
             whole = len(joined)
-        problems += _differences(self._known, self._offset, joined[:whole])
+        problems = _differences(self._known, self._offset, joined[:whole])
         self._offset, self._held = self._offset + whole, bytes(joined[whole:])
         return problems
-
-    def end(self) -> list[str]:
-        self._held = b''
-        return []
 
 
 def _differences(known: digests.Spool, offset: int, data: memoryview) -> list[str]:

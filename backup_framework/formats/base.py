@@ -11,6 +11,11 @@ from typing import Any, Protocol
 from backup_framework.formats import digests
 from backup_framework.model import Backup, Extent
 
+MANIFEST = '_metadata'
+"""What the name of a manifest has behind the prefix, in every format."""
+
+LARGEST_MANIFEST = 512 << 20
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Chunk:

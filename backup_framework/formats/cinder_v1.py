@@ -21,7 +21,6 @@ from backup_framework.model import Backup, Extent
 
 CHUNK_SIZE = 32 << 20
 LARGEST_HOLE = 256 << 20
-LARGEST_MANIFEST = 512 << 20
 _PIECE = 1 << 20
 
 Buffer = bytes | bytearray | memoryview
@@ -124,13 +123,14 @@ class Writer:
             self._header, size=self._size, stored_bytes=self._stored_bytes,
             digests_sha256=self._list_digest.hexdigest())
         document = manifest.dump(header, self._objects, self._block_size)
-        if len(document) > LARGEST_MANIFEST:
+        if len(document) > base.LARGEST_MANIFEST:
             raise exceptions.InvalidBackup(
                 f'the changes are scattered over {len(self._objects)} objects, more than a '
                 'manifest can name; a full backup, or a larger block_size, needs fewer')
         self._container.sync()
         tick()
-        self._stored_bytes += self._container.put(f'{self._prefix}_metadata', lambda: [document])
+        self._stored_bytes += self._container.put(
+            self._prefix + base.MANIFEST, lambda: [document])
         self._container.sync()
         return base.Totals(len(self._objects), self._size, self._stored_bytes)
 

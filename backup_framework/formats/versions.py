@@ -10,16 +10,12 @@ from backup_framework.formats import base, cinder_v1
 
 FORMATS = {known.version: known for known in (cinder_v1.FORMAT,)}
 
-LARGEST_MANIFEST = cinder_v1.LARGEST_MANIFEST
-MANIFEST = '_metadata'
-"""What the name of a manifest has behind the prefix."""
-
 _FREE_MEMBERS = 100_000
 _BYTES_A_MEMBER = 32
 
 
 def manifest_name(prefix: str) -> str:
-    return prefix + MANIFEST
+    return prefix + base.MANIFEST
 
 
 def open_reader(container: store.Container, prefix: str, *, whole_limit: int) -> base.Reader:
@@ -32,7 +28,7 @@ def open_reader(container: store.Container, prefix: str, *, whole_limit: int) ->
     """
     name = manifest_name(prefix)
     try:
-        document = container.get(name, LARGEST_MANIFEST)
+        document = container.get(name, base.LARGEST_MANIFEST)
     except (exceptions.ObjectNotFound, exceptions.ContainerNotFound):
         raise exceptions.MissingObject(
             f'there is no manifest {name} in container {container.name}') from None

@@ -19,7 +19,7 @@ import pytest
 from backup_framework import exceptions, model
 from backup_framework.engine import target
 from backup_framework.engine.monitor import Monitor, Operation
-from backup_framework.formats import cinder_v1
+from backup_framework.formats import base
 from backup_framework.testing import faults, memory, recording
 from tests.unit.driver import chains
 
@@ -392,7 +392,7 @@ def test_what_a_store_cannot_hold_is_refused_before_anything_is_stored() -> None
 
 
 def test_a_manifest_that_could_not_be_read_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cinder_v1, 'LARGEST_MANIFEST', 2000)
+    monkeypatch.setattr(base, 'LARGEST_MANIFEST', 2000)
     driver = chains.make_driver()
     with pytest.raises(exceptions.InvalidBackup, match='scattered'):
         chains.take(driver, chains.make_bytes(20 * chains.CHUNK))
