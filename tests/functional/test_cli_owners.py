@@ -85,3 +85,13 @@ def test_an_output_that_cannot_be_written(cli: CommandLine, volume: Path) -> Non
     with open('/dev/full', 'w') as full:
         done = cli.script('backup', 'show', made['id'], stdout=full)
     assert done.returncode == 5 and done.stderr.startswith('Error: the output cannot be written')
+
+
+def test_a_newer_backup_of_another_installation_is_passed_over(
+        cli: CommandLine, other: CommandLine, volume: Path) -> None:
+    ours = cli.create(volume)
+    other.good('catalog', 'rebuild', 'local')
+    theirs = other.create(volume)
+    cli.good('catalog', 'rebuild', 'local')
+    assert cli.json('backup', 'list')[0]['id'] == theirs['id']
+    assert cli.create(volume, '--incremental')['parent_id'] == ours['id']
