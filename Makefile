@@ -16,6 +16,7 @@ HERE := $(shell $(PYTHON) -c 'import os, sys, zlib; path = os.fsencode(os.getcwd
 ENV := .venvs/$(HERE)
 FOR_DEMO := .venv/.$(HERE).demo
 FOR_TEST := .venv/.$(HERE).test
+PLUGINS := plugins/sftp plugins/gcs
 PIP := PIP_USE_PEP517=1 $(ENV)/bin/python -m pip --disable-pip-version-check install --quiet
 PUT_IN_PLACE = ln -sfnT $(ENV) .venv.new && mv -T .venv.new .venv
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
@@ -61,9 +62,9 @@ $(FOR_DEMO): setup.cfg $(ENV)/.made
 	@$(PUT_IN_PLACE)
 	@touch $@
 
-$(FOR_TEST): setup.cfg $(ENV)/.made
-	@echo 'Installing backup_framework and what its tests need into .venv' >&2
-	@$(PIP) --editable '.[test]'
+$(FOR_TEST): setup.cfg $(PLUGINS:=/setup.cfg) $(ENV)/.made
+	@echo 'Installing backup_framework, its plugins and what the tests need into .venv' >&2
+	@$(PIP) --editable '.[test]' $(PLUGINS:%=--editable './%[test]')
 	@$(PUT_IN_PLACE)
 	@touch $(FOR_DEMO) $@
 
@@ -93,5 +94,5 @@ system-deps:
 	$$run update -q && $$run install -y -q --no-install-recommends $$missing
 
 clean:
-	rm -rf .venv .venvs build dist doc/build *.egg-info .*_cache .hypothesis
-	find backup_framework tests tools -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf .venv .venvs build dist doc/build *.egg-info plugins/*/*.egg-info .*_cache .hypothesis
+	find backup_framework plugins tests tools -name __pycache__ -prune -exec rm -rf {} +

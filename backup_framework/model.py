@@ -129,11 +129,15 @@ class Capabilities:
 
     :param ranged_read: readers can `seek`.
     :param conditional_create: other bytes under an existing name are refused (ObjectExists).
+    :param atomic_replace: where they are not refused, the name shows the old object or the new one
+        at any moment; else it may be missing for a moment.
     :param lists_containers: `list_containers` works.
     :param reports_size: `object_size` works.
     :param reports_free_space: `free_space` works.
+    :param reports_clock: `clock` works.
     :param durable: what a writer or `sync` returned from survives a power cut.
     :param connections: verbs that may be open at once.
+    :param delete_batch: names that `delete_objects` takes in one call.
     :param max_object_size: bytes, or None for no limit.
     :param longest_name: bytes that container, a slash and object name may have together.
     :param writer_buffer: bytes that one open writer may hold in memory.
@@ -142,11 +146,14 @@ class Capabilities:
 
     ranged_read: bool = False
     conditional_create: bool = False
+    atomic_replace: bool = True
     lists_containers: bool = False
     reports_size: bool = False
     reports_free_space: bool = False
+    reports_clock: bool = False
     durable: bool = True
     connections: int = 8
+    delete_batch: int = 1
     max_object_size: int | None = None
     longest_name: int = 1024
     writer_buffer: int = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 import contextlib
 import importlib.metadata
 import io
@@ -42,6 +42,8 @@ class ObjectVerbs(Protocol):
                           ) -> contextlib.AbstractContextManager[chunked_driver.ObjectReader]: ...
 
     def delete_object(self, container: str, object_name: str) -> None: ...
+
+    def delete_objects(self, container: str, object_names: Sequence[str]) -> None: ...
 
     def object_size(self, container: str, object_name: str) -> int: ...
 
@@ -197,6 +199,11 @@ class Container:
 
     def delete(self, name: str) -> None:
         self.retry(lambda: self._driver.delete_object(self.name, check_name(name)))
+
+    def delete_many(self, names: Sequence[str]) -> None:
+        """Delete so many at a time as the driver's `delete_batch` allows at most."""
+        checked = [check_name(name) for name in names]
+        self.retry(lambda: self._driver.delete_objects(self.name, checked))
 
     def sync(self) -> None:
         """Return when all objects written so far are durable."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 import datetime
 from typing import Any, BinaryIO, Self
 
@@ -67,6 +67,11 @@ class ChunkedBackupDriver(backup_driver.BackupDriver, chunked_driver.BackupChunk
     def before_operation(self, kind: str) -> None:
         """Called before 'backup', 'restore', 'delete' and 'verify'; raise to refuse."""
 
+    def delete_objects(self, container: str, object_names: Sequence[str]) -> None:
+        """`delete_object` for up to `delete_batch` names, in one request where the store can."""
+        for name in object_names:
+            self.delete_object(container, name)
+
     def sync(self, container: str) -> None:
         """Make all that writers returned from durable, where a writer alone does not."""
 
@@ -85,6 +90,14 @@ class ChunkedBackupDriver(backup_driver.BackupDriver, chunked_driver.BackupChunk
     def free_space(self) -> int:
         """Bytes that can still be stored."""
         raise exceptions.NotSupported('this store does not tell its free space')
+
+    def clock(self) -> float:
+        """The store's time now, in seconds since the epoch."""
+        raise exceptions.NotSupported('this store does not tell its time')
+
+    def remarks(self) -> Iterable[str]:
+        """Sentences for `backend check`: what this server lacks, what is used in its stead."""
+        return ()
 
     def host_paths(self) -> list[str]:
         """Directories of this host in which the store is: nothing may be restored into them."""

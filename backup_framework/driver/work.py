@@ -52,7 +52,7 @@ class Work:
             if parent is not None:
                 stack.enter_context(parent)
             container = self._new_container(backup)
-            able = self._driver.capabilities()
+            able = self._able()
             self._check_fits(container, backup, able)
             writer = self._format.open_writer(
                 container, str(backup.service_metadata), self._header(backup, backup_metadata),
@@ -102,7 +102,7 @@ class Work:
         size = self._size(chain)
         if self._operation.quick:
             verify_engine.quick(chain, size, report, monitor=self._operation.monitor,
-                                sizes=self._driver.capabilities().reports_size)
+                                sizes=self._able().reports_size)
             return
         self._note_shrinking(chain, size, report)
         try:
@@ -263,7 +263,13 @@ class Work:
         return max(block, self._format.chunk_size // block * block)
 
     def _workers(self) -> int:
-        return min(int(self._settings.workers), self._driver.capabilities().connections)
+        return min(int(self._settings.workers), self._able().connections)
+
+    def _able(self) -> model.Capabilities:
+        """What the store can do, which the driver may have to ask it."""
+        calls = store.Calls(self._driver, retry_deadline=self._settings.retry_deadline,
+                            sleep=self._operation.monitor.sleep)
+        return calls.retry(self._driver.capabilities)
 
     def _remove(self, container: store.Container, prefix: str) -> None:
         """Delete a backup: without its manifest, and that for good, there is no backup any more."""
@@ -277,11 +283,18 @@ class Work:
                  if self._format.belongs.match(name, len(prefix))]
         monitor = self._operation.monitor
         monitor.start('delete', len(names))
-        deleted = parallel.ordered_map(container.delete, names, workers=self._workers(),
-                                       budget=1, cost=lambda name: 0)
+        step = self._able().delete_batch
+        batches = [names[start:start + step] for start in range(0, len(names), step)]
+
+        def delete(batch: list[str]) -> int:
+            container.delete_many(batch)
+            return len(batch)
+
+        deleted = parallel.ordered_map(delete, batches, workers=self._workers(),
+                                       budget=1, cost=lambda batch: 0)
         with contextlib.closing(deleted):
-            for _ in deleted:
-                monitor.advance(1)
+            for count in deleted:
+                monitor.advance(count)
 
     def _clean_up(self, container: store.Container, prefix: str, error: BaseException) -> None:
         """Remove what a failed backup stored; where that fails too, say so with its error."""

@@ -66,6 +66,12 @@ class ForwardingDriver(chunked.ChunkedBackupDriver):
     def free_space(self) -> int:
         return self.driver.free_space()
 
+    def clock(self) -> float:
+        return self.driver.clock()
+
+    def remarks(self) -> Iterable[str]:
+        return self.driver.remarks()
+
     def host_paths(self) -> list[str]:
         return self.driver.host_paths()
 

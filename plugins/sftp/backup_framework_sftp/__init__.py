@@ -1,0 +1,3 @@
+"""A driver of backup_framework for SFTP servers."""
+
+__version__ = '0.1.0'
