@@ -103,7 +103,7 @@ class Server:
         if os.geteuid() == 0:
             self._namespace = self._enter_namespace()
         if jail is None:
-            self.username, self.root = pwd.getpwuid(os.geteuid()).pw_name, directory / 'store'
+            self.username, self.root = _present_user(), directory / 'store'
             self.root.mkdir(mode=0o700)
             self.path, self._authorized = str(self.root), directory / 'authorized_keys'
         else:
@@ -263,6 +263,14 @@ def serving(*, jail: str | None = None, more: str = '') -> Iterator[Server]:
         end.callback(server.stop)
         server.start()
         yield server
+
+
+def _present_user() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        raise Missing(
+            f'sshd lets only accounts in, and user id {os.geteuid()} is none') from None
 
 
 def _program(name: str) -> str:
