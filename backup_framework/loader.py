@@ -59,7 +59,7 @@ class Finding:
 def drivers() -> dict[str, DriverInfo]:
     """The installed drivers by name, sorted. No driver is imported."""
     found: dict[str, list[DriverInfo]] = {}
-    for entry in _entry_points():
+    for entry in entry_points():
         assert entry.dist is not None
         info = DriverInfo(entry.name, entry.value, entry.dist.name or 'a nameless distribution',
                           entry.dist.version or 'of unknown version')
@@ -74,7 +74,7 @@ def bypass_cache(namespace: str = NAMESPACE) -> None:
     By itself it keeps them in a file below ~/.cache, which the user of a service may not have, and
     which is stale for minutes after an upgrade in place.
     """
-    extension.ExtensionManager.ENTRY_POINT_CACHE[namespace] = _entry_points(namespace)
+    extension.ExtensionManager.ENTRY_POINT_CACHE[namespace] = entry_points(namespace)
 
 
 def declare_empty(namespace: str) -> None:
@@ -82,7 +82,7 @@ def declare_empty(namespace: str) -> None:
     extension.ExtensionManager.ENTRY_POINT_CACHE[namespace] = []
 
 
-def _entry_points(namespace: str = NAMESPACE) -> list[metadata.EntryPoint]:
+def entry_points(namespace: str = NAMESPACE) -> list[metadata.EntryPoint]:
     """Entry points; a distribution that is installed twice counts once, first on the path."""
     found: dict[str, list[metadata.EntryPoint]] = {}
     for distribution in metadata.distributions():

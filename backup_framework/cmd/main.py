@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from importlib import metadata
 import os
 import sys
 from typing import Any
 
-from cliff import app, commandmanager
+from cliff import app
 
 from backup_framework import __version__, loader
-from backup_framework.cmd import base, exit_codes
+from backup_framework.cmd import base, commands, exit_codes
 
 COMMANDS = 'backup_framework.commands'
 _CLIFFS = ('cliff.formatter.list', 'cliff.formatter.show', 'cliff.formatter.completion')
@@ -26,15 +25,14 @@ class App(app.App):
     NAME = 'backup-framework'
 
     def __init__(self) -> None:
-        for namespace in (COMMANDS, *_CLIFFS):
+        for namespace in _CLIFFS:
             loader.bypass_cache(namespace)
+        manager = commands.Commands(COMMANDS)
         # cliff would look for hooks on every command, and have their absence written to ~/.cache.
-        ours = [command.name for command in metadata.entry_points(group=COMMANDS)]
-        for command in (*ours, 'help', 'complete'):
-            loader.declare_empty(f'{COMMANDS}.{command}')
+        for name in (*manager.commands, 'help', 'complete'):
+            loader.declare_empty(f'{COMMANDS}.{name.replace(" ", "_")}')
         super().__init__(description=str(self.__doc__), version=__version__,
-                         command_manager=commandmanager.CommandManager(COMMANDS),
-                         deferred_help=True)
+                         command_manager=manager, deferred_help=True)
 
     def build_option_parser(self, description: str | None, version: str | None,
                             argparse_kwargs: dict[str, Any] | None = None
@@ -69,9 +67,12 @@ class App(app.App):
     def run_subcommand(self, argv: list[str]) -> int:
         self.options.verbose_level = 0
         try:
-            self.command_manager.find_command(argv)
+            command = self.command_manager.find_command(argv)[0]
         except ValueError:
             print(f'Error: {self._unknown(argv)}', file=sys.stderr)
+            return exit_codes.USAGE
+        if issubclass(command, commands.Broken):
+            print(f'Error: {base.printable(command.reason)}', file=sys.stderr)
             return exit_codes.USAGE
         return super().run_subcommand(argv)
 
