@@ -76,6 +76,10 @@ class Missing(Exception):
     """The server cannot be had on this machine; the text says why."""
 
 
+class NoJail(Missing):
+    """There is an sshd, but this user or kernel cannot give it a jail."""
+
+
 class Server:
     """A running server.
 
@@ -90,6 +94,7 @@ class Server:
 
     def __init__(self, directory: Path, jail: str | None, more: str) -> None:
         self.port = 0
+        self._ports: list[int] = []
         self.directory = directory
         self.known_hosts = directory / 'known_hosts'
         self.keys = {name: directory / f'user_{name}' for name in (*KEYS, 'stranger')}
@@ -117,6 +122,11 @@ class Server:
         return {'host': self.host, 'port': self.port, 'username': self.username,
                 'private_key': str(self.keys[key]), 'known_hosts': str(self.known_hosts),
                 'path': self.path} | more
+
+    def is_also_at(self, port: int) -> None:
+        """Let clients know its keys at another port too, where a proxy stands."""
+        self._ports.append(port)
+        self._write_known_hosts()
 
     def log(self) -> str:
         """What the server has said since it was made."""
@@ -215,7 +225,7 @@ class Server:
         namespace.kill()
         said = namespace.communicate(timeout=SECONDS)[1].decode(errors='replace').strip()
         if self._jail is not None:
-            raise Missing(f'this host allows no mount namespace: {said}')
+            raise NoJail(f'this host allows no mount namespace: {said}')
         os.makedirs('/run/sshd', mode=0o755, exist_ok=True)  # as the system's own service does
         return None
 
@@ -232,14 +242,15 @@ class Server:
             self.keys[name].with_suffix('.pub').read_text() for name in KEYS))
 
     def _write_known_hosts(self) -> None:
-        lines = [f'[{HOST}]:{self.port} {(self.directory / name).read_text()}'
+        lines = [f'[{HOST}]:{port} {(self.directory / name).read_text()}'
+                 for port in (self.port, *self._ports)
                  for name in ('host_ed25519.pub', 'host_rsa.pub')]
         self.known_hosts.write_text(''.join(lines))
 
     def _make_account(self) -> None:
         """passwd, shadow and group of this host with one account more."""
         if os.geteuid() != 0:
-            raise Missing('a jail needs root')
+            raise NoJail('a jail needs root')
         lines = {'passwd': f'{_ACCOUNT}:x:{_USER_ID}:{_USER_ID}::/:/bin/false',
                  'shadow': f'{_ACCOUNT}:{_hashed(PASSWORD)}:19000:0:99999:7:::',
                  'group': f'{_ACCOUNT}:x:{_USER_ID}:'}
@@ -256,7 +267,8 @@ def serving(*, jail: str | None = None, more: str = '') -> Iterator[Server]:
     :param jail: options of the jail's tmpfs, such as 'size=64m'. The account sees /data, which is
         its own, and /readonly, which is root's.
     :param more: lines of sshd_config.
-    :raises Missing: this machine has no sshd, or cannot have such a one.
+    :raises Missing: this machine has no sshd.
+    :raises NoJail: it can have none in a jail.
     """
     with tempfile.TemporaryDirectory(prefix='bf-sshd-') as directory, contextlib.ExitStack() as end:
         server = Server(Path(directory), jail, more)
