@@ -1,0 +1,131 @@
+"""The driver's options, what is wrong with their values, and what follows from them."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import pwd
+import re
+
+from backup_framework import exceptions, model
+from backup_framework.model import Option, OptionType
+
+TRANSPORTS = ('auto', 'openssh', 'paramiko')
+
+# AES-GCM first: it is the fastest where the processor knows AES.
+CIPHERS = ('aes128-gcm@openssh.com', 'aes256-gcm@openssh.com', 'aes128-ctr', 'aes192-ctr',
+           'aes256-ctr', 'chacha20-poly1305@openssh.com')
+
+OPTIONS = (
+    Option('host', required=True, sample='backup.example.org', help=(
+        'Name or address of the SFTP server. An IPv6 address stands without brackets.')),
+    Option('port', OptionType.INTEGER, 22, minimum=1, maximum=65535, help=(
+        "The port of the server's SSH service.")),
+    Option('username', sample='backup', help=(
+        'The account on the server. Unset, it is called like the user who runs this.')),
+    Option('private_key', OptionType.PATH, sample='/etc/backup_framework/id_ed25519', help=(
+        'The file of the private key to log in with; no other is tried then. Unset, id_ed25519, '
+        'id_ecdsa and id_rsa of ~/.ssh are tried if they are there.')),
+    Option('private_key_passphrase', secret=True, help=(
+        'What opens private_key if it is encrypted. ssh cannot be told it, so it chooses the '
+        'transport paramiko, which is slower; a key that lies in an agent needs none.')),
+    Option('password', secret=True, help=(
+        'The password of the account, tried after keys. It chooses the transport paramiko, which '
+        'is slower.')),
+    Option('use_agent', OptionType.BOOLEAN, True, help=(
+        'Also log in with keys of the SSH agent that SSH_AUTH_SOCK names, so that what "ssh HOST" '
+        'can reach is reached. Where private_key is given, only that key is taken from the '
+        'agent.')),
+    Option('known_hosts', OptionType.PATH, '~/.ssh/known_hosts', help=(
+        "The file with the server's host key. A server whose key is not in it, or is another one, "
+        'is refused; "backup-framework sftp host-key BACKEND" shows the line that is missing.')),
+    Option('path', required=True, sample='backups', help=(
+        'The directory on the server that holds the store. A relative one begins where logins '
+        'begin. It is made when it is missing.')),
+    Option('connections', OptionType.INTEGER, 4, minimum=1, maximum=64, help=(
+        'Connections to the server that may be open at once; as many chunks travel side by '
+        'side.')),
+    Option('timeout', OptionType.FLOAT, 30.0, minimum=1, maximum=3600, help=(
+        'Seconds that connecting may take, and that the server may be silent in the middle of a '
+        'request, before it counts as unavailable.')),
+    Option('keepalive', OptionType.INTEGER, 15, minimum=0, maximum=3600, help=(
+        'Seconds of silence after which an idle connection is kept open with a message, as '
+        'firewalls forget it else. 0 sends none.')),
+    Option('ciphers', OptionType.LIST, CIPHERS, help=(
+        'Ciphers that may be used, the preferred one first. The transport paramiko has no '
+        'chacha20-poly1305.')),
+    Option('transport', default='auto', choices=TRANSPORTS, help=(
+        "What speaks SSH. openssh: the system's ssh in a process of its own, which is the faster "
+        'one; paramiko: the Python library. auto: openssh where there is an ssh and neither a '
+        'password nor the passphrase of a key is needed, else paramiko.')),
+    Option('file_mode', OptionType.MODE, 0o600, help=(
+        'Permissions of objects on the server.')),
+    Option('directory_mode', OptionType.MODE, 0o700, help=(
+        'Permissions of directories that are made on the server.')),
+)
+
+_HOST = re.compile(r'[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_.])?')
+_CIPHER = re.compile(r'[a-z0-9][a-z0-9@.-]*')
+
+
+def check(settings: model.Settings) -> None:
+    """:raises ConfigurationError: a value that nothing could be done with."""
+    check_host(settings.host)
+    _require('port', settings.port, 1 <= settings.port <= 65535, 'from 1 to 65535')
+    name = user(settings)
+    _require('username', name, name.isprintable() and not re.search(r'^-|\s|^$', name),
+             'a name without blanks that does not begin with -')
+    _require('path', settings.path, bool(settings.path) and '\0' not in settings.path,
+             'a path on the server')
+    _require('transport', settings.transport, settings.transport in TRANSPORTS,
+             f'one of {", ".join(TRANSPORTS)}')
+    for cipher in settings.ciphers:
+        _require('ciphers', cipher, _CIPHER.fullmatch(cipher), 'names of ciphers of SSH')
+    _require('ciphers', '', bool(settings.ciphers), 'names of ciphers of SSH')
+
+
+def check_host(host: str) -> None:
+    """:raises ConfigurationError: neither a name nor an address."""
+    if ':' not in host:
+        _require('host', host, _HOST.fullmatch(host),
+                 'a name of letters, digits, ".", "-" and "_", or an address')
+        return
+    _require('host', host, _is_ipv6(host), 'a name or an address; the port has an option of its '
+             'own, and an IPv6 address stands without brackets')
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        ipaddress.IPv6Address(host)
+    except ValueError:
+        return False
+    return re.fullmatch(r'[0-9A-Za-z:.]+(%[\w.-]+)?', host, re.ASCII) is not None
+
+
+def _require(option: str, value: object, valid: object, wanted: str) -> None:
+    if not valid:
+        raise exceptions.ConfigurationError(f'{option} must be {wanted}, not {value!r}')
+
+
+def user(settings: model.Settings) -> str:
+    """The account on the server."""
+    return str(settings.username or pwd.getpwuid(os.geteuid()).pw_name)
+
+
+def where(settings: model.Settings) -> str:
+    """How messages name the server: an account, a host, a port if it is not the usual one."""
+    port = '' if settings.port == 22 else f' port {settings.port}'
+    return f'{user(settings)}@{settings.host}{port}'
+
+
+def local_path(path: str) -> str:
+    """A path of this host, absolute; `~` is the home directory."""
+    return os.path.abspath(os.path.expanduser(path))
+
+
+def command_argument(settings: model.Settings) -> str:
+    """How the command that shows host keys is told this server."""
+    if settings.port == 22:
+        return str(settings.host)
+    host = f'[{settings.host}]' if ':' in settings.host else settings.host
+    return f'{host}:{settings.port}'

@@ -1,0 +1,12 @@
+"""What oslo-config-generator shows of this driver."""
+
+from __future__ import annotations
+
+from backup_framework import conf
+from backup_framework.conf.samples import Group
+from backup_framework_sftp import driver
+
+
+def list_opts() -> list[Group]:
+    """The entry point for `oslo.config.opts`."""
+    return [conf.driver_opts('sftp', driver.SFTPBackupDriver)]
