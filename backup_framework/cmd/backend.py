@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from backup_framework.cmd import base, exit_codes
+
+if TYPE_CHECKING:
+    from backup_framework.manager.checking import Proof
 
 
 class List(base.Lister):
@@ -31,25 +33,54 @@ class Show(base.ShowOne):
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         with self.manager() as manager:
             shown = manager.describe_backend(parsed_args.backend)
-            return tuple(shown), tuple(shown.values())
+        return tuple(shown), tuple(map(_known, shown.values()))
+
+
+def _known(value: Any) -> Any:
+    from backup_framework.cmd import columns
+    from backup_framework.manager import backends
+    return columns.Unknown(None) if value is backends.Unknown.UNKNOWN else value
 
 
 class Check(base.Lister):
-    """Prove that a backend works, verb by verb, in a container of its own."""
+    """Prove what a backend can and cannot promise, in a container of its own.
+
+    Each verb is tried, and a few seconds' worth of data is written and read to measure the speed.
+    All of it is removed again.
+    """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument('backend', metavar='BACKEND', nargs='?',
                             help='name of an enabled backend; else the default one')
+        parser.add_argument('--no-speed', action='store_true',
+                            help='do not measure how fast the store is')
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        from backup_framework.cmd import columns
         with self.manager() as manager:
             name = parsed_args.backend or manager.configuration.default_backend
-            proofs = manager.check_backend(name)
+            proofs = manager.check_backend(name, measure=not parsed_args.no_speed)
         if any(proof.level == 'error' for proof in proofs):
             self.code = exit_codes.STORE
-        return ('verb', 'result', 'detail'), [dataclasses.astuple(proof) for proof in proofs]
+        return ('verb', 'result', 'value', 'detail'), [
+            (proof.verb, proof.level, _value(proof), columns.Text(proof.detail))
+            for proof in proofs]
+
+
+def _value(proof: Proof) -> Any:
+    from backup_framework.cmd import columns
+    if proof.value is None:
+        return columns.Text(None)
+    match proof.verb:
+        case 'free_space':
+            return columns.Size(int(proof.value))
+        case 'clock':
+            return columns.Ahead(proof.value)
+        case 'write_speed' | 'read_speed':
+            return columns.Rate(proof.value)
+    return proof.value
 
 
 class Clean(base.ShowOne):

@@ -32,6 +32,27 @@ class Size(columns.FormattableColumn[int | None]):
         return '' if self._value is None else human_size(self._value)
 
 
+class Rate(columns.FormattableColumn[float]):
+    """Bytes a second; for people as progress shows them."""
+
+    def human_readable(self) -> str:
+        return f'{self._value / 1e6:.1f} MB/s'
+
+
+class Ahead(columns.FormattableColumn[float]):
+    """Seconds by which something is ahead."""
+
+    def human_readable(self) -> str:
+        return f'{self._value:+.1f} s'
+
+
+class Unknown(columns.FormattableColumn[None]):
+    """What could not be found out."""
+
+    def human_readable(self) -> str:
+        return 'unknown'
+
+
 class Text(columns.FormattableColumn[str | None]):
     """Text from outside; for people without what would move the cursor of a terminal."""
 

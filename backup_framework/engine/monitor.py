@@ -27,6 +27,8 @@ class Monitor:
     def start(self, phase: str, total: int | None = None) -> None:
         """A phase begins: 'backup', 'restore', 'verify', 'hashes' or 'delete'.
 
+        When a store's speed is measured they are called 'write' and 'read'.
+
         :param total: bytes of the volume; objects in phase 'delete'; None if not known.
         """
         self.phase, self.total, self.done = phase, total, 0

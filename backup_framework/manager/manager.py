@@ -12,7 +12,7 @@ from backup_framework.engine import source
 from backup_framework.engine.monitor import Monitor
 from backup_framework.engine.verify import Report
 from backup_framework.manager import backends, cleaning, creating, deleting, records, restoring
-from backup_framework.manager.backends import Proof
+from backup_framework.manager.checking import Proof
 from backup_framework.manager.context import Context
 from backup_framework.manager.creating import Request
 from backup_framework.manager.drivers import Drivers
@@ -176,12 +176,15 @@ class Manager:
             return found
 
     def describe_backend(self, backend: str) -> dict[str, Any]:
-        """A backend's driver, options (secrets hidden) and capabilities."""
+        """A backend's driver, options (secrets hidden) and capabilities, which may be Unknown."""
         return backends.describe(self._context, backend)
 
-    def check_backend(self, backend: str) -> list[Proof]:
-        """Prove each verb of a backend."""
-        return backends.check(self._context, backend)
+    def check_backend(self, backend: str, *, measure: bool = True) -> list[Proof]:
+        """Prove each verb and each promise of a backend.
+
+        :param measure: also its speed, for some seconds.
+        """
+        return backends.check(self._context, backend, measure=measure)
 
     def clean(self, backend: str, older_than: float = cleaning.GRACE) -> int:
         """Remove what killed operations left in a store: temporary objects; how many.
