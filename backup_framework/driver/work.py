@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from typing import Any, BinaryIO, Protocol
 
 from backup_framework import exceptions, model, store
@@ -52,8 +53,7 @@ class Work:
             if parent is not None:
                 stack.enter_context(parent)
             container = self._new_container(backup)
-            able = self._able()
-            self._check_fits(container, backup, able)
+            self._check_fits(container, backup)
             writer = self._format.open_writer(
                 container, str(backup.service_metadata), self._header(backup, backup_metadata),
                 chunk_size=self._chunk_size(), block_size=self._settings.block_size,
@@ -64,7 +64,7 @@ class Work:
                 container.create()
                 totals = backup_engine.backup(
                     volume, writer, workers=self._workers(), budget=self._settings.memory,
-                    held=able.writer_buffer, monitor=self._operation.monitor)
+                    held=self._able.writer_buffer, monitor=self._operation.monitor)
             except BaseException as error:
                 self._clean_up(container, str(backup.service_metadata), error)
                 raise
@@ -102,7 +102,7 @@ class Work:
         size = self._size(chain)
         if self._operation.quick:
             verify_engine.quick(chain, size, report, monitor=self._operation.monitor,
-                                sizes=self._able().reports_size)
+                                sizes=self._able.reports_size)
             return
         self._note_shrinking(chain, size, report)
         try:
@@ -157,9 +157,9 @@ class Work:
         backup.save()
         return self._container_of(backup)
 
-    def _check_fits(self, container: store.Container, backup: model.Backup,
-                    able: model.Capabilities) -> None:
+    def _check_fits(self, container: store.Container, backup: model.Backup) -> None:
         """Refuse now what the store would refuse in the middle."""
+        able = self._able
         if able.max_object_size is not None and self._chunk_size() > able.max_object_size:
             raise exceptions.ConfigurationError(
                 f'chunk_size is {self._chunk_size()}, but an object of this store may have '
@@ -263,10 +263,11 @@ class Work:
         return max(block, self._format.chunk_size // block * block)
 
     def _workers(self) -> int:
-        return min(int(self._settings.workers), self._able().connections)
+        return min(int(self._settings.workers), self._able.connections)
 
+    @functools.cached_property
     def _able(self) -> model.Capabilities:
-        """What the store can do, which the driver may have to ask it."""
+        """What the store can do, for which the driver may have to ask it."""
         calls = store.Calls(self._driver, retry_deadline=self._settings.retry_deadline,
                             sleep=self._operation.monitor.sleep)
         return calls.retry(self._driver.capabilities)
@@ -283,7 +284,7 @@ class Work:
                  if self._format.belongs.match(name, len(prefix))]
         monitor = self._operation.monitor
         monitor.start('delete', len(names))
-        step = self._able().delete_batch
+        step = self._able.delete_batch
         batches = [names[start:start + step] for start in range(0, len(names), step)]
 
         def delete(batch: list[str]) -> int:
