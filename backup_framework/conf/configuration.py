@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import io
 import logging
+import os
 import re
 import urllib.parse
 
@@ -154,6 +155,16 @@ class Configuration:
             for sentence in self.warnings[said:]:
                 LOG.warning(sentence)
         return self._settings[name, driver_class]
+
+    def named_paths(self, name: str) -> list[str]:
+        """The absolute paths in a backend's section, whatever they are for.
+
+        For a backend whose settings cannot be had: one of them may be where its store is.
+        """
+        texts = self._values.texts(name, self._implied(name))
+        paths = [os.path.normpath(os.path.expanduser(text)) for text in texts]
+        # A store that fills the host's root is none; one on a server may well be its root.
+        return [path for path in paths if os.path.isabs(path) and path.strip('/')]
 
     def _refuse_defaults_of_nobody(self) -> None:
         """An option of [backend_defaults] that no driver has is an error, once all are known."""

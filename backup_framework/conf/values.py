@@ -11,9 +11,11 @@ from typing import Any
 from oslo_config import cfg
 
 from backup_framework.conf import files, masking
+from backup_framework.conf.core import DEFAULTS
 from backup_framework.exceptions import ConfigurationError
 
 SECRET_FILE_LIMIT = 64 << 10
+_NAME = re.compile(r'\$(?:(\w+)|\{(\w+)\})')
 _REFERENCE = re.compile(r'\$\{?[_a-z]', re.IGNORECASE)
 
 
@@ -86,6 +88,14 @@ class Values:
         section = section or 'DEFAULT'
         file = self.text.where(section, name)
         return f'{file}: [{section}] {name}' if file else f'[{section}] {name}'
+
+    def texts(self, section: str, implied: dict[str, str]) -> list[str]:
+        """What stands in a backend's section, references replaced as far as they are known."""
+        default = self.text.options('DEFAULT') | {'state_path': self.oslo.state_path}
+        options = implied | self.text.options(DEFAULTS) | self.text.options(section)
+        known = default | options
+        return [_NAME.sub(lambda match: known.get(match[1] or match[2], match[0]), text)
+                for text in options.values()]
 
     def _raw(self, section: str | None, name: str) -> str:
         variable = f'OS_{(section or "DEFAULT").upper()}__{name.upper()}'

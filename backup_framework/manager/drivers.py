@@ -52,12 +52,19 @@ class Drivers:
         return driver
 
     def host_paths(self) -> Iterator[str]:
-        """Directories of this host in which backends keep their objects."""
+        """Directories of this host in which backends keep their objects; connects to none.
+
+        A backend that cannot be opened, or whose driver cannot tell, must not stop a restore from
+        another one; but nothing may be restored into what it may use: any path in its section.
+        """
         for backend in self._configuration.enabled_backends:
+            driver: BackupDriver | None = None
             with contextlib.suppress(exceptions.ConfigurationError):
                 driver = self.get(backend)
-                if isinstance(driver, ChunkedBackupDriver):
-                    yield from driver.host_paths()
+            if isinstance(driver, ChunkedBackupDriver):
+                yield from driver.host_paths()
+            else:
+                yield from self._configuration.named_paths(backend)
 
     def close(self) -> None:
         for driver in self._open.values():
