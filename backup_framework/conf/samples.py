@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 import importlib
 import io
 
@@ -55,8 +56,11 @@ def _group(name: str) -> cfg.OptGroup:
     return cfg.OptGroup(name, help=core.GROUP_HELP[name])
 
 
-def sample() -> str:
-    """The sample file, as oslo-config-generator makes it with the file in `etc`."""
+def sample(others: Iterable[tuple[str, Group]] = ()) -> str:
+    """The sample file, as oslo-config-generator makes it with the file in `etc`.
+
+    :param others: what follows the core's sections, each with the distribution it comes from.
+    """
     oslo = cfg.ConfigOpts()
     generator.register_cli_opts(oslo)
     oslo(args=['--namespace', NAMESPACE, '--wrap-width', str(WIDTH)], default_config_files=[],
@@ -67,7 +71,9 @@ def sample() -> str:
     formatter = generator._OptFormatter(oslo, output_file=output)
     groups = generator._get_groups([(NAMESPACE, list_opts())])
     generator._output_opts(formatter, 'DEFAULT', groups.pop('DEFAULT'))
-    for name, data in sorted(groups.items()):
+    behind = generator._get_groups([(source, [group]) for source, group in others])
+    behind.pop('DEFAULT')
+    for name, data in [*sorted(groups.items()), *sorted(behind.items())]:
         formatter.write('\n\n')
         generator._output_opts(formatter, name, data)
     return output.getvalue()
