@@ -55,6 +55,7 @@ class Probe:
         self._note = note
         self._noise = os.urandom(2 * _PIECE)
         self._objects: list[_Object] = []
+        self._next = 0
         self._deadline = 0.0
 
     def __str__(self) -> str:
@@ -79,8 +80,9 @@ class Probe:
         count = max(self._workers, -(-total // self._largest))
         size = total // count
         pieces = -(-size // _PIECE)
-        planned = [_Object(f'speed-{number}-{index:05}', size, index * pieces)
+        planned = [_Object(f'speed-{number}-{index:05}', size, self._next + index * pieces)
                    for index in range(count)]
+        self._next += count * pieces
         for each in planned:
             self._note(each.name)
         self._monitor.start('write', total)
