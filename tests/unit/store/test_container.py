@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 import contextlib
 import random
 import time
@@ -298,3 +298,40 @@ def test_an_object_is_read_in_pieces_that_a_driver_was_promised() -> None:
     assert 0 < max(sizes) <= store.WRITE_SIZE and min(sizes) > 0
     with pytest.raises(exceptions.CorruptObject):
         container.get('large', 9 * (1 << 20) - 1)
+
+
+class Bulk(memory.MemoryBackupDriver):
+    """Fails the first time it is asked to delete several."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[list[str]] = []
+
+    def delete_objects(self, container: str, object_names: Sequence[str]) -> None:
+        self.asked.append(list(object_names))
+        self.delete_object(container, object_names[0])
+        if len(self.asked) == 1:
+            raise UNAVAILABLE('come back later')
+        for name in object_names[1:]:
+            self.delete_object(container, name)
+
+
+def test_several_are_deleted_in_one_call_which_is_repeated_whole() -> None:
+    driver = Bulk()
+    container = store.Container(driver, 'shelf', sleep=Pauses())
+    container.create()
+    for name in 'abcd':
+        container.put(name, lambda: [b'data'])
+    container.delete_many(['a', 'b', 'c'])
+    assert driver.asked == [['a', 'b', 'c']] * 2 and container.names('') == ['d']
+    with pytest.raises(exceptions.InvalidName):
+        container.delete_many(['d', '../d'])
+    assert len(driver.asked) == 2 and container.names('') == ['d']
+
+
+def test_a_driver_without_its_own_way_deletes_one_by_one() -> None:
+    container, driver = make(faults.Fault('delete_object', name='b', error=UNAVAILABLE))
+    for name in 'abc':
+        container.put(name, lambda: [b'data'])
+    container.delete_many('ab')
+    assert container.names('') == ['c'] and driver.happened
