@@ -157,7 +157,7 @@ class Storage:
                 response: Response = verb(request, **where)
         except Refused as refused:
             return refused.response
-        if response.status == 200 and 'fields' in request.query:
+        if response.status == 200 and response.body and 'fields' in request.query:
             response.body = json.dumps(
                 selected(response.json, request.query['fields'])).encode()
         return response

@@ -19,6 +19,7 @@ import json
 import re
 import socket
 import struct
+import sys
 import threading
 from typing import Any
 
@@ -75,6 +76,7 @@ class Server:
         self.storage = json_api.Storage()
         self.seen: list[Seen] = []
         self.connections = 0
+        self.mistakes: list[BaseException | None] = []
         self.url = f'http://127.0.0.1:{port}'
         self.ended = threading.Event()
         self._planned: list[Planned] = []
@@ -154,6 +156,8 @@ def server(bucket: str | None = 'bucket') -> Iterator[Server]:
         http.end_connections()
         http.server_close()
         thread.join(10)
+    if played.mistakes:
+        raise AssertionError('the played server made a mistake') from played.mistakes[0]
 
 
 class _HTTPServer(ThreadingHTTPServer):
@@ -183,7 +187,10 @@ class _HTTPServer(ThreadingHTTPServer):
                 connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away in the middle is nothing to tell of."""
+        """A client may go away in the middle. All else is a mistake of this server."""
+        error = sys.exception()
+        if not isinstance(error, OSError):
+            self.played.mistakes.append(error)
 
 
 class _Handler(BaseHTTPRequestHandler):
