@@ -111,6 +111,16 @@ class Tree:
             raise
         return name, fd
 
+    def probe(self, create: bool = False) -> os.stat_result:
+        """The status of a new file in the store's directory; the file is removed at once."""
+        with _closing(self.open_root(create)) as root:
+            name, fd = self.temporary(root)
+            try:
+                with _closing(fd):
+                    return os.fstat(fd)
+            finally:
+                os.unlink(name, dir_fd=root)
+
     def prune(self, parts: Parts) -> None:
         """Remove a directory and those above it as long as they are empty, but not the store's."""
         while parts:
@@ -240,7 +250,7 @@ class Tree:
 
         One that holds objects already keeps its meaning.
         """
-        if len(container) == 1 or _is_default(container) or exists(fd, MARK) or _has_object(fd):
+        if len(container) == 1 or is_default(container) or exists(fd, MARK) or _has_object(fd):
             return
         with contextlib.suppress(FileExistsError):
             mark = os.open(MARK, CREATE, self._first_mode(self._file_mode), dir_fd=fd)
@@ -248,7 +258,7 @@ class Tree:
                 self._own(mark, self._file_mode)
 
     def _require_no_container(self, fd: int, parts: Parts, create: bool) -> None:
-        if not (_is_default(parts) or exists(fd, MARK)):
+        if not (is_default(parts) or exists(fd, MARK)):
             return
         if create:
             raise exceptions.StoreError(
@@ -342,7 +352,7 @@ def _closing(fd: int) -> Iterator[int]:
         os.close(fd)
 
 
-def _is_default(parts: Parts) -> bool:
+def is_default(parts: Parts) -> bool:
     """Whether this is `ab/cd/abcd…`."""
     return (len(parts) == 3 and len(parts[0]) == len(parts[1]) == 2
             and parts[2].startswith(parts[0] + parts[1]))

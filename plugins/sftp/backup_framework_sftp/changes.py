@@ -1,0 +1,282 @@
+"""What changes a store's directories: they are made, marked, removed when empty; files get names.
+
+Writers and deletions of several machines meet here. A deletion removes empty directories, and a
+writer whose directory vanished makes it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+import contextlib
+import secrets
+import stat
+import time
+
+from backup_framework import exceptions
+from backup_framework.drivers.tree import MARK, TEMPORARY, Parts, is_default
+from backup_framework_sftp.layout import Layout, is_there, missing_is_fine, unless_missing
+from backup_framework_sftp.packets import Attributes, Code, Flag
+from backup_framework_sftp.protocol import FSYNC, POSIX_RENAME, Session, StatusError
+
+CREATE = Flag.WRITE | Flag.CREAT | Flag.EXCL
+PRIVATE = 0o600
+"""Permissions of a file until it has those that it is to have."""
+ATTEMPTS = 200
+"""How often a directory is made again that another backup's deletion took away meanwhile."""
+TAKEN = {Code.FAILURE, Code.FILE_ALREADY_EXISTS}
+"""What servers answer to a rename to a name that is taken; and, the first, to much else."""
+VANISHED = 5
+"""How often a name may have been free after all before it is something else."""
+
+
+class Changes:
+    """Changes of the directories of a layout; permissions are those asked for, whatever umask."""
+
+    def __init__(self, layout: Layout, *, file_mode: int, directory_mode: int) -> None:
+        self._layout = layout
+        self._at = layout.at
+        self._file_mode = file_mode
+        self._directory_mode = directory_mode
+
+    def make_root(self, session: Session) -> None:
+        """Make the store's directory with those above it."""
+        found = unless_missing(session.stat(self._layout.path))
+        if found is None:
+            self._make_above(session)
+        elif found.mode is not None and not stat.S_ISDIR(found.mode):
+            raise exceptions.StoreError(f'{self._layout.spell()} is not a directory; correct path')
+
+    def make_container(self, session: Session, container: Parts) -> None:
+        """Make a container's directory, and mark it where it needs a mark."""
+        for _ in _attempts():
+            with missing_is_fine():
+                self._make(session, container, ())
+                self._mark(session, container)
+                return
+        raise self._vanishing(container)
+
+    def make_temporary(self, session: Session, container: Parts, inner: Parts
+                       ) -> tuple[bytes, bytes]:
+        """A new temporary file in a directory, which is made if it is missing: handle and path."""
+        for _ in _attempts():
+            with missing_is_fine():
+                self._make(session, container, inner)
+                return self.temporary(session, (*container, *inner))
+        raise self._vanishing((*container, *inner))
+
+    def temporary(self, session: Session, parts: Parts = ()) -> tuple[bytes, bytes]:
+        """A new temporary file in a directory that is there: its handle and its path."""
+        path = self._at(*parts, temporary_name())
+        return session.open(path, CREATE, PRIVATE).get(), path
+
+    def now(self, session: Session) -> int:
+        """The server's time: that of a file which is made for this, and removed."""
+        handle, path = self.temporary(session)
+        found = session.fstat(handle)
+        session.close_handle(handle)
+        session.remove(path)
+        modified = found.get().modified
+        if modified is None:
+            raise exceptions.NotSupported('the server does not tell the times of files')
+        return modified
+
+    def publish(self, session: Session, temporary: bytes, parts: Parts) -> None:
+        """Give a temporary file the name of an object, in the place of one that has it."""
+        path = self._at(*parts)
+        try:
+            if session.offers(POSIX_RENAME):
+                session.replace(temporary, path).get()
+            else:
+                self._rename(session, temporary, path)
+        except StatusError:
+            found = unless_missing(session.lstat(path))
+            if found is not None and found.mode is not None and stat.S_ISDIR(found.mode):
+                raise exceptions.StoreError(
+                    f'{self._layout.spell(*parts)} is a directory') from None
+            if not is_there(session.lstat(temporary)):
+                raise exceptions.StoreUnavailable(
+                    f'the temporary file of {self._layout.spell(*parts)} was removed while it was '
+                    'written') from None
+            raise
+
+    def remove_objects(self, session: Session, container: Parts, inner: Parts,
+                       names: Iterable[bytes]) -> None:
+        """Remove objects of a directory, many requests at once; those missing are fine."""
+        verdict = self._layout.look(session, container, inner)
+        seen = [((*container, *inner, name), session.lstat(self._at(*container, *inner, name)))
+                for name in names]
+        asked = []
+        with missing_is_fine():
+            verdict()
+            for parts, reply in seen:
+                with missing_is_fine():
+                    self._layout.size_of(reply.get(), parts)
+                    asked.append(session.remove(self._at(*parts)))
+        for removed in asked:
+            unless_missing(removed)
+
+    def prune(self, session: Session, parts: Parts) -> None:
+        """Remove a directory and those above it as long as they are empty, but not the store's."""
+        while parts:
+            try:
+                with missing_is_fine():
+                    self._remove_empty(session, parts)
+            except StatusError:
+                return
+            parts = parts[:-1]
+
+    def remove_temporary(self, session: Session, parts: Parts, before: int) -> int:
+        """Remove temporary files of a directory last written up to a time; how many."""
+        removed = 0
+        with missing_is_fine():
+            for name, attributes in list(self._layout.entries(session, parts)):
+                if TEMPORARY.fullmatch(name) and _is_older(attributes, before):
+                    with missing_is_fine():
+                        session.remove(self._at(*parts, name)).get()
+                        removed += 1
+        return removed
+
+    def _rename(self, session: Session, temporary: bytes, path: bytes) -> None:
+        """Replace where the server only renames to names that are free.
+
+        One that was taken a moment ago is free when another writer of the same object removed it.
+        """
+        vanished = 0
+        for _ in _attempts():
+            try:
+                session.rename(temporary, path).get()
+                return
+            except StatusError as error:
+                found = unless_missing(session.lstat(path))
+                vanished += found is None
+                mode = found.mode if found is not None else None
+                if error.code not in TAKEN or vanished > VANISHED or not _may_be_regular(mode):
+                    raise
+            unless_missing(session.remove(path))
+        raise exceptions.StoreUnavailable('others write the same object again and again')
+
+    def _make(self, session: Session, container: Parts, inner: Parts) -> None:
+        """Make directories unless they are there.
+
+        One may vanish before something is in it: then this or what follows finds it missing.
+        """
+        with missing_is_fine():
+            self._layout.look(session, container, inner, create=True)()
+            return
+        session.settle()
+        self.make_root(session)
+        parts = (*container, *inner)
+        for depth in range(1, len(parts) + 1):
+            self._make_directory(session, parts[:depth])
+            if depth == len(container):
+                self._mark(session, container)
+        self._layout.look(session, container, inner, create=True)()
+
+    def _make_directory(self, session: Session, parts: Parts) -> None:
+        path = self._at(*parts)
+        try:
+            session.make_directory(path, self._directory_mode).get()
+        except StatusError:
+            found = unless_missing(session.lstat(path))
+            if found is None:
+                raise
+            self._layout.require_directory(parts, found, create=True)
+            return
+        self._own(session, path)
+
+    def _make_above(self, session: Session) -> None:
+        for path in self._layout.leading():
+            try:
+                session.make_directory(path, self._directory_mode).get()
+            except StatusError:
+                if not is_there(session.stat(path)):
+                    raise
+                continue
+            self._own(session, path)
+            # `sync` ends at the store's directory, and those above may be closed to us.
+            with contextlib.suppress(StatusError):
+                fsync(session, path.rpartition(b'/')[0] or (b'/' if path[:1] == b'/' else b'.'))
+
+    def _own(self, session: Session, path: bytes) -> None:
+        """Give a new directory what a umask took from its permissions."""
+        mode = session.lstat(path).get().mode
+        if mode is not None and self._directory_mode & ~mode:
+            session.set_mode(path, stat.S_IMODE(mode) | self._directory_mode).get()
+
+    def _mark(self, session: Session, container: Parts) -> None:
+        """Mark a container that an outer one could take for a directory of its own objects.
+
+        One that holds objects already keeps its meaning.
+        """
+        if len(container) == 1 or is_default(container):
+            return
+        if is_there(session.lstat(self._at(*container, MARK))):
+            return
+        if not self._layout.scan(session, container).names:
+            self._make_mark(session, container)
+
+    def _make_mark(self, session: Session, container: Parts) -> None:
+        path = self._at(*container, MARK)
+        try:
+            handle = session.open(path, CREATE, PRIVATE).get()
+        except StatusError:
+            if is_there(session.lstat(path)):
+                return
+            raise
+        session.set_file_mode(handle, self._file_mode)
+        session.close_handle(handle).get()
+
+    def _remove_empty(self, session: Session, parts: Parts) -> None:
+        """Remove a directory that holds nothing, or only the mark; StatusError if it has more."""
+        path = self._at(*parts)
+        try:
+            session.remove_directory(path).get()
+            return
+        except StatusError:
+            if not is_there(session.lstat(self._at(*parts, MARK))):
+                raise
+            with contextlib.closing(self._layout.entries(session, parts)) as entries:
+                if any(name != MARK for name, _ in entries):
+                    raise
+        session.remove(self._at(*parts, MARK)).get()
+        try:
+            session.remove_directory(path).get()
+        except StatusError:
+            self._make_mark(session, parts)
+            raise
+
+    def _vanishing(self, parts: Parts) -> exceptions.StoreUnavailable:
+        return exceptions.StoreUnavailable(
+            f'{self._layout.spell(*parts)} is removed as soon as it is made')
+
+
+def temporary_name() -> bytes:
+    return b'.tmp-' + secrets.token_hex(16).encode()
+
+
+def fsync(session: Session, path: bytes) -> None:
+    """Have a directory, or a file, on the disk, where FSYNC is offered."""
+    if not session.offers(FSYNC):
+        return
+    handle = session.open(path, Flag.READ).get()
+    try:
+        session.fsync(handle).get()
+    finally:
+        session.close_handle(handle)
+
+
+def _attempts() -> Iterator[None]:
+    """ATTEMPTS turns, out of step with whoever removes what was made in the last one."""
+    for attempt in range(ATTEMPTS):
+        if attempt > 10:
+            time.sleep(secrets.randbelow(1000) / 1e5)
+        yield
+
+
+def _is_older(attributes: Attributes, before: int) -> bool:
+    return (attributes.modified is not None and attributes.modified <= before
+            and _may_be_regular(attributes.mode))
+
+
+def _may_be_regular(mode: int | None) -> bool:
+    return mode is None or stat.S_ISREG(mode)

@@ -1,0 +1,38 @@
+"""The conformance kit on a driver whose server is reached without SSH."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backup_framework.testing import conformance
+from plugins.sftp.tests.unit import sftp_server
+
+
+class TestDriver(conformance.ChunkedDriverConformance):
+
+    fork_safe = True
+    listing_size = 2500
+
+    @pytest.fixture(scope='class', autouse=True)
+    def server(self, require_part: Any) -> None:
+        if not os.path.exists(sftp_server.PROGRAM):
+            require_part('sshd', f'no {sftp_server.PROGRAM}')
+
+    @pytest.fixture(params=['all', 'none'])
+    def driver(self, tmp_path: Path, request: pytest.FixtureRequest
+               ) -> Iterator[sftp_server.DirectDriver]:
+        """With all extensions and with none."""
+        lacking = ('-P', 'posix-rename,fsync,statvfs,limits') if request.param == 'none' else ()
+        driver = sftp_server.make_driver(tmp_path / 'store', *lacking)
+        yield driver
+        driver.close()
+
+    def raw_names(self, driver: Any, container: str) -> list[str]:
+        top = os.path.join(driver.settings.path, container)
+        return [os.path.relpath(os.path.join(directory, name), top)
+                for directory, _, names in os.walk(top) for name in names]
