@@ -6,7 +6,7 @@ import dataclasses
 import enum
 from typing import Any
 
-from backup_framework import conf, exceptions, model, store
+from backup_framework import conf, exceptions, model
 from backup_framework.driver.chunked import ChunkedBackupDriver
 from backup_framework.manager import checking
 from backup_framework.manager.checking import Proof
@@ -27,8 +27,7 @@ def check(context: Context, backend: str, *, measure: bool = True) -> list[Proof
     driver = context.drivers.get(backend)
     setup = getattr(driver, 'check_for_setup_error', None)
     if setup:
-        store.Calls(driver, retry_deadline=checking.PATIENCE,
-                    sleep=context.monitor.sleep).retry(setup)
+        checking.calls_of(driver, context.monitor).retry(setup)
     if not isinstance(driver, ChunkedBackupDriver):
         return [Proof('check_for_setup_error', 'ok' if setup else 'warning',
                       '' if setup else 'the driver has no check')]
@@ -55,10 +54,10 @@ def describe(context: Context, backend: str) -> dict[str, Any]:
 
 
 def _capabilities(context: Context, backend: str, driver: ChunkedBackupDriver) -> dict[str, Any]:
-    calls = store.Calls(driver, retry_deadline=checking.PATIENCE, sleep=context.monitor.sleep)
     try:
-        return dataclasses.asdict(calls.retry(driver.capabilities))
+        able = checking.calls_of(driver, context.monitor).retry(driver.capabilities)
     except exceptions.StoreError as error:
         context.warn(f'what the store of backend {backend} can do is not known: {error}')
         return dict.fromkeys((field.name for field in dataclasses.fields(model.Capabilities)),
                              Unknown.UNKNOWN)
+    return dataclasses.asdict(able)

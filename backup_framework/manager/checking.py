@@ -13,7 +13,7 @@ from backup_framework.engine.monitor import Monitor
 from backup_framework.manager import speed
 
 PATIENCE = 5.0
-"""Seconds for which an unavailable store is asked again."""
+"""Seconds for which an unavailable store is asked again, where the section does not say fewer."""
 
 CLOCK_TOLERANCE = 5.0
 SPACE_FACTOR = 4
@@ -48,6 +48,16 @@ class Outcome(NamedTuple):
     value: float | None = None
 
 
+def patience(driver: object) -> float:
+    """Seconds for which a command that looks at a store waits for it."""
+    settings = getattr(driver, 'settings', None)
+    return min(PATIENCE, getattr(settings, 'retry_deadline', PATIENCE))
+
+
+def calls_of(driver: object, monitor: Monitor) -> store.Calls:
+    return store.Calls(driver, retry_deadline=patience(driver), sleep=monitor.sleep)
+
+
 class Trial:
     """Tries a store in a container of its own, and removes what it wrote.
 
@@ -58,10 +68,10 @@ class Trial:
     def __init__(self, driver: ChunkedBackupDriver, monitor: Monitor) -> None:
         self._driver = driver
         self._monitor = monitor
-        self._calls = store.Calls(driver, retry_deadline=PATIENCE, sleep=monitor.sleep)
+        self._calls = calls_of(driver, monitor)
         self._able = self._calls.retry(driver.capabilities)
-        self._container = store.Container(
-            driver, f'bf-check-{uuid.uuid4()}', retry_deadline=PATIENCE, sleep=monitor.sleep)
+        self._container = store.Container(driver, f'bf-check-{uuid.uuid4()}',
+                                          retry_deadline=patience(driver), sleep=monitor.sleep)
         self._written: list[str] = []
         self._found: dict[str, Outcome] = {}
 
@@ -249,7 +259,8 @@ class Trial:
 
     def _clean_up(self) -> str:
         """Remove what was written, also when somebody asked to stop; a sentence on what is left."""
-        container = store.Container(self._driver, self._container.name, retry_deadline=PATIENCE)
+        container = store.Container(self._driver, self._container.name,
+                                    retry_deadline=patience(self._driver))
         left = list(dict.fromkeys(self._written))
         try:
             while left:

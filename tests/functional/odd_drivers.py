@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
 from pathlib import Path
 import shutil
+import time
 from typing import Any
 
+from backup_framework import exceptions, model
 from backup_framework.driver import chunked
 from backup_framework.drivers import local
 from backup_framework.interface.backup_driver import BackupDriver
@@ -69,3 +73,38 @@ class Buggy(local.LocalBackupDriver):
 class ForgetsWhatItIsGiven(local.LocalBackupDriver):
     def get_container_entries(self, container: str, prefix: str) -> Any:
         return []
+
+
+class Remote(local.LocalBackupDriver):
+    """Notes each time it would connect to its server, which is down while `PATH.down` exists."""
+
+    def capabilities(self) -> model.Capabilities:
+        self._connect()
+        return dataclasses.replace(super().capabilities(), reports_clock=True)
+
+    def put_container(self, container: str) -> None:
+        self._connect()
+        super().put_container(container)
+
+    def get_object_reader(self, container: str, object_name: str,
+                          extra_metadata: Any = None) -> Any:
+        self._connect()
+        return super().get_object_reader(container, object_name, extra_metadata)
+
+    def clock(self) -> float:
+        return time.time() + 100
+
+    def remarks(self) -> list[str]:
+        return ['the server of this shelf is a folder']
+
+    def _connect(self) -> None:
+        Path(f'{self.settings.path}.connected').touch()
+        if os.path.exists(f'{self.settings.path}.down'):
+            raise exceptions.StoreUnavailable('shelf.example cannot be reached: no route to host')
+
+
+class KeepsAll(local.LocalBackupDriver):
+    """Its server lets us write and not delete."""
+
+    def delete_object(self, container: str, object_name: str) -> None:
+        raise exceptions.PermissionDenied('nothing may be deleted on shelf.example')

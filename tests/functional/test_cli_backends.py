@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import signal
+
 import pytest
 
 ODD = 'tests.functional.odd_drivers'
@@ -22,13 +25,105 @@ def test_backends(cli, tmp_path):
 
 @pytest.mark.parametrize('words', [(), ('local',)])
 def test_a_check_proves_each_verb_and_leaves_nothing(cli, words):
-    rows = cli.json('backend', 'check', *words)
-    verbs = {row['verb']: row['result'] for row in rows}
+    rows = {row['verb']: row for row in cli.json('backend', 'check', *words, '--no-speed')}
     tried = ('put_container', 'get_object_writer', 'get_container_entries', 'get_object_reader',
-             'delete_object')
-    assert {verbs[verb] for verb in tried} == {'ok'}
-    assert verbs['durable'] == 'warning'
+             'seek', 'conditional_create', 'atomic_replace', 'delete_object', 'clean_up')
+    assert {rows[verb]['result'] for verb in tried} == {'ok'}
+    assert rows['durable']['result'] == 'warning' and not rows.keys() & {'write_speed'}
     assert cli.objects() == [] and list(cli.store.iterdir()) == []
+
+
+def test_a_check_measures(cli):
+    rows = {row['verb']: row for row in cli.json('backend', 'check')}
+    for verb in ('write_speed', 'read_speed'):
+        assert rows[verb]['result'] == 'ok' and rows[verb]['value'] > 1e6
+    assert isinstance(rows['free_space']['value'], int) and rows['sync']['value'] is None
+    assert list(cli.store.iterdir()) == []
+    shown = cli.good('backend', 'check').out
+    assert re.search(r'write_speed +\| ok +\| +\d+\.\d MB/s', shown)
+    assert re.search(r'free_space +\| ok +\| \d+\.\d [GT]iB', shown)
+
+
+def test_a_check_tells_of_clocks_and_remarks(cli):
+    cli.configure(driver=f'{ODD}:Remote')
+    rows = {row['verb']: row for row in cli.json('backend', 'check', '--no-speed')}
+    assert rows['clock']['result'] == 'warning' and 99 < rows['clock']['value'] < 101
+    assert rows['remarks'] == {'verb': 'remarks', 'result': 'note', 'value': None,
+                               'detail': 'the server of this shelf is a folder'}
+    assert '+100.0 s' in cli.good('backend', 'check', '--no-speed').out
+
+
+def test_a_check_where_nothing_may_be_deleted(cli):
+    cli.configure(driver=f'{ODD}:KeepsAll')
+    rows = {row['verb']: row for row in cli.json('backend', 'check')}
+    assert rows['delete_object']['result'] == rows['clean_up']['result'] == 'warning'
+    assert rows['write_speed']['result'] == 'skipped'
+    left, = cli.objects()
+    container, name = left.split('/')
+    assert container in rows['clean_up']['detail'] and name in rows['clean_up']['detail']
+
+
+def test_a_check_that_is_stopped_leaves_nothing(cli, gate):
+    gate.shut('written speed-*')
+    running = cli.start('backend', 'check')
+    gate.wait()
+    running.signal(signal.SIGINT)
+    gate.open()
+    done = running.wait()
+    assert done.code == 130 and 'interrupted' in done.err
+    assert cli.objects() == []
+
+
+def test_a_server_that_is_down(cli, volume, tmp_path):
+    """Its options are shown; each operation says in one sentence what is wrong."""
+    cli.configure(driver=f'{ODD}:Remote', retry_deadline=0)
+    made = cli.create(volume)
+    shown = cli.json('backend', 'show', 'local')
+    assert shown['ranged_read'] is True and shown['connections'] == 16
+    (tmp_path / 'store.down').touch()
+    done = cli.good('backend', 'show', 'local', '-f', 'json')
+    assert done.json['path'] == str(cli.store) and done.json['ranged_read'] is None
+    warning, = done.err.splitlines()[-1:]
+    assert warning.startswith('Warning: ') and 'no route to host' in warning
+    assert re.search(r'connections +\| unknown', cli.good('backend', 'show', 'local').out)
+    for words in (('backup', 'create', volume), ('backup', 'create', volume, '--incremental'),
+                  ('backup', 'restore', made['id'], 'new'), ('backup', 'verify', made['id']),
+                  ('backup', 'verify', made['id'], '--quick'), ('backup', 'delete', made['id']),
+                  ('backend', 'check')):
+        assert 'no route to host' in cli.refused(5, *words), words
+    assert not (tmp_path / 'new').exists()
+    (tmp_path / 'store.down').unlink()
+    cli.good('backup', 'delete', made['id'])
+
+
+def test_a_restore_asks_no_other_backend(cli, volume, tmp_path):
+    cli.configure(f'[far]\ndriver = {ODD}:Remote\npath = {tmp_path}/far\n',
+                  default='enabled_backends = local, far')
+    made = cli.create(volume)
+    (tmp_path / 'far.down').touch()
+    cli.good('backup', 'restore', made['id'], 'target')
+    assert (tmp_path / 'target').read_bytes() == volume.read_bytes()
+    assert not (tmp_path / 'far.connected').exists()
+    (tmp_path / 'far').mkdir()
+    assert 'is inside' in cli.refused(4, 'backup', 'restore', made['id'], 'far/target')
+
+
+def test_backends_that_cannot_be_opened_do_not_stop_a_restore_from_another(cli, volume, tmp_path):
+    """But nothing is restored to where their stores may be."""
+    cli.configure(f'[typo]\ndriver = local\npath = {tmp_path}/typo\npaht = x\n'
+                  '[absent]\ndriver = shelf\npath = /\nkeep = ${state_path}/absent\n'
+                  f'[starts]\ndriver = {ODD}:FailsToStart\npath = {tmp_path}/starts\n'
+                  f'[copy]\ndriver = {ODD}:CopyDriver\npath = $state_path/copies\n',
+                  default='enabled_backends = local, typo, absent, starts, copy')
+    made = cli.create(volume)
+    cli.good('backup', 'restore', made['id'], 'target')
+    for place in ('typo', 'starts', 'state/copies', 'state/absent'):
+        directory = tmp_path / place
+        directory.mkdir(exist_ok=True)
+        (directory / 'object').write_bytes(b'kept')
+        message = cli.refused(4, 'backup', 'restore', made['id'], directory / 'object', '--force')
+        assert 'where backups are kept' in message
+        assert (directory / 'object').read_bytes() == b'kept'
 
 
 def test_a_check_finds_a_store_that_cannot_be_used(cli):
