@@ -1,0 +1,250 @@
+"""The service behind a driver: one connection pool, and what is asked in one request each.
+
+Buckets, listings, metadata and deletes go through google-cloud-storage. Objects' bytes go through
+google-auth's session to the same JSON API: the library's loops over streams are several times
+slower, hold objects whose size is not known in memory as a whole, and check less. Nothing here is
+repeated: the framework does that, for a whole object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+import dataclasses
+import email.utils
+import http.cookiejar
+import os
+from typing import Any
+import urllib.parse
+
+from google.api_core import exceptions as api_errors
+import google.auth
+from google.auth import credentials as auth_credentials
+from google.auth.transport.requests import AuthorizedSession
+from google.cloud import storage
+import requests
+import requests.adapters
+
+from backup_framework import exceptions, model
+from backup_framework_gcs import batch
+from backup_framework_gcs.errors import Refusal, Task
+from backup_framework_gcs.layout import Place
+
+SCOPES = ('https://www.googleapis.com/auth/devstorage.read_write',)
+EMULATOR = 'STORAGE_EMULATOR_HOST'
+DELETED = (200, 204, 404)
+NO_BATCH = (400, 404, 405, 501)
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What the service says of an object: bytes, and where known CRC32C and generation."""
+
+    size: int
+    crc32c: str | None
+    generation: str | None
+
+    @classmethod
+    def of(cls, task: Task, answer: dict[str, Any]) -> Facts:
+        """From an object's JSON."""
+        try:
+            size = int(answer['size'])
+        except (KeyError, TypeError, ValueError):
+            raise task.error(exceptions.StoreUnavailable,
+                             'the answer does not tell the size of the object') from None
+        crc32c, generation = answer.get('crc32c'), answer.get('generation')
+        return cls(size, str(crc32c) if crc32c else None, str(generation) if generation else None)
+
+
+class Service:
+    """A client of the service. Any thread may call any method.
+
+    All threads share one session. requests keeps nothing of a request in it but cookies, which are
+    refused here; urllib3's pool is made for threads; and when two threads renew the credentials at
+    once, each stores a good token in one assignment.
+    """
+
+    def __init__(self, settings: model.Settings) -> None:
+        """Load the credentials; asks no server, unless the credentials themselves need one."""
+        self.settings = settings
+        self._timeout = (settings.connect_timeout, settings.timeout)
+        task = Task('load the credentials', settings.bucket, '', 'the account')
+        with task.library():
+            credentials, project = _credentials(settings)
+            self.account = _account(credentials)
+            self._session = _session(credentials, settings.connections)
+            self._client = storage.Client(
+                project=settings.project or project, credentials=credentials, _http=self._session,
+                client_options={'api_endpoint': settings.endpoint} if settings.endpoint else None)
+        self._address = self._client.api_endpoint.rstrip('/')
+        self._batches = True
+
+    def close(self) -> None:
+        self._client.close()
+        self._session.close()
+
+    def task(self, doing: str, bucket: str, needs: str, container: str | None = None,
+             name: str | None = None) -> Task:
+        return Task(doing, bucket, needs, self.account, container=container, name=name)
+
+    def request(self, task: Task, method: str, url: str, expected: Collection[int],
+                **arguments: Any) -> requests.Response:
+        """An answer with one of the statuses `expected`; any other one is raised.
+
+        :param url: whole, or a path below the address of the service.
+        :param arguments: of `requests.Session.request`.
+        """
+        if url.startswith('/'):
+            url = self._address + url
+        with task.guard():
+            response = self._session.request(
+                method, url, timeout=self._timeout, allow_redirects=False, **arguments)
+            if response.status_code in expected:
+                return response
+            with response:
+                raise task.refused(Refusal.of(response))
+
+    def object_path(self, place: Place) -> str:
+        return f'{self.bucket_path(place.bucket)}/{urllib.parse.quote(place.name, safe="")}'
+
+    def bucket_path(self, bucket: str) -> str:
+        return f'/storage/v1/b/{urllib.parse.quote(bucket, safe="")}/o'
+
+    def upload_path(self, bucket: str) -> str:
+        return f'/upload{self.bucket_path(bucket)}'
+
+    def names(self, task: Task, folder: Place) -> Iterator[str]:
+        """The names of all objects in a bucket that begin with a folder's, page by page.
+
+        :raises StoreUnavailable: also for pages that come round in a circle.
+        """
+        with task.library():
+            listing = self._client.list_blobs(
+                folder.bucket, prefix=folder.name or None, retry=None, timeout=self._timeout,
+                fields='items(name),nextPageToken')
+            pages = listing.pages
+        token: Any = None
+        while True:
+            with task.library():
+                names = [_text(blob.name) for blob in next(pages, ())]
+            yield from names
+            if listing.next_page_token is None:
+                return
+            if listing.next_page_token == token:
+                raise task.error(exceptions.StoreUnavailable,
+                                 'the listing goes round in a circle')
+            token = listing.next_page_token
+
+    def prove(self, task: Task, bucket: str) -> None:
+        """Return when the bucket is there and may be listed."""
+        with task.library():
+            list(self._client.list_blobs(bucket, max_results=1, fields='items(name)', retry=None,
+                                         timeout=self._timeout))
+
+    def time(self, task: Task, bucket: str) -> float:
+        """When the service answers, in seconds since the epoch."""
+        answer = self.request(task, 'GET', self.bucket_path(bucket), (200,),
+                              params={'maxResults': '1', 'fields': 'nextPageToken'})
+        try:
+            return email.utils.parsedate_to_datetime(answer.headers.get('Date', '')).timestamp()
+        except ValueError:
+            raise task.error(exceptions.StoreUnavailable, 'the answer has no date') from None
+
+    def make_bucket(self, task: Task, bucket: str) -> None:
+        """Make a bucket without public access; one that exists by now is fine."""
+        project = self._client.project
+        if project is None and not self.settings.endpoint and EMULATOR not in os.environ:
+            raise task.error(
+                exceptions.ContainerNotFound,
+                'no project is known to make it in: set project, or make the bucket yourself')
+        new = self._client.bucket(bucket)
+        new.iam_configuration.uniform_bucket_level_access_enabled = True
+        new.iam_configuration.public_access_prevention = 'enforced'
+        if self.settings.storage_class:
+            new.storage_class = self.settings.storage_class
+        with task.library():
+            try:
+                self._client.create_bucket(
+                    new, project=project, location=self.settings.location, retry=None,
+                    timeout=self._timeout)
+            except api_errors.Conflict:
+                self.prove(task, bucket)
+
+    def facts(self, task: Task, place: Place, generation: str | None = None) -> Facts:
+        """What the service says of an object."""
+        response = self.request(
+            task, 'GET', self.object_path(place), (200,),
+            params={'fields': 'size,crc32c,generation'} | pinned(generation))
+        return Facts.of(task, task.parsed(response))
+
+    def delete(self, task: Task, place: Place, generation: str | None = None) -> None:
+        """Remove an object, or that generation of it; a missing one is fine."""
+        self.request(task, 'DELETE', self.object_path(place), DELETED,
+                     params=pinned(generation))
+
+    def delete_many(self, task: Task, places: Sequence[Place]) -> None:
+        """Remove objects in one request; one by one where batches are not known."""
+        left = self._delete_batch(task, places) if len(places) > 1 and self._batches else places
+        for place in left:
+            self.delete(task, place)
+
+    def _delete_batch(self, task: Task, places: Sequence[Place]) -> Sequence[Place]:
+        """Ask for all at once; gives those for which there was no answer."""
+        asked = batch.request([self.object_path(place) for place in places])
+        response = self.request(
+            task, 'POST', batch.PATH, (200, *NO_BATCH), data=asked.body,
+            headers={'Content-Type': asked.kind})
+        self._batches = response.status_code == 200
+        answers = batch.answers(response.headers.get('Content-Type', ''), response.content)
+        refused = [task.refused(answer) for answer in answers.values()
+                   if answer.status not in DELETED]
+        if refused:
+            raise min(refused, key=lambda refusal: refusal.retryable)
+        return [place for number, place in enumerate(places) if number not in answers]
+
+
+class _NoCookies(http.cookiejar.DefaultCookiePolicy):
+    """Takes no cookie and gives none."""
+
+    def __init__(self) -> None:
+        super().__init__(allowed_domains=())
+
+
+def pinned(generation: str | None) -> dict[str, str]:
+    """The parameter that keeps a request to one generation of an object."""
+    return {'generation': generation} if generation else {}
+
+
+def _credentials(settings: model.Settings) -> tuple[Any, str | None]:
+    """The credentials, and the project that they belong to where they tell."""
+    if settings.credentials_file:
+        loaded: tuple[Any, str | None] = google.auth.load_credentials_from_file(
+            settings.credentials_file, scopes=SCOPES)
+        return loaded
+    emulated = not settings.endpoint and EMULATOR in os.environ
+    if settings.anonymous or emulated:
+        return auth_credentials.AnonymousCredentials(), None
+    return google.auth.default(scopes=SCOPES)
+
+
+def _account(credentials: Any) -> str:
+    if isinstance(credentials, auth_credentials.AnonymousCredentials):
+        return 'an anonymous caller'
+    return str(getattr(credentials, 'service_account_email', None) or 'the account')
+
+
+def _session(credentials: Any, connections: int) -> requests.Session:
+    """A session whose pool repeats nothing. Where credentials can be renewed, a 401 does so."""
+    anonymous = isinstance(credentials, auth_credentials.AnonymousCredentials)
+    session = AuthorizedSession(credentials, refresh_status_codes=() if anonymous else (401,))
+    session.cookies.set_policy(_NoCookies())
+    adapter = requests.adapters.HTTPAdapter(
+        pool_connections=1, pool_maxsize=connections, max_retries=0)
+    session.mount('https://', adapter)
+    session.mount('http://', adapter)
+    return session
+
+
+def _text(name: object) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f'an object is called {name!r}')
+    return name
