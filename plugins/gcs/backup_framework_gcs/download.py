@@ -47,7 +47,7 @@ class Reader:
             return b''.join(iter(lambda: self.read(LARGEST), b''))
         if size == 0 or self._size is not None and self._position >= self._size:
             return b''
-        response = self._response or self._open()
+        response = self._open() if self._response is None else self._response
         if response is None or self._size is None:
             return b''
         data = self._receive(response, min(size, self._size - self._position))

@@ -134,13 +134,27 @@ class Task:
             raise self._from_below(error) from error
 
     @contextlib.contextmanager
+    def loading(self) -> Iterator[None]:
+        """Around what reads credentials from files, and takes them for what they should be."""
+        with self.guard():
+            try:
+                yield
+            except auth_errors.GoogleAuthError:
+                raise  # some are a ValueError as well
+            except (OSError, *NONSENSE) as error:
+                raise self.error(
+                    exceptions.PermissionDenied,
+                    f'{type(error).__name__}: {getattr(error, "strerror", None) or _short(error)}; '
+                    'correct credentials_file') from error
+
+    @contextlib.contextmanager
     def library(self) -> Iterator[None]:
         """Around a call of Google's library, which takes answers for what they should be."""
         with self.guard():
             try:
                 yield
             except (auth_errors.GoogleAuthError, *FAILURES):
-                raise  # some are a ValueError as well
+                raise
             except NONSENSE as error:
                 raise self.error(
                     exceptions.StoreUnavailable,
@@ -162,14 +176,15 @@ class Task:
         return self.error(exceptions.StoreUnavailable, _short(error))
 
     def _from_credentials(self, error: auth_errors.GoogleAuthError) -> exceptions.StoreError:
+        said = _short(error.args[0] if error.args else type(error).__name__)
         passing = (auth_errors.TransportError, auth_errors.TimeoutError, auth_errors.ResponseError)
         if isinstance(error, passing) or error.retryable:
             return self.error(exceptions.StoreUnavailable,
-                              f'a token could not be had for {self.account} ({_short(error)})')
+                              f'a token could not be had for {self.account} ({said})')
         return self.error(
             exceptions.PermissionDenied,
-            f'{self.account} has no usable credentials ({_short(error)}); set credentials_file, '
-            'or give this host application default credentials')
+            f'{self.account} has no usable credentials ({said}); set credentials_file, or give '
+            'this host application default credentials')
 
     def _from_below(self, error: BaseException) -> exceptions.StoreError:
         cause = _cause(error)

@@ -68,7 +68,7 @@ class Service:
         self.settings = settings
         self._timeout = (settings.connect_timeout, settings.timeout)
         task = Task('load the credentials', settings.bucket, '', 'the account')
-        with task.library():
+        with task.loading():
             credentials, project = _credentials(settings)
             self.account = _account(credentials)
             self._session = _session(credentials, settings.connections)
