@@ -174,7 +174,8 @@ METHOD_CALLS: dict[str, tuple[tuple[int, str], ...]] = {
     'get_extra_metadata': ((2, ''),),
     'capabilities': ((0, ''),), 'check_for_setup_error': ((0, ''),), 'close': ((0, ''),),
     'sync': ((1, ''),), 'remove_temporary': ((1, ''),), 'list_containers': ((0, ''),),
-    'object_size': ((2, ''),), 'free_space': ((0, ''),),
+    'object_size': ((2, ''),), 'free_space': ((0, ''),), 'clock': ((0, ''),),
+    'delete_objects': ((2, ''),), 'remarks': ((0, ''),),
 }
 OPTIONAL = {
     'check_for_setup_error(self)': 'faults of the configuration show only in the first operation',
@@ -186,6 +187,9 @@ OPTIONAL_CHUNKED = {
     'object_size(self, container, object_name)': (
         'a quick verify does not notice uncompressed objects that were cut'),
     'free_space(self)': '"backend check" shows no free space',
+    'clock(self)': '"backend check" does not compare the clocks',
+    'remarks(self)': '"backend check" does not tell what this server lacks',
+    'delete_objects(self, container, object_names)': 'objects are deleted one by one',
     'sync(self, container)': 'a writer itself must make its object durable',
     'remove_temporary(self, older_than)': 'what a killed writer left stays in the store',
 }
@@ -245,7 +249,7 @@ def _check_method(driver_class: type, name: str, calls: Iterable[tuple[int, str]
         yield Finding('error', f'{name} is a coroutine and would never run: write def, not async '
                                f'def')
     if inspect.isgeneratorfunction(method) and name not in ('get_container_entries',
-                                                            'list_containers'):
+                                                            'list_containers', 'remarks'):
         advice = ('put @contextlib.contextmanager above it' if name.startswith('get_object_')
                   else 'use no yield')
         yield Finding('error', f'{name} is a generator and would never run: {advice}')

@@ -85,19 +85,13 @@ class LocalBackupDriver(chunked.ChunkedBackupDriver):
     def capabilities(self) -> model.Capabilities:
         return model.Capabilities(
             ranged_read=True, conditional_create=True, lists_containers=True, reports_size=True,
-            reports_free_space=True, durable=self.settings.durability != 'none', connections=16,
-            longest_name=511)
+            reports_free_space=True, reports_clock=True,
+            durable=self.settings.durability != 'none', connections=16, longest_name=511)
 
     def check_for_setup_error(self) -> None:
         """Make `path` if it is missing and prove that files can be made and removed in it."""
         with self._io('prepare the store'):
-            root = self._tree.open_root(create=True)
-            try:
-                name, fd = self._tree.temporary(root)
-                os.close(fd)
-                os.unlink(name, dir_fd=root)
-            finally:
-                os.close(root)
+            self._tree.probe(create=True)
 
     def close(self) -> None:
         with self._lock:
@@ -216,6 +210,11 @@ class LocalBackupDriver(chunked.ChunkedBackupDriver):
             finally:
                 os.close(fd)
             return status.f_bavail * status.f_frsize
+
+    def clock(self) -> float:
+        """What the file system dates a new file with: on a share, the server's time."""
+        with self._io('ask the time'):
+            return self._tree.probe().st_mtime
 
     def host_paths(self) -> list[str]:
         return [self._tree.path]

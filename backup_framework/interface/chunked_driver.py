@@ -41,7 +41,13 @@ class BackupChunkedDriver(abc.ABC):
     G5. Verbs do not retry: the framework does.
     G6. A declared capability works, and a verb declared absent raises `NotSupported`. What an
         absent `ranged_read`, `durable` or `conditional_create` means is said by R4, W7 and W9.
+        `clock` counts seconds from the epoch; the optional `remarks` are texts.
     G7. `close` may be called twice.
+    G8. What is not permitted is `PermissionDenied`, what finds no room is `StoreFull`, and a store
+        that does not answer is `StoreUnavailable`. What is missing is said by L5, R3 and D2.
+    G9. What fails, is cancelled or is left half-way leaves nothing behind: no temporary name while
+        the store can be reached, no open descriptor, no thread and no process. What a driver keeps
+        for later calls does not grow.
     """
 
     @abc.abstractmethod
@@ -63,6 +69,7 @@ class BackupChunkedDriver(abc.ABC):
         L5. A missing container is `ContainerNotFound` or an empty listing. One whose objects were
             all deleted may count as missing.
         L6. No temporary name is ever listed.
+        L7. While others delete, what stays is listed all the same.
         """
 
     @abc.abstractmethod
@@ -81,7 +88,8 @@ class BackupChunkedDriver(abc.ABC):
             which the framework calls before and after the manifest; else `durable` is declared no.
         W8. Equal bytes under an existing name succeed.
         W9. Other bytes under an existing name are `ObjectExists` where `conditional_create` is
-            declared, else they replace the old ones whole; never a mixture.
+            declared, else they replace the old ones whole; never a mixture. With `atomic_replace`
+            the name is not missing for a moment.
         """
 
     @abc.abstractmethod
@@ -92,7 +100,7 @@ class BackupChunkedDriver(abc.ABC):
         R1. `read()` gives all remaining bytes as they were written.
         R2. `read(n)` gives exactly n bytes unless the object ends before. The framework asks for
             at most 4 MiB at a time.
-        R3. A missing object is `ObjectNotFound`.
+        R3. A missing object is `ObjectNotFound`, for `object_size` too.
         R4. `seek(offset)` works where `ranged_read` is declared, and is `NotSupported` elsewhere.
         R5. A body shorter than the store said is `StoreUnavailable`, never an end of file.
         """
@@ -104,6 +112,8 @@ class BackupChunkedDriver(abc.ABC):
         D1. It is gone, and no other object is.
         D2. A missing object is fine.
         D3. A missing container is fine.
+        D4. The optional `delete_objects(container, names)` does this for up to `delete_batch` names
+            at once. One that cannot be deleted keeps no other; it is an error in the end.
         """
 
     @abc.abstractmethod

@@ -12,9 +12,13 @@ import uuid
 import pytest
 
 from backup_framework import exceptions, model
+from backup_framework.formats import versions
 from backup_framework.testing import hooks
 from backup_framework.testing.bench import Bench, pattern, refused, same
 from backup_framework.testing.sentences import sentence
+
+each_format = pytest.mark.parametrize('version', sorted(versions.FORMATS))
+"""Marks a case: it runs for every format of backups that this release writes."""
 
 
 class ReadFails(OSError):
@@ -25,18 +29,21 @@ class BackupCases(hooks.Hooks):
     """Whole backups through the driver; small chunks, so that a few KiB are many objects."""
 
     @sentence('B1')
-    def test_b1_a_volume_of_any_size(self, bench: Bench) -> None:
-        self._prepare(bench)
+    @each_format
+    def test_b1_a_volume_of_any_size(self, bench: Bench, version: str) -> None:
+        self._prepare(bench, version)
         for size in self.volume_sizes:
             data = pattern(size, seed=size)
             record = back_up(bench, data)
+            assert record.format == version, f'format {version} was asked, {record.format} written'
             same(restored(bench, record), data, f'a volume of {size} bytes')
             verified(bench, record)
 
     @sentence('B1')
+    @each_format
     @pytest.mark.parametrize('workers', [0, 4])
-    def test_b1_a_chain(self, bench: Bench, workers: int) -> None:
-        self._prepare(bench, workers=workers)
+    def test_b1_a_chain(self, bench: Bench, version: str, workers: int) -> None:
+        self._prepare(bench, version, workers=workers)
         states = self._states()
         records = chain(bench, states)
         for number, (record, state) in enumerate(zip(records, states)):
@@ -44,30 +51,34 @@ class BackupCases(hooks.Hooks):
         verified(bench, records[-1])
 
     @sentence('B1')
-    def test_b1_an_incremental_without_a_change(self, bench: Bench) -> None:
-        self._prepare(bench)
+    @each_format
+    def test_b1_an_incremental_without_a_change(self, bench: Bench, version: str) -> None:
+        self._prepare(bench, version)
         data = self._states()[0]
         _full, again = chain(bench, [data, data])
         same(restored(bench, again), data, 'an incremental backup of an unchanged volume')
 
     @sentence('B1')
+    @each_format
     @pytest.mark.parametrize('change', [-1000, 1000])
-    def test_b1_a_volume_of_another_size(self, bench: Bench, change: int) -> None:
-        self._prepare(bench)
+    def test_b1_a_volume_of_another_size(self, bench: Bench, version: str, change: int) -> None:
+        self._prepare(bench, version)
         data = pattern(self.chunk_size * 3)
         later = pattern(len(data) + change)
         _full, second = chain(bench, [data, later])
         same(restored(bench, second), later, f'a volume that changed by {change} bytes')
 
     @sentence('B1')
-    def test_b1_zeros(self, bench: Bench) -> None:
-        self._prepare(bench)
+    @each_format
+    def test_b1_zeros(self, bench: Bench, version: str) -> None:
+        self._prepare(bench, version)
         for data in (bytes(self.chunk_size * 3), bytes(self.chunk_size * 2) + b'end'):
             same(restored(bench, back_up(bench, data)), data, 'a volume of zeros')
 
     @sentence('B1')
-    def test_b1_a_volume_in_a_file(self, bench: Bench) -> None:
-        self._prepare(bench)
+    @each_format
+    def test_b1_a_volume_in_a_file(self, bench: Bench, version: str) -> None:
+        self._prepare(bench, version)
         data = self._states()[0]
         with tempfile.TemporaryFile() as volume:
             volume.write(data)
@@ -76,8 +87,9 @@ class BackupCases(hooks.Hooks):
         same(restored(bench, record), data, 'a volume in a file')
 
     @sentence('B1')
-    def test_b1_metadata_of_the_volume(self, bench: Bench) -> None:
-        self._prepare(bench)
+    @each_format
+    def test_b1_metadata_of_the_volume(self, bench: Bench, version: str) -> None:
+        self._prepare(bench, version)
         kept = Metadata()
         self._replace(bench, 'volume_metadata', kept)
         record = back_up(bench, b'data', backup_metadata=True)
@@ -86,9 +98,11 @@ class BackupCases(hooks.Hooks):
         assert kept.given is not None, 'restore did not bring the metadata of the volume back'
 
     @sentence('B2')
+    @each_format
     @pytest.mark.parametrize('error', [ReadFails, KeyboardInterrupt])
-    def test_b2_a_failed_backup_is_none(self, bench: Bench, error: type[BaseException]) -> None:
-        self._prepare(bench)
+    def test_b2_a_failed_backup_is_none(self, bench: Bench, version: str,
+                                        error: type[BaseException]) -> None:
+        self._prepare(bench, version)
         box, record = bench.container(), new_record()
         record.container = box
         with broken_off():
@@ -102,8 +116,9 @@ class BackupCases(hooks.Hooks):
         assert not left, f'a backup that failed left {left} after it was deleted'
 
     @sentence('B2')
-    def test_b2_a_failed_incremental_spares_its_parent(self, bench: Bench) -> None:
-        self._prepare(bench)
+    @each_format
+    def test_b2_a_failed_incremental_spares_its_parent(self, bench: Bench, version: str) -> None:
+        self._prepare(bench, version)
         data = self._states()[0]
         parent = back_up(bench, data)
         record = new_record(parent)
@@ -114,8 +129,9 @@ class BackupCases(hooks.Hooks):
         same(restored(bench, parent), data, 'the parent of a backup that failed')
 
     @sentence('B3')
-    def test_b3_into_a_used_target(self, bench: Bench) -> None:
-        self._prepare(bench)
+    @each_format
+    def test_b3_into_a_used_target(self, bench: Bench, version: str) -> None:
+        self._prepare(bench, version)
         states = self._states()
         used = b'\xff' * len(states[0])
         for record, state in zip(chain(bench, states), states):
@@ -126,18 +142,20 @@ class BackupCases(hooks.Hooks):
                 same(restored(bench, record, target), state, 'a used target in a file')
 
     @sentence('B3')
-    def test_b3_into_a_new_target(self, bench: Bench) -> None:
-        self._prepare(bench)
+    @each_format
+    def test_b3_into_a_new_target(self, bench: Bench, version: str) -> None:
+        self._prepare(bench, version)
         states = self._states()
         for record, state in zip(chain(bench, states), states):
             with tempfile.TemporaryFile() as target:
                 same(restored(bench, record, target, is_new=True), state, 'a new target')
 
     @sentence('B3')
+    @each_format
     @pytest.mark.parametrize('how', ['flipped', 'cut', 'empty', 'missing', 'another'])
-    def test_b3_damage_is_told(self, bench: Bench, how: str) -> None:
+    def test_b3_damage_is_told(self, bench: Bench, version: str, how: str) -> None:
         """Whichever object is damaged: an error, or the right bytes all the same."""
-        self._prepare(bench)
+        self._prepare(bench, version)
         data = self._states()[0]
         record = back_up(bench, data)
         box = record.container or ''
@@ -158,8 +176,9 @@ class BackupCases(hooks.Hooks):
         same(restored(bench, record), data, 'a restore after all damage was undone')
 
     @sentence('B4')
-    def test_b4_delete_leaves_nothing(self, bench: Bench) -> None:
-        self._prepare(bench)
+    @each_format
+    def test_b4_delete_leaves_nothing(self, bench: Bench, version: str) -> None:
+        self._prepare(bench, version)
         record = back_up(bench, self._states()[0])
         bench.driver.delete(record)
         left = bench.names(record.container or '')
@@ -167,8 +186,9 @@ class BackupCases(hooks.Hooks):
         bench.driver.delete(record)
 
     @sentence('B4')
-    def test_b4_delete_spares_others(self, bench: Bench) -> None:
-        self._prepare(bench)
+    @each_format
+    def test_b4_delete_spares_others(self, bench: Bench, version: str) -> None:
+        self._prepare(bench, version)
         states = self._states()
         full, child = chain(bench, states[:2])
         other = back_up(bench, states[2], full.container)
@@ -180,9 +200,10 @@ class BackupCases(hooks.Hooks):
         left = bench.names(other.container or '')
         assert not left, f'deleted backups left {left}'
 
-    def _prepare(self, bench: Bench, **values: Any) -> None:
-        bench.settings(**{'chunk_size': self.chunk_size, 'block_size': self.block_size,
-                          'compression': 'zlib', 'workers': 0, **values})
+    def _prepare(self, bench: Bench, version: str, **values: Any) -> None:
+        bench.settings(**{
+            'format': version, 'chunk_size': self.chunk_size, 'block_size': self.block_size,
+            'compression': 'zlib', 'workers': 0, **values})
 
     def _replace(self, bench: Bench, attribute: str, value: object) -> None:
         bench.afterwards(setattr, bench.driver, attribute, getattr(bench.driver, attribute))

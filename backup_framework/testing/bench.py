@@ -7,6 +7,7 @@ from concurrent import futures
 import contextlib
 import functools
 import random
+import threading
 from typing import Any, ClassVar, Protocol, TypeVar
 import uuid
 import warnings
@@ -15,6 +16,7 @@ from backup_framework import exceptions, model
 from backup_framework.driver import chunked
 
 T = TypeVar('T')
+Meet = Callable[[], object]
 
 CONTAINER = 'bf-kit-'
 """What the names of all containers made here begin with."""
@@ -27,6 +29,7 @@ class Kit(Protocol):
     """What a bench asks of the kit."""
 
     threads: ClassVar[int]
+    patience_seconds: ClassVar[float]
 
 
 class Bench:
@@ -83,10 +86,36 @@ class Bench:
         """Whether a listing shows exactly this name."""
         return name in self.names(container, prefix=name)
 
-    def side_by_side(self, function: Callable[[Any], T], items: Iterable[Any]) -> list[T]:
-        """Results of `function` in threads, as many as the kit and the driver allow."""
-        with futures.ThreadPoolExecutor(self.threads) as pool:
+    def side_by_side(self, function: Callable[[Any], T], items: Iterable[Any], *,
+                     spare: int = 0) -> list[T]:
+        """Results of `function` in threads: as many as the kit and the driver allow, less `spare`.
+        """
+        with futures.ThreadPoolExecutor(max(1, self.threads - spare)) as pool:
             return list(pool.map(function, items))
+
+    def all_inside(self, function: Callable[[int, Meet], object], count: int) -> None:
+        """Run `function(number, meet)` in so many threads; `meet()` returns when all called it.
+
+        Fails with the error of a thread that raised one, or when one keeps the others waiting.
+        """
+        barrier = threading.Barrier(count, timeout=self.kit.patience_seconds)
+
+        def run(number: int) -> None:
+            try:
+                function(number, barrier.wait)
+            except BaseException:
+                barrier.abort()
+                raise
+
+        with futures.ThreadPoolExecutor(count) as pool:
+            ended = [future.exception() for future in
+                     [pool.submit(run, number) for number in range(count)]]
+        errors = [error for error in ended if error is not None]
+        for error in errors:
+            if not isinstance(error, threading.BrokenBarrierError):
+                raise error
+        assert not errors, (f'{count} verbs are not open at once, as declared: '
+                            f'some waited {self.kit.patience_seconds} s for the others')
 
     @property
     def threads(self) -> int:

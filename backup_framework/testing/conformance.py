@@ -24,7 +24,13 @@ from typing import Any
 import pytest
 
 from backup_framework.driver import chunked
-from backup_framework.testing import backup_cases, container_cases, object_cases
+from backup_framework.testing import (
+    backup_cases,
+    container_cases,
+    failure_cases,
+    general_cases,
+    object_cases,
+)
 from backup_framework.testing import sentences as contract
 from backup_framework.testing.bench import CONTAINER, Bench
 from backup_framework.testing.sentences import sentence, sentences
@@ -33,7 +39,8 @@ __all__ = ['CONTAINER', 'Bench', 'ChunkedDriverConformance', 'Outcome', 'cases',
            'sentence', 'sentences']
 
 
-class ChunkedDriverConformance(container_cases.ContainerCases, object_cases.ObjectCases,
+class ChunkedDriverConformance(general_cases.GeneralCases, failure_cases.FailureCases,
+                               container_cases.ContainerCases, object_cases.ObjectCases,
                                backup_cases.BackupCases):
     """All cases. A subclass gives a fixture `driver`, and bounds and hooks where it wants to."""
 
@@ -83,13 +90,14 @@ def _run(kit: ChunkedDriverConformance, driver: chunked.ChunkedBackupDriver, ide
 
 
 def _expanded(name: str, method: Callable[..., None]) -> Iterator[tuple[str, Callable[..., None]]]:
-    """A case, or one for each row of its `parametrize` mark."""
+    """A case, or one for each combination of the rows of its `parametrize` marks."""
     marks = [mark for mark in getattr(method, 'pytestmark', ()) if mark.name == 'parametrize']
-    if not marks:
-        yield name, method
-        return
-    (mark,) = marks
+    for number, rows in enumerate(itertools.product(*map(_rows, marks))):
+        values = {key: value for row in rows for key, value in row.items()}
+        yield f'{name}[{number}]' if marks else name, functools.partial(method, **values)
+
+
+def _rows(mark: pytest.Mark) -> list[dict[str, Any]]:
+    """The arguments that each row of a `parametrize` mark stands for."""
     names, rows = mark.args
-    for number, row in zip(itertools.count(), rows):
-        values = {names: row} if isinstance(names, str) else dict(zip(names, row))
-        yield f'{name}[{number}]', functools.partial(method, **values)
+    return [{names: row} if isinstance(names, str) else dict(zip(names, row)) for row in rows]

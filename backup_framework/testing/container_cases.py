@@ -1,14 +1,12 @@
-"""The cases of the kit about containers and what is in them: sentences G, P, L and D."""
+"""The cases of the kit about containers and what is in them: sentences P, L and D."""
 
 from __future__ import annotations
 
-import contextlib
-
 import pytest
 
-from backup_framework import exceptions, model
+from backup_framework import exceptions
 from backup_framework.testing import hooks
-from backup_framework.testing.bench import Bench, only_store_errors, pattern, refused, same
+from backup_framework.testing.bench import Bench, pattern, refused
 from backup_framework.testing.sentences import sentence
 
 KIB = 1 << 10
@@ -16,211 +14,6 @@ KIB = 1 << 10
 
 class ContainerCases(hooks.Hooks):
     """One method a case; each needs a bench and nothing that another case left."""
-
-    # --- G: all verbs
-
-    @sentence('G1')
-    def test_g1_threads_work_side_by_side(self, bench: Bench) -> None:
-        box = bench.container()
-
-        def whole_life(number: int) -> None:
-            name, data = f'thread-{number}', pattern(10 * KIB + number, number)
-            bench.put(box, name, data[:100], data[100:])
-            same(bench.contents(box, name), data, f'object {name} of one of several threads')
-            assert bench.names(box, prefix=name) == [name], f'{name} is not listed in its thread'
-            bench.driver.delete_object(box, name)
-
-        bench.side_by_side(whole_life, range(10, 10 + 4 * bench.threads))
-
-    @sentence('G1')
-    def test_g1_threads_share_an_object(self, bench: Bench) -> None:
-        box, data = bench.container(), pattern(64 * KIB)
-        bench.put(box, 'shared', data)
-        for got in bench.side_by_side(lambda _: bench.contents(box, 'shared'), range(32)):
-            same(got, data, 'an object read by several threads')
-
-    @sentence('G1')
-    def test_g1_writers_open_at_once_do_not_mix(self, bench: Bench) -> None:
-        box = bench.container()
-        names = [f'open-{number}' for number in range(min(4, bench.capabilities.connections))]
-        with contextlib.ExitStack() as blocks:
-            writers = [blocks.enter_context(bench.driver.get_object_writer(box, name))
-                       for name in names]
-            for turn in range(3):
-                for number, writer in enumerate(writers):
-                    writer.write(pattern(KIB, seed=10 * number + turn))
-        for number, name in enumerate(names):
-            wanted = b''.join(pattern(KIB, seed=10 * number + turn) for turn in range(3))
-            same(bench.contents(box, name), wanted, f'{name}, written while others were open')
-
-    @sentence('G2')
-    def test_g2_case_is_kept(self, bench: Bench) -> None:
-        box = bench.container()
-        bench.put(box, 'case', b'lower')
-        bench.put(box, 'CASE', b'upper')
-        same(bench.contents(box, 'case'), b'lower', 'object "case" beside "CASE"')
-        same(bench.contents(box, 'CASE'), b'upper', 'object "CASE" beside "case"')
-
-    @sentence('G2')
-    @pytest.mark.parametrize('name', hooks.ODD_NAMES)
-    def test_g2_odd_names_work(self, bench: Bench, name: str) -> None:
-        box = bench.container()
-        bench.put(box, name, b'odd')
-        same(bench.contents(box, name), b'odd', f'object {name!r}')
-        assert bench.names(box) == [name], f'{name!r} is listed as {bench.names(box)}'
-        bench.driver.delete_object(box, name)
-        assert not bench.visible(box, name), f'{name!r} was deleted and is still there'
-
-    @sentence('G2')
-    @pytest.mark.parametrize('name', ['.name', 'sub/.name', '.sub/name'])
-    def test_g2_names_with_a_dot_work_or_are_refused(self, bench: Bench, name: str) -> None:
-        box = bench.container()
-        try:
-            bench.put(box, name, b'dot')
-        except exceptions.StoreError:
-            assert bench.names(box) == [], f'{name!r} was refused and is listed'
-            return
-        same(bench.contents(box, name), b'dot', f'object {name!r}')
-        assert bench.names(box) == [name], f'{name!r} is listed as {bench.names(box)}'
-        bench.driver.delete_object(box, name)
-        assert not bench.visible(box, name), f'{name!r} was deleted and is still there'
-
-    @sentence('G2')
-    @pytest.mark.parametrize('character', ['n', 'ö'])
-    def test_g2_long_names_work(self, bench: Bench, character: str) -> None:
-        box = bench.container()
-        longest = min(255, bench.capabilities.longest_name - len(box.encode()) - 1)
-        name = character * (longest // len(character.encode()))
-        bench.put(box, name, b'long')
-        same(bench.contents(box, name), b'long', f'an object with a name of {longest} bytes')
-        assert bench.names(box) == [name], f'a name of {longest} bytes is listed otherwise'
-
-    @sentence('G2')
-    def test_g2_odd_names_of_containers_work(self, bench: Bench) -> None:
-        for suffix in (' blank', '-ö', '-%2f', '/sub one'):
-            box = bench.container(bench.container() + suffix)
-            bench.put(box, 'name', b'odd')
-            same(bench.contents(box, 'name'), b'odd', f'an object in container {box!r}')
-
-    @sentence('G3')
-    @pytest.mark.parametrize('suffix', ['-', '2', '/sub'])
-    def test_g3_containers_do_not_share_objects(self, bench: Bench, suffix: str) -> None:
-        one = bench.container()
-        two = bench.container(one + suffix)
-        bench.put(one, 'name', b'one')
-        bench.put(two, 'name', b'the other')
-        bench.put(two, 'only', b'here')
-        same(bench.contents(one, 'name'), b'one', f'an object of {one} beside {two}')
-        same(bench.contents(two, 'name'), b'the other', f'an object of {two} beside {one}')
-        # On a store of directories `sub/only` of one container may be `only` of the nested one.
-        listed = {name for name in bench.names(one) if not name.startswith('sub/')}
-        assert listed == {'name'}, f'{one} lists {listed}'
-        bench.driver.delete_object(one, 'name')
-        assert bench.visible(two, 'name'), f'a delete in {one} removed an object of {two}'
-
-    @sentence('G4')
-    def test_g4_what_is_missing_is_a_store_error(self, bench: Bench) -> None:
-        driver, missing, box = bench.driver, bench.name_container(), bench.container()
-        with only_store_errors('reading a missing object'):
-            bench.contents(box, 'missing')
-        with only_store_errors('reading from a missing container'):
-            bench.contents(missing, 'missing')
-        with only_store_errors('listing a missing container'):
-            list(bench.driver.get_container_entries(missing, ''))
-        with only_store_errors('the size of a missing object'):
-            driver.object_size(box, 'missing')
-        with only_store_errors('writing into a missing container'):
-            bench.put(missing, 'name', b'data')
-        with only_store_errors('sync of a missing container'):
-            driver.sync(missing)
-
-    @sentence('G4')
-    def test_g4_an_outage_is_a_store_error(self, bench: Bench) -> None:
-        box = bench.container()
-        bench.put(box, 'name', b'data')
-        with self._outage(bench):
-            for what, verb in hooks.each_verb(bench, box):
-                with only_store_errors(f'{what} without a store'):
-                    verb()
-
-    @sentence('G5')
-    def test_g5_verbs_ask_once(self, bench: Bench) -> None:
-        box = bench.container()
-        bench.put(box, 'name', b'data')
-        with self._outage(bench) as requests:
-            if requests is None:
-                pytest.skip('"outage" does not count the requests to this store')
-            for what, verb in hooks.each_verb(bench, box):
-                before = requests()
-                with contextlib.suppress(Exception):
-                    verb()
-                asked = requests() - before
-                assert asked <= 1, f'{what} asked {asked} times though the first one failed'
-
-    @sentence('G6')
-    def test_g6_capabilities_make_sense(self, bench: Bench) -> None:
-        can = bench.capabilities
-        assert isinstance(can, model.Capabilities), f'capabilities() returned {can!r}'
-        assert can == bench.capabilities, 'capabilities() differ from one call to the next'
-        assert can.connections >= 1, f'connections = {can.connections}'
-        assert can.longest_name > 64, f'longest_name = {can.longest_name}'
-        assert can.writer_buffer >= 0, f'writer_buffer = {can.writer_buffer}'
-        assert can.listing_delay >= 0, f'listing_delay = {can.listing_delay}'
-
-    @sentence('G6')
-    def test_g6_all_declared_connections_work_at_once(self, bench: Bench) -> None:
-        box = bench.container()
-        bench.put(box, 'name', b'data')
-        with contextlib.ExitStack() as blocks:
-            for _ in range(min(bench.capabilities.connections, self.most_connections)):
-                reader = blocks.enter_context(bench.driver.get_object_reader(box, 'name'))
-                assert reader.read(1) == b'd', 'a reader beside others gives other bytes'
-
-    @sentence('G6')
-    def test_g6_list_containers(self, bench: Bench) -> None:
-        if not bench.capabilities.lists_containers:
-            with refused(exceptions.NotSupported, what='list_containers, declared absent,'):
-                list(bench.driver.list_containers())
-            return
-        outer = bench.container()
-        boxes = {outer, bench.container(f'{outer}/sub'), bench.container()}
-        for box in boxes:
-            bench.put(box, 'name', b'data')
-        listed = list(bench.driver.list_containers())
-        assert boxes <= set(listed), f'list_containers misses {boxes - set(listed)}'
-        assert len(listed) == len(set(listed)), 'list_containers names a container twice'
-
-    @sentence('G6')
-    def test_g6_object_size(self, bench: Bench) -> None:
-        box = bench.container()
-        bench.put(box, 'name', pattern(12345))
-        if not bench.capabilities.reports_size:
-            with refused(exceptions.NotSupported, what='object_size, declared absent,'):
-                bench.driver.object_size(box, 'name')
-            return
-        assert bench.driver.object_size(box, 'name') == 12345, 'object_size of 12345 bytes'
-
-    @sentence('G6')
-    def test_g6_free_space(self, bench: Bench) -> None:
-        if not bench.capabilities.reports_free_space:
-            with refused(exceptions.NotSupported, what='free_space, declared absent,'):
-                bench.driver.free_space()
-            return
-        free = bench.driver.free_space()
-        assert isinstance(free, int) and free >= 0, f'free_space is {free!r}'
-
-    @sentence('G7')
-    def test_g7_close_twice(self, bench: Bench) -> None:
-        driver = self._fresh(bench)
-        driver.put_container(bench.name_container())
-        driver.close()
-        driver.close()
-
-    @sentence('G7')
-    def test_g7_close_what_was_never_used(self, bench: Bench) -> None:
-        driver = self._fresh(bench)
-        driver.close()
-        driver.close()
 
     # --- P: put_container
 
@@ -263,10 +56,13 @@ class ContainerCases(hooks.Hooks):
         box = bench.container()
         names = {f'page-{number:05}' for number in range(self.listing_size)}
         bench.side_by_side(lambda name: bench.put(box, name, b'x'), sorted(names))
-        for prefix in ('', 'page-'):
+        last = f'page-{self.listing_size - 1:05}'
+        for prefix in ('', 'page-', 'page-00', 'page-01', last[:-2], last):
+            wanted = {name for name in names if name.startswith(prefix)}
             listed = set(bench.names(box, prefix))
-            assert names <= listed, (
-                f'{len(names & listed)} of {len(names)} objects are listed for {prefix!r}')
+            assert listed == wanted, (
+                f'{len(wanted & listed)} of {len(wanted)} objects are listed for {prefix!r}, and '
+                f'{len(listed - wanted)} others')
 
     @sentence('L3')
     @pytest.mark.parametrize(('prefix', 'wanted', 'unwanted'), [
@@ -334,6 +130,22 @@ class ContainerCases(hooks.Hooks):
         listed.discard('sub/name')
         assert not listed, f'while an object is written, the container lists {listed}'
 
+    @sentence('L7')
+    def test_l7_others_are_deleted_meanwhile(self, bench: Bench) -> None:
+        """Where there is one connection, nothing else is done while a listing is open."""
+        box = bench.container()
+        going = [f'going-{number:05}' for number in range(self.listing_size // 2)]
+        staying = [f'staying-{number:05}' for number in range(self.listing_size // 2)]
+        bench.side_by_side(lambda name: bench.put(box, name, b'x'), [*going, *staying])
+        quiet = set(bench.names(box))
+        listing = iter(bench.driver.get_container_entries(box, ''))
+        listed = {next(listing)}
+        if bench.capabilities.connections > 1:
+            bench.side_by_side(lambda name: bench.driver.delete_object(box, name), going, spare=1)
+        listed.update(listing)
+        missed = quiet.intersection(staying) - listed
+        assert not missed, f'{len(missed)} objects are not listed while others are deleted'
+
     # --- D: delete_object
 
     @sentence('D1')
@@ -359,3 +171,47 @@ class ContainerCases(hooks.Hooks):
     @sentence('D3')
     def test_d3_a_missing_container_is_fine(self, bench: Bench) -> None:
         bench.driver.delete_object(bench.name_container(), 'name')
+
+    @sentence('D4')
+    @pytest.mark.parametrize('whole', [False, True], ids=['one', 'whole'])
+    def test_d4_a_batch_goes(self, bench: Bench, whole: bool) -> None:
+        box = bench.container()
+        batch = [f'name-{number}' for number in range(self._batch(bench) if whole else 1)]
+        bench.side_by_side(lambda name: bench.put(box, name, b'x'), ['name', 'name-', *batch])
+        bench.driver.delete_objects(box, batch)
+        left = sorted(bench.names(box))
+        assert left == ['name', 'name-'], f'a batch of {len(batch)} was deleted and left {left}'
+
+    @sentence('D4')
+    def test_d4_odd_names_go(self, bench: Bench) -> None:
+        box, step = bench.container(), self._batch(bench)
+        bench.side_by_side(lambda name: bench.put(box, name, b'x'), hooks.ODD_NAMES)
+        for start in range(0, len(hooks.ODD_NAMES), step):
+            bench.driver.delete_objects(box, hooks.ODD_NAMES[start:start + step])
+        assert not bench.names(box), f'{bench.names(box)} were deleted and are still there'
+
+    @sentence('D4')
+    def test_d4_what_is_missing_is_fine(self, bench: Bench) -> None:
+        box = bench.container()
+        bench.put(box, 'name', b'x')
+        batch = ['missing', 'sub/missing', 'name'][-self._batch(bench):]
+        bench.driver.delete_objects(box, batch)
+        assert not bench.visible(box, 'name'), 'a missing object kept another one of its batch'
+        bench.driver.delete_objects(box, batch)
+        bench.driver.delete_objects(bench.name_container(), batch)
+
+    @sentence('D4')
+    def test_d4_one_that_stays_keeps_no_other(self, bench: Bench) -> None:
+        box, size = bench.container(), self._batch(bench)
+        batch = [f'name-{number}' for number in range(min(size, 5))]
+        stays = batch[len(batch) // 2]
+        for name in batch:
+            bench.put(box, name, b'x')
+        with self._protected(bench, box, stays):
+            with refused(exceptions.StoreError, what='deleting an object that has to stay'):
+                bench.driver.delete_objects(box, batch)
+        left = set(bench.names(box)) - {stays}
+        assert not left, f'an object that could not be deleted kept {left} of its batch'
+
+    def _batch(self, bench: Bench) -> int:
+        return min(bench.capabilities.delete_batch, self.listing_size)

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 import contextlib
 import dataclasses
 import fnmatch
@@ -26,8 +26,9 @@ T = TypeVar('T')
 VERBS = frozenset({
     'put_container', 'get_container_entries', 'get_object_writer', 'write', 'commit',
     'get_object_reader', 'read', 'delete_object', 'sync', 'remove_temporary', 'list_containers',
-    'object_size', 'free_space', 'check_for_setup_error'})
-"""What can fail. `write` and `read` are calls inside a block, `commit` is a writer's block end."""
+    'object_size', 'free_space', 'clock', 'check_for_setup_error'})
+"""What can fail. `write` and `read` are calls inside a block, `commit` is a writer's block end.
+Each name that `delete_objects` is given counts as a `delete_object`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,6 +148,23 @@ class FaultyDriver(forwarding.ForwardingDriver):
         with self._faults('delete_object', object_name):
             self.driver.delete_object(container, object_name)
 
+    def delete_objects(self, container: str, object_names: Sequence[str]) -> None:
+        """At once if no name has a fault, else one by one: a kill finds the first ones gone."""
+        due = {name: self._due('delete_object', name) for name in object_names}
+        if not any(due.values()):
+            self.driver.delete_objects(container, object_names)
+            return
+        errors: list[exceptions.StoreError] = []
+        for name, faults in due.items():
+            try:
+                faults.before()
+                self.driver.delete_object(container, name)
+                faults.after()
+            except exceptions.StoreError as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
+
     def sync(self, container: str) -> None:
         with self._faults('sync'):
             self.driver.sync(container)
@@ -166,6 +184,10 @@ class FaultyDriver(forwarding.ForwardingDriver):
     def free_space(self) -> int:
         with self._faults('free_space') as due:
             return due.change(self.driver.free_space())
+
+    def clock(self) -> float:
+        with self._faults('clock') as due:
+            return due.change(self.driver.clock())
 
     def check_for_setup_error(self) -> None:
         with self._faults('check_for_setup_error'):
@@ -198,6 +220,9 @@ class _Due:
     def __init__(self, faults: list[Fault]) -> None:
         self._faults = faults
         self.changes = [fault.change for fault in faults if fault.change is not None]
+
+    def __bool__(self) -> bool:
+        return bool(self._faults)
 
     def before(self) -> None:
         for fault in self._faults:

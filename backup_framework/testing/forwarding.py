@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -50,6 +50,9 @@ class ForwardingDriver(chunked.ChunkedBackupDriver):
 
     def delete_object(self, container: str, object_name: str) -> None:
         self.driver.delete_object(container, object_name)
+
+    def delete_objects(self, container: str, object_names: Sequence[str]) -> None:
+        self.driver.delete_objects(container, object_names)
 
     def sync(self, container: str) -> None:
         self.driver.sync(container)

@@ -8,13 +8,15 @@ import os
 import select
 import signal
 import time
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 import warnings
 
 import pytest
 
 from backup_framework.driver import chunked
 from backup_framework.testing.bench import Bench
+
+T = TypeVar('T')
 
 ODD_NAMES = (
     'sub/name', 'a/b/c/d', 'with blank', ' leading', 'trailing ', 'trailing.', 'a..b', '-dash',
@@ -65,6 +67,18 @@ class Hooks:
     child_seconds: ClassVar[float] = 30.0
     """How long such a child may take until it is inside its block."""
 
+    patience_seconds: ClassVar[float] = 30.0
+    """How long threads wait for one another to be inside their blocks."""
+
+    failures: ClassVar[int] = 200
+    """How many verbs fail before it is looked at what they left open."""
+
+    release_seconds: ClassVar[float] = 5.0
+    """How long the driver may take to let go of what such verbs held."""
+
+    replacements: ClassVar[int] = 50
+    """How often an object is replaced while it is looked at, where `atomic_replace` is declared."""
+
     def fresh_driver(self, driver: chunked.ChunkedBackupDriver
                      ) -> chunked.ChunkedBackupDriver | None:
         """Another driver on the same store, or None where that cannot be had.
@@ -100,6 +114,21 @@ class Hooks:
         """
         return None
 
+    def forbid(self, driver: chunked.ChunkedBackupDriver, container: str
+               ) -> contextlib.AbstractContextManager[object] | None:
+        """A block in which the store permits nothing in this container; None: impossible."""
+        return None
+
+    def protect(self, driver: chunked.ChunkedBackupDriver, container: str, name: str
+                ) -> contextlib.AbstractContextManager[object] | None:
+        """A block in which the store does not let this object be deleted; None: impossible."""
+        return None
+
+    def fill(self, driver: chunked.ChunkedBackupDriver, container: str
+             ) -> contextlib.AbstractContextManager[object] | None:
+        """A block in which this container has no room for another MiB; None: impossible."""
+        return None
+
     def _fresh(self, bench: Bench) -> chunked.ChunkedBackupDriver:
         time.sleep(max(self.settle_seconds, bench.capabilities.listing_delay))
         driver = self.fresh_driver(bench.driver)
@@ -124,31 +153,67 @@ class Hooks:
 
     def _outage(self, bench: Bench
                 ) -> contextlib.AbstractContextManager[Callable[[], int] | None]:
-        outage = self.outage(bench.driver)
-        if outage is None:
-            pytest.skip('"outage" cannot make this store unreachable')
-        return outage
+        return _possible(self.outage(bench.driver), '"outage" cannot make this store unreachable')
+
+    def _forbidden(self, bench: Bench, container: str
+                   ) -> contextlib.AbstractContextManager[object]:
+        return _possible(self.forbid(bench.driver, container),
+                         '"forbid" cannot take the right to a container away')
+
+    def _protected(self, bench: Bench, container: str, name: str
+                   ) -> contextlib.AbstractContextManager[object]:
+        return _possible(self.protect(bench.driver, container, name),
+                         '"protect" cannot keep an object from being deleted')
+
+    def _full(self, bench: Bench, container: str) -> contextlib.AbstractContextManager[object]:
+        return _possible(self.fill(bench.driver, container), '"fill" cannot make this store full')
 
     def _skip_unless_ours(self) -> None:
         if not self.store_is_ours:
             pytest.skip('remove_temporary would disturb others: store_is_ours is False')
 
 
-def each_verb(bench: Bench, container: str) -> Iterator[tuple[str, Callable[[], object]]]:
-    """Every verb as a call without arguments, on an object "name" that exists."""
+Verbs = Iterator[tuple[str, Callable[[], object]]]
+
+
+def object_verbs(bench: Bench, container: str) -> Verbs:
+    """Verbs that ask for a container's objects: calls without arguments, of "name", which is there.
+    """
     driver = bench.driver
-    yield 'put_container', lambda: driver.put_container(container)
     yield 'get_container_entries', lambda: list(driver.get_container_entries(container, ''))
     yield 'get_object_writer', lambda: bench.put(container, 'other', b'data')
     yield 'get_object_reader', lambda: bench.contents(container, 'name')
-    yield 'delete_object', lambda: driver.delete_object(container, 'missing')
-    yield 'sync', lambda: driver.sync(container)
-    if bench.capabilities.lists_containers:
-        yield 'list_containers', lambda: list(driver.list_containers())
     if bench.capabilities.reports_size:
         yield 'object_size', lambda: driver.object_size(container, 'name')
+    yield 'delete_object', lambda: driver.delete_object(container, 'name')
+    yield 'delete_objects', lambda: driver.delete_objects(container, ['name'])
+
+
+def store_verbs(bench: Bench) -> Verbs:
+    """Verbs that ask the store, as far as they are declared."""
+    driver = bench.driver
+    if bench.capabilities.lists_containers:
+        yield 'list_containers', lambda: list(driver.list_containers())
     if bench.capabilities.reports_free_space:
         yield 'free_space', driver.free_space
+    if bench.capabilities.reports_clock:
+        yield 'clock', driver.clock
+
+
+def each_verb(bench: Bench, container: str) -> Verbs:
+    """Every verb; those that come first may have nothing to ask the store."""
+    yield 'put_container', lambda: bench.driver.put_container(container)
+    yield 'sync', lambda: bench.driver.sync(container)
+    yield 'remarks', lambda: list(bench.driver.remarks())
+    yield from store_verbs(bench)
+    yield from object_verbs(bench, container)
+
+
+def _possible(what: T | None, reason: str) -> T:
+    """What a hook gave; without it the case is skipped."""
+    if what is None:
+        pytest.skip(reason)
+    return what
 
 
 def _kill_inside(make: Callable[[], chunked.ChunkedBackupDriver | None],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 import contextlib
 import dataclasses
 import io
@@ -27,14 +27,16 @@ class Body:
 class MemoryStore:
     """Containers of objects, and the parts of objects that are still being written.
 
-    :ivar on_request: called at the start of each verb; a test makes it raise to play an outage.
+    :ivar on_request: called before anything is done, with what is asked ('create', 'list', 'read',
+        'write', 'commit' at the end of a writer's block, 'delete', 'ask'), container and object,
+        where there is one. A test makes it raise to play a store that refuses.
     """
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.containers: dict[str, dict[str, Body]] = {}
         self.temporary: dict[tuple[str, str], float] = {}
-        self.on_request: Callable[[], None] = lambda: None
+        self.on_request: Callable[[str, str | None, str | None], None] = lambda *_: None
 
     def raw_names(self, container: str) -> list[str]:
         """Everything in a container, temporary names included."""
@@ -47,6 +49,10 @@ class MemoryStore:
         with self.lock:
             body = self.containers[container][object_name]
             self.containers[container][object_name] = Body(body.data[:length], body.size)
+
+    def remove(self, container: str, object_name: str) -> None:
+        with self.lock:
+            self.containers.get(container, {}).pop(object_name, None)
 
     def objects(self, container: str) -> dict[str, Body]:
         """A container's objects; call it under the lock."""
@@ -89,22 +95,23 @@ class MemoryBackupDriver(chunked.ChunkedBackupDriver):
     def capabilities(self) -> model.Capabilities:
         return model.Capabilities(
             ranged_read=True, conditional_create=True, lists_containers=True, reports_size=True,
-            reports_free_space=True, durable=False, connections=32)
+            reports_free_space=True, reports_clock=True, durable=False, connections=32,
+            delete_batch=100)
 
     def put_container(self, container: str) -> None:
-        self.store.on_request()
+        self.store.on_request('create', container, None)
         with self.store.lock:
             self.store.containers.setdefault(container, {})
 
     def get_container_entries(self, container: str, prefix: str) -> list[str]:
-        self.store.on_request()
+        self.store.on_request('list', container, None)
         with self.store.lock:
             return [name for name in self.store.objects(container) if name.startswith(prefix)]
 
     @contextlib.contextmanager
     def get_object_writer(self, container: str, object_name: str,
                           extra_metadata: Any = None) -> Iterator[io.BytesIO]:
-        self.store.on_request()
+        self.store.on_request('write', container, object_name)
         buffer = io.BytesIO()
         key = (container, f'.{uuid.uuid4().hex}')
         with self.store.lock:
@@ -112,7 +119,7 @@ class MemoryBackupDriver(chunked.ChunkedBackupDriver):
             self.store.temporary[key] = time.monotonic()
         try:
             yield buffer
-            self.store.on_request()
+            self.store.on_request('commit', container, object_name)
             self.keep(container, object_name, buffer.getvalue())
         finally:
             with self.store.lock:
@@ -124,12 +131,23 @@ class MemoryBackupDriver(chunked.ChunkedBackupDriver):
         yield MemoryReader(self.body(container, object_name), container, object_name)
 
     def delete_object(self, container: str, object_name: str) -> None:
-        self.store.on_request()
-        with self.store.lock:
-            self.store.containers.get(container, {}).pop(object_name, None)
+        self.store.on_request('delete', container, object_name)
+        self.store.remove(container, object_name)
+
+    def delete_objects(self, container: str, object_names: Sequence[str]) -> None:
+        self.store.on_request('delete', container, None)
+        errors: list[exceptions.StoreError] = []
+        for name in object_names:
+            try:
+                self.store.on_request('delete', container, name)
+                self.store.remove(container, name)
+            except exceptions.StoreError as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
 
     def list_containers(self) -> list[str]:
-        self.store.on_request()
+        self.store.on_request('list', None, None)
         with self.store.lock:
             return list(self.store.containers)
 
@@ -138,11 +156,15 @@ class MemoryBackupDriver(chunked.ChunkedBackupDriver):
 
     def free_space(self) -> int:
         """The memory that this host has left."""
-        self.store.on_request()
+        self.store.on_request('ask', None, None)
         return os.sysconf('SC_AVPHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
 
+    def clock(self) -> float:
+        self.store.on_request('ask', None, None)
+        return time.time()
+
     def remove_temporary(self, older_than: float) -> int:
-        self.store.on_request()
+        self.store.on_request('delete', None, None)
         latest = time.monotonic() - older_than
         with self.store.lock:
             old = [key for key, written in self.store.temporary.items() if written <= latest]
@@ -152,7 +174,7 @@ class MemoryBackupDriver(chunked.ChunkedBackupDriver):
 
     def body(self, container: str, object_name: str) -> Body:
         """An object as stored, or ObjectNotFound."""
-        self.store.on_request()
+        self.store.on_request('read', container, object_name)
         with self.store.lock:
             found = self.store.objects(container).get(object_name)
         if found is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent import futures
 import contextlib
 import itertools
 from typing import Any
@@ -227,6 +228,31 @@ class ObjectCases(hooks.Hooks):
                 raise SomethingElse('raised inside the block')
         same(bench.contents(box, 'name'), old, 'an object whose replacement failed')
 
+    @sentence('W9')
+    def test_w9_a_replaced_object_is_never_missing(self, bench: Bench) -> None:
+        can = bench.capabilities
+        if can.conditional_create or not can.atomic_replace:
+            return
+        if can.connections < 2:
+            pytest.skip('a store with one connection cannot be looked at while it is written')
+        box, versions = bench.container(), [pattern(10 * KIB, seed) for seed in range(2)]
+        bench.put(box, 'name', versions[0])
+
+        def replace() -> None:
+            for turn in range(1, self.replacements + 1):
+                bench.put(box, 'name', versions[turn % 2])
+
+        with futures.ThreadPoolExecutor(1) as pool:
+            replacing = pool.submit(replace)
+            while not replacing.done():
+                assert bench.visible(box, 'name'), 'an object is not listed while it is replaced'
+                found = bench.contents(box, 'name')
+                assert found in versions, 'an object that is being replaced is a mixture'
+                if can.reports_size:
+                    size = bench.driver.object_size(box, 'name')
+                    assert size == 10 * KIB, f'an object that is being replaced has {size} bytes'
+            replacing.result()
+
     # --- R: get_object_reader
 
     @sentence('R1')
@@ -304,6 +330,18 @@ class ObjectCases(hooks.Hooks):
         bench.driver.delete_object(box, 'name')
         with refused(exceptions.ObjectNotFound, what='reading a deleted object'):
             bench.contents(box, 'name')
+
+    @sentence('R3')
+    def test_r3_the_size_of_a_missing_object(self, bench: Bench) -> None:
+        if not bench.capabilities.reports_size:
+            return
+        box = bench.container()
+        bench.put(box, 'name', b'data')
+        with refused(exceptions.ObjectNotFound, what='the size of a missing object'):
+            bench.driver.object_size(box, 'missing')
+        with refused(exceptions.ObjectNotFound, exceptions.ContainerNotFound,
+                     what='the size of an object in a missing container'):
+            bench.driver.object_size(bench.name_container(), 'name')
 
     @sentence('R4')
     def test_r4_seek(self, bench: Bench) -> None:

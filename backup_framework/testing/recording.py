@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 import contextlib
 import dataclasses
 import threading
@@ -15,13 +15,17 @@ from backup_framework.testing import forwarding
 
 @dataclasses.dataclass
 class Call:
-    """One verb. `bytes` is what went through it so far; `failed` that it ended with an error."""
+    """One verb. `bytes` is what went through it so far; `failed` that it ended with an error.
+
+    `names` are those of `delete_objects`, which is one call however many they are.
+    """
 
     verb: str
     container: str | None = None
     name: str | None = None
     bytes: int = 0
     failed: bool = False
+    names: tuple[str, ...] = ()
 
 
 class RecordingDriver(forwarding.ForwardingDriver):
@@ -74,6 +78,11 @@ class RecordingDriver(forwarding.ForwardingDriver):
         with self._call('delete_object', container, object_name):
             self.driver.delete_object(container, object_name)
 
+    def delete_objects(self, container: str, object_names: Sequence[str]) -> None:
+        with self._call('delete_objects', container) as call:
+            call.names = tuple(object_names)
+            self.driver.delete_objects(container, object_names)
+
     def sync(self, container: str) -> None:
         with self._call('sync', container):
             self.driver.sync(container)
@@ -93,6 +102,10 @@ class RecordingDriver(forwarding.ForwardingDriver):
     def free_space(self) -> int:
         with self._call('free_space'):
             return self.driver.free_space()
+
+    def clock(self) -> float:
+        with self._call('clock'):
+            return self.driver.clock()
 
     @contextlib.contextmanager
     def _call(self, verb: str, container: str | None = None,

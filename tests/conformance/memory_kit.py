@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 import contextlib
+import dataclasses
 import io
-import itertools
 from typing import Any
 import uuid
 
 from backup_framework import exceptions, model
+from backup_framework.driver import chunked
 from backup_framework.testing import conformance, memory
 
 
@@ -24,6 +25,8 @@ class MemoryKit(conformance.ChunkedDriverConformance):
 
     large_object_bytes = (4 << 20) + 3
     small_writes = 500
+    failures = 50
+    release_seconds = 0.5
 
     def store(self, driver: Any) -> memory.MemoryStore:
         return driver.store
@@ -44,26 +47,64 @@ class MemoryKit(conformance.ChunkedDriverConformance):
 
     @contextlib.contextmanager
     def outage(self, driver: Any) -> Iterator[Callable[[], int]]:
-        store, counter = self.store(driver), itertools.count(1)
-        requests = 0
+        requests: list[str] = []
 
-        def fail() -> None:
-            nonlocal requests
-            requests = next(counter)
+        def fail(what: str, *_: object) -> None:
+            requests.append(what)
             raise exceptions.StoreUnavailable('the store is out')
 
-        store.on_request = fail
+        with self.answering(driver, fail):
+            yield lambda: len(requests)
+
+    def forbid(self, driver: Any, container: str) -> contextlib.AbstractContextManager[None]:
+        def deny(what: str, where: str | None, name: str | None) -> None:
+            if where == container:
+                raise exceptions.PermissionDenied('403 Forbidden')
+
+        return self.answering(driver, deny)
+
+    def protect(self, driver: Any, container: str, name: str
+                ) -> contextlib.AbstractContextManager[None]:
+        def deny(*request: str | None) -> None:
+            if request == ('delete', container, name):
+                raise exceptions.PermissionDenied('it is held')
+
+        return self.answering(driver, deny)
+
+    def fill(self, driver: Any, container: str) -> contextlib.AbstractContextManager[None]:
+        def refuse(what: str, where: str | None, name: str | None) -> None:
+            if (what, where) == ('commit', container):
+                raise exceptions.StoreFull('no room')
+
+        return self.answering(driver, refuse)
+
+    @contextlib.contextmanager
+    def answering(self, driver: Any, answer: Callable[..., None]) -> Iterator[None]:
+        """A block in which the store answers each request so."""
+        store = self.store(driver)
+        usual, store.on_request = store.on_request, answer
         try:
-            yield lambda: requests
+            yield
         finally:
-            store.on_request = lambda: None
+            store.on_request = usual
+
+
+class ReplacingMemoryDriver(memory.MemoryBackupDriver):
+    """Puts other bytes under an existing name, from one moment to the next."""
+
+    def capabilities(self) -> model.Capabilities:
+        return dataclasses.replace(super().capabilities(), conditional_create=False)
+
+    def keep(self, container: str, object_name: str, data: bytes) -> None:
+        with self.store.lock:
+            self.store.objects(container)[object_name] = memory.Body(data, len(data))
 
 
 class PlainMemoryDriver(memory.MemoryBackupDriver):
     """The same store by a driver that declares every ability absent and refuses what it may."""
 
     def capabilities(self) -> model.Capabilities:
-        return model.Capabilities(durable=False, connections=1)
+        return model.Capabilities(durable=False, atomic_replace=False, connections=1)
 
     @contextlib.contextmanager
     def get_object_reader(self, container: str, object_name: str,
@@ -90,6 +131,11 @@ class PlainMemoryDriver(memory.MemoryBackupDriver):
 
     def free_space(self) -> int:
         raise exceptions.NotSupported('this driver does not tell its free space')
+
+    def clock(self) -> float:
+        raise exceptions.NotSupported('this driver does not tell its time')
+
+    delete_objects = chunked.ChunkedBackupDriver.delete_objects
 
 
 class PlainReader(memory.MemoryReader):

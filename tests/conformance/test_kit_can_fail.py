@@ -30,7 +30,8 @@ def test_the_memory_driver_does_all_that_a_driver_may_do() -> None:
     assert [name for name, value in can.items() if value is False] == ['durable']
 
 
-@pytest.mark.parametrize('good', [MemoryBackupDriver, memory_kit.PlainMemoryDriver])
+@pytest.mark.parametrize('good', [
+    MemoryBackupDriver, memory_kit.PlainMemoryDriver, memory_kit.ReplacingMemoryDriver])
 def test_a_good_driver_passes(good: type[MemoryBackupDriver]) -> None:
     outcomes = conformance.run(memory_kit.MemoryKit(), lambda: memory_kit.make(good))
     assert [outcome for outcome in outcomes if outcome.result != 'passed'] == []

@@ -8,10 +8,10 @@ import pytest
 
 from backup_framework.drivers import nfs
 from backup_framework.engine import mounts
-from tests.conformance import test_local
+from tests.conformance import directory_kit
 
 
-class TestNFS(test_local.DirectoryKit):
+class TestNFS(directory_kit.DirectoryKit):
 
     @pytest.fixture
     def driver(self, tmp_path: Path) -> nfs.NFSBackupDriver:

@@ -12,7 +12,7 @@ from backup_framework.drivers.nfs import NFSBackupDriver
 from backup_framework.engine import mounts
 from backup_framework.engine.monitor import Monitor, Operation
 from backup_framework.exceptions import ObjectExists, ObjectNotFound, StoreError
-from tests.conformance import test_local
+from tests.conformance import directory_kit
 
 MIB = 1 << 20
 
@@ -28,7 +28,7 @@ def driver(nfs):
     driver.close()
 
 
-class TestNFSOverTheProtocol(test_local.DirectoryKit):
+class TestNFSOverTheProtocol(directory_kit.DirectoryKit):
     listing_size = 300
 
     @pytest.fixture

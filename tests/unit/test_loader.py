@@ -225,6 +225,9 @@ def test_what_a_driver_of_verbs_lacks_is_noted():
             'list_containers': 'wants --container',
             'object_size': 'a quick verify does not notice uncompressed objects that were cut',
             'free_space': 'shows no free space',
+            'clock': 'does not compare the clocks',
+            'remarks': 'does not tell what this server lacks',
+            'delete_objects': 'objects are deleted one by one',
             'sync': 'a writer itself must make its object durable',
             'remove_temporary': 'what a killed writer left stays'}.items():
         assert any(note.startswith(f'def {name}(self') and price in note for note in notes), name
@@ -264,6 +267,10 @@ def test_what_is_no_class():
     ('def __init__(self): pass', 'write def __init__(self, settings, context=None)'),
     ('def __init__(self, context): pass', 'write def __init__('),
     ('def capabilities(self, what): pass', 'write def capabilities(self)'),
+    ('def clock(self, zone): pass', 'clock(self, zone) does not take the calls it gets'),
+    ('def delete_objects(self, names): pass', 'delete_objects(self, names) does not take'),
+    ('def delete_objects(self, container, names): yield', 'delete_objects is a generator'),
+    ('def remarks(self, server): pass', 'remarks(self, server) does not take'),
     ('def get_object_writer(self, container, object_name): pass',
      'write def get_object_writer(self, container, object_name, extra_metadata=None)'),
     ('def get_object_writer(self, c, o, extra_metadata=None): yield',
@@ -286,6 +293,7 @@ def test_bad_definitions(definition, words):
     '@classmethod\n    def get_metadata(cls, volume_id): pass',
     'def backup(self, backup, volume_file, backup_metadata=True, *, operation=None): pass',
     'def __init__(self, settings, context=None, db=None): pass',
+    'def remarks(self): yield "it is slow"',
 ])
 def test_other_good_definitions(definition):
     space = {}
