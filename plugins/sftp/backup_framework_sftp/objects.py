@@ -14,6 +14,7 @@ from backup_framework_sftp.packets import Attributes, Code
 from backup_framework_sftp.protocol import (
     FSYNC,
     LEAST_REQUEST,
+    MOST_REQUESTS,
     WINDOW,
     Reply,
     Session,
@@ -123,15 +124,17 @@ class Reader:
         :param ahead: how many bytes more.
         """
         stop = self._size if ahead else end
-        while self._asked < stop and self._in_flight() < WINDOW:
+        while self._asked < stop and self._has_room():
             length = min(self._request, stop - self._asked)
             if self._asked >= end and self._asked + length > end + ahead:
                 return
             self._pieces.append(self._piece(self._asked, length))
             self._asked += length
 
-    def _in_flight(self) -> int:
-        return self._asked - self._pieces[0].offset if self._pieces else 0
+    def _has_room(self) -> bool:
+        """Whether more may be on its way."""
+        return not self._pieces or (self._asked - self._pieces[0].offset < WINDOW
+                                    and len(self._pieces) < MOST_REQUESTS)
 
     def _piece(self, offset: int, length: int) -> Piece:
         return Piece(offset, length, self._session.read(self._handle, offset, length))
@@ -188,7 +191,7 @@ class Writer:
         self._sent = 0
         self._mode_set = session.set_file_mode(handle, mode)
         self._written: deque[Reply[None]] = deque()
-        self._in_flight = max(1, WINDOW // session.write_size)
+        self._in_flight = min(max(1, WINDOW // session.write_size), MOST_REQUESTS)
         self._broken = False
 
     def write(self, data: bytes | bytearray | memoryview, /) -> int:

@@ -32,6 +32,9 @@ LONGEST_PACKET = (256 << 10) + 64
 """Longer ones are never asked for; OpenSSH has the same bound."""
 WINDOW = 4 << 20
 """Bytes of a file that are on their way at most. The channel of OpenSSH's client has 2 MiB."""
+MOST_REQUESTS = 128
+"""Requests on their way at most: their answers have to fit into what lies between, so that neither
+side waits for the other one to read. It is as many as make WINDOW of requests of 32 KiB."""
 
 LIMITS = b'limits@openssh.com'
 FSYNC = b'fsync@openssh.com'

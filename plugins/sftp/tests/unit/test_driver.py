@@ -267,6 +267,15 @@ def watch_fsync(monkeypatch: pytest.MonkeyPatch, error: StatusError | None = Non
     return synced
 
 
+@pytest.mark.parametrize('lacking', [(), ('-P', 'posix-rename')])
+def test_an_object_is_replaced(make, store, lacking):
+    driver = make(*lacking)
+    for data in (b'one', b'another'):
+        put(driver, 'box', 'name', data)
+        assert get(driver, 'box', 'name') == data
+    assert files(store) == ['box/name']
+
+
 # --- failures
 
 def test_a_read_only_server(make):

@@ -13,15 +13,16 @@ from backup_framework.testing import conformance
 from plugins.sftp.tests.unit import sftp_server
 
 
+@pytest.fixture(scope='module', autouse=True)
+def server(require_part: Any) -> None:
+    if not os.path.exists(sftp_server.PROGRAM):
+        require_part('sshd', f'no {sftp_server.PROGRAM}')
+
+
 class TestDriver(conformance.ChunkedDriverConformance):
 
     fork_safe = True
     listing_size = 2500
-
-    @pytest.fixture(scope='class', autouse=True)
-    def server(self, require_part: Any) -> None:
-        if not os.path.exists(sftp_server.PROGRAM):
-            require_part('sshd', f'no {sftp_server.PROGRAM}')
 
     @pytest.fixture(params=['all', 'none'])
     def driver(self, tmp_path: Path, request: pytest.FixtureRequest

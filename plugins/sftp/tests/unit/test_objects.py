@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 
-from backup_framework_sftp import objects
+from backup_framework_sftp import objects, protocol
 from backup_framework_sftp.packets import HAS_SIZE, Code, Fields, Kind, u32, u64
 from backup_framework_sftp.protocol import Session, StatusError
 from hypothesis import given, settings
@@ -100,6 +100,13 @@ def test_what_is_asked_for_is_bounded(monkeypatch):
     stream = ScriptedStream(DATA)
     assert reader_of(stream).read() == DATA
     assert stream.most <= 9  # and the status of the file
+
+
+def test_the_number_of_requests_is_bounded():
+    stream = ScriptedStream(bytes(300 * KIB))
+    reader = reader_of(stream, 300 * KIB)
+    assert len(reader.read()) == 300 * KIB
+    assert stream.most <= protocol.MOST_REQUESTS + 1
 
 
 def test_a_range_is_fetched_and_no_more():

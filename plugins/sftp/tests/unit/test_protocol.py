@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 from backup_framework_sftp.packets import Code, Flag, Kind, string, u32
 from backup_framework_sftp.protocol import (
     FSYNC,
@@ -58,8 +60,9 @@ def test_an_extension_in_another_version_is_none():
 
 @pytest.mark.parametrize('answer', [
     raw(Kind.HANDLE, 77, string(b'h')),                       # to no request
-    b'\x7f\xff\xff\xff' + b'x' * 100,                          # of two GiB
-    b'\x00\x00\x00\x05' + b'x' * 100,                          # without a body
+    struct.pack('>IBI', 2 ** 31, Kind.HANDLE, 2) + b'x' * 100,  # of two GiB
+    struct.pack('>IBI', 5, Kind.HANDLE, 2) + b'x' * 100,        # without a body
+    struct.pack('>IBI', 4, Kind.HANDLE, 2) + b'x' * 100,
     raw(Kind.DATA, 2, string(b'data')),                        # of another type
     raw(Kind.STATUS, 2, u32(Code.OK)),                         # done, but what?
     raw(Kind.HANDLE, 2, u32(99) + b'h'),                       # cut
