@@ -1,4 +1,5 @@
 # make demo          a real disk image backed up, backed up again, verified, restored, compared
+# make demo-stores   the same with three stores: a directory, an SSH server, an emulator of GCS
 # make test          lint, then all tests but the long ones
 # make test-long     the long ones
 # make system-deps   the Debian packages of bindep.txt, as root
@@ -15,16 +16,20 @@ HERE := $(shell $(PYTHON) -c 'import os, sys, zlib; path = os.fsencode(os.getcwd
     print("py%d.%d-%08x" % (*sys.version_info[:2], zlib.crc32(path)))' 2>/dev/null)
 ENV := .venvs/$(HERE)
 FOR_DEMO := .venv/.$(HERE).demo
+FOR_STORES := .venv/.$(HERE).stores
 FOR_TEST := .venv/.$(HERE).test
 PLUGINS := plugins/sftp plugins/gcs
 PIP := PIP_USE_PEP517=1 $(ENV)/bin/python -m pip --disable-pip-version-check install --quiet
 PUT_IN_PLACE = ln -sfnT $(ENV) .venv.new && mv -T .venv.new .venv
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test test-long lint docs man genconfig system-deps check-python clean
+.PHONY: demo demo-stores test test-long lint docs man genconfig system-deps check-python clean
 
 demo: $(FOR_DEMO)
 	@$(BIN)/python tools/demo.py
+
+demo-stores: $(FOR_STORES)
+	@$(BIN)/python tools/demo_stores.py
 
 test: lint
 	@$(PYTEST)
@@ -55,18 +60,24 @@ $(ENV)/.made:
 	@$(PYTHON) -m venv $(@D)
 	@touch $@
 
-# Two levels: the package alone, and what its tests need.
+# Three levels: the package alone, its plugins with emulators, and what the tests need.
 $(FOR_DEMO): setup.cfg $(ENV)/.made
 	@echo 'Installing backup_framework into .venv' >&2
 	@$(PIP) --editable .
 	@$(PUT_IN_PLACE)
 	@touch $@
 
+$(FOR_STORES): setup.cfg $(PLUGINS:=/setup.cfg) $(ENV)/.made
+	@echo 'Installing backup_framework, its plugins and an emulator into .venv' >&2
+	@$(PIP) --editable . --editable './plugins/sftp' --editable './plugins/gcs[emulators]'
+	@$(PUT_IN_PLACE)
+	@touch $(FOR_DEMO) $@
+
 $(FOR_TEST): setup.cfg $(PLUGINS:=/setup.cfg) $(ENV)/.made
 	@echo 'Installing backup_framework, its plugins and what the tests need into .venv' >&2
 	@$(PIP) --editable '.[test]' $(PLUGINS:%=--editable './%[test]')
 	@$(PUT_IN_PLACE)
-	@touch $(FOR_DEMO) $@
+	@touch $(FOR_DEMO) $(FOR_STORES) $@
 
 check-python:
 	@command -v $(PYTHON) >/dev/null && $(PYTHON) -c 'import venv, ensurepip, sqlite3, ssl' \
