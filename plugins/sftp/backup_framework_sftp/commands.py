@@ -12,11 +12,14 @@ from typing import Any
 
 from backup_framework import exceptions, model
 from backup_framework.cmd import base, exit_codes
-from backup_framework_sftp import driver, failures, host_keys, options
+from backup_framework_sftp import failures, host_keys, options
 from backup_framework_sftp.host_keys import KnownHosts, Verdict
 
-DRIVERS = ('sftp', f'{driver.__name__}.{driver.SFTPBackupDriver.__name__}',
-           f'{driver.__name__}:{driver.SFTPBackupDriver.__name__}')
+DRIVERS = ('sftp', 'backup_framework_sftp.driver.SFTPBackupDriver',
+           'backup_framework_sftp.driver:SFTPBackupDriver')
+
+COLUMNS = ('type', 'fingerprint', 'state', 'line')
+Row = tuple[str, str, str, str]
 
 
 class HostKey(base.Lister):
@@ -39,19 +42,25 @@ class HostKey(base.Lister):
         rows = [_row(settings, known, key) for key in scan(settings)]
         if any(row[2] in (Verdict.CHANGED, Verdict.REVOKED) for row in rows):
             self.code = exit_codes.STORE
-        return ('type', 'fingerprint', 'state', 'line'), rows
+        if parsed_args.formatter != 'table' or parsed_args.columns:
+            return COLUMNS, rows
+        # The line of an RSA key would tear a table apart.
+        _say_lines(known.path, rows)
+        return COLUMNS[:-1], [row[:-1] for row in rows]
 
     def _settings(self, server: str) -> model.Settings:
+        # Only here, because --help imports this module.
+        from backup_framework_sftp.driver import SFTPBackupDriver
         configuration = self.configuration()
         if server not in configuration.enabled_backends:
             host, port = split(server)
-            return driver.SFTPBackupDriver.make_settings(host=host, port=port, path='.')
+            return SFTPBackupDriver.make_settings(host=host, port=port, path='.')
         name = configuration.backend(server).driver
         if name not in DRIVERS:
             raise exceptions.InvalidInput(
                 f'the backend {server} has the driver {name}, not sftp; name a backend that has '
                 'it, or a server as HOST or HOST:PORT')
-        settings: model.Settings = configuration.settings(server, driver.SFTPBackupDriver)
+        settings: model.Settings = configuration.settings(server, SFTPBackupDriver)
         return settings
 
 
@@ -89,13 +98,22 @@ def _known(settings: model.Settings) -> KnownHosts:
     path = options.local_path(settings.known_hosts)
     try:
         return host_keys.read(path)
-    except exceptions.PermissionDenied as error:
-        base.say(f'Warning: {error}')
+    except exceptions.PermissionDenied:
+        base.say(f'{path} cannot be read, so no key is known yet')
         return KnownHosts(path, '')
 
 
+def _say_lines(path: str, rows: list[Row]) -> None:
+    """What makes the server known, where it is not."""
+    if any(row[2] != Verdict.UNKNOWN for row in rows):
+        return
+    base.say(f'If the fingerprints are those of the server, add one of these lines to {path}:')
+    for row in rows:
+        base.say(row[-1])
+
+
 def _row(settings: model.Settings, known: KnownHosts,
-         key: host_keys.HostKey) -> tuple[str, str, str, str]:
+         key: host_keys.HostKey) -> Row:
     verdict, line = known.judge(settings.host, settings.port, key)
     if line and not line.marker and line.key.type != key.type:
         # The file says nothing of this type; the server's key of another type is there.
