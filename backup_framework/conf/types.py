@@ -217,7 +217,9 @@ def oslo_options(option: Option) -> list[cfg.Opt]:
     help = option.help + (' Required.' if option.required else '')
     # `required` is checked where settings are made: oslo.config would ask for the options of
     # backends that a command does not use.
-    made = cfg.Opt(option.name, type=type_of(option), default=option.default,
+    # A tuple would be shown as Python spells it.
+    default = list(option.default) if isinstance(option.default, tuple) else option.default
+    made = cfg.Opt(option.name, type=type_of(option), default=default,
                    help=help.strip(), secret=option.secret, sample_default=option.sample)
     return [made, secret_file(option.name)] if option.secret else [made]
 

@@ -9,6 +9,7 @@ from oslo_config import cfg
 
 from backup_framework import conf
 from backup_framework.driver.options import SHARED
+from backup_framework.model import Option, OptionType
 
 ETC = pathlib.Path(__file__).parents[3] / 'etc' / 'backup_framework'
 SAMPLE = ETC / 'backup_framework.conf.sample'
@@ -84,3 +85,14 @@ def test_the_example_of_a_plugin(secret_driver):
                                                    'port']
     assert options[0].sample_default == 'secret'
     assert options[2].secret is True
+
+
+def test_sections_of_other_distributions_follow_the_cores():
+    class Shelf:
+        OPTIONS = (Option('boards', OptionType.LIST, ('upper', 'lower'), help='Which.'),)
+
+    text = conf.sample([('shelf-backup', conf.driver_opts('attic', Shelf, driver='shelf'))])
+    assert text.startswith(conf.sample().rstrip('\n'))
+    theirs = text.removeprefix(conf.sample().rstrip('\n'))
+    assert theirs.lstrip().startswith('[attic]') and '# From shelf-backup\n' in theirs
+    assert '#boards = upper,lower\n' in theirs
