@@ -12,6 +12,8 @@ import sys
 
 import pytest
 
+from tests.functional import other_distribution
+
 SECRET = 'kNu7-open-sesame'
 
 
@@ -47,6 +49,76 @@ def test_listing_backups_loads_no_driver(cli, volume):
     loaded = loaded_by('--config-file', str(cli.config), 'backup', 'list')
     assert not {name for name in loaded if name.startswith('backup_framework.drivers.')}
     assert 'alembic' not in loaded and 'rich' not in loaded
+
+
+@pytest.fixture
+def other(tmp_path):
+    return other_distribution.OtherDistribution(tmp_path)
+
+
+HEAVY = {'paramiko', 'cryptography', 'google', 'google.cloud', 'requests', 'shelf_heavy'}
+
+
+@pytest.mark.parametrize('words', ['--version', '--help', 'backend list', 'backup list',
+                                   'driver list'])
+def test_no_command_imports_what_only_a_driver_needs(cli, other, words):
+    """Neither of our own plugins, where they are installed, nor of anybody else's."""
+    sections = {'shelf': 'board = upper', 'sftp': 'host = shelf.example',
+                'gcs': 'bucket = shelf'}
+    cli.configure(''.join(f'[{name}]\ndriver = {name}\n{line}\n'
+                          for name, line in sections.items()),
+                  default='enabled_backends = local, shelf, sftp, gcs')
+    done = other.run('--config-file', cli.config, *words.split())
+    assert done.returncode == 0 and not done.stderr.count('Error')
+    assert 'backup_framework.cmd.main' in other.loaded()
+    assert not other.loaded() & HEAVY
+    assert not {name for name in other.loaded() if re.match(r'(backup_framework_|shelf_)', name)
+                and words != '--help'}
+
+
+def test_a_command_of_another_distribution(other):
+    done = other.run('shelf', 'open-door', '--wide')
+    assert (done.returncode, done.stdout, done.stderr) == (0, 'wide open\n', '')
+    assert '--wide' in other.run('shelf', 'open-door', '--help').stdout
+    assert re.search('shelf open-door +Open the door', other.run('--help').stdout)
+
+
+def test_a_command_that_cannot_be_imported(cli, other):
+    done = other.run('shelf', 'close', '--tightly', 'now')
+    assert done.returncode == 2 and not done.stdout
+    assert done.stderr == (
+        'Error: the command shelf close of shelf-backup 1.2 cannot be imported: '
+        "ModuleNotFoundError: No module named 'shelf_that_nobody_installed'\n")
+    for words in (['--help'], ['help', 'shelf', 'close'], ['complete'],
+                  ['shelf', 'open-door'], ['driver', 'list']):
+        done = other.run(*words)
+        assert done.returncode == 0 and not done.stderr, words
+        assert 'shelf_that_nobody' not in done.stdout
+    assert re.search('shelf close +Cannot be used: shelf-backup 1.2 is broken',
+                     other.run('--help').stdout)
+
+
+def test_a_command_of_ours_cannot_be_replaced(cli, other):
+    done = other.run('--config-file', cli.config, 'backup', 'list', '-f', 'json')
+    assert done.returncode == 0 and json.loads(done.stdout) == []
+
+
+def test_the_sample_has_the_drivers_of_other_distributions(cli, other):
+    done = other.run('config', 'sample')
+    assert done.returncode == 0
+    core, _, theirs = done.stdout.partition('[shelf]')
+    assert '[nfs]' in core and '[volume:example]' in core
+    assert '# From shelf-backup\n' in theirs and '#driver = shelf\n' in theirs
+    assert '# Which board. (string)\n#board = <None>\n' in theirs
+    warnings = {line for line in done.stderr.splitlines() if 'section [' in line}
+    assert len(warnings) == 2
+    assert any('[hook]' in line and 'shelf-backup 1.2 cannot be imported' in line
+               for line in warnings)
+    assert any('[odd]' in line and 'driver check odd' in line for line in warnings)
+    assert '[hook]' not in done.stdout and '[odd]' not in done.stdout
+    cli.config.write_text(done.stdout + f'\n[DEFAULT]\nstate_path = {cli.state}\n')
+    done = other.run('--config-file', cli.config, 'backend', 'list')
+    assert done.returncode == 0 and 'Warning' not in done.stderr
 
 
 def test_help_and_version(cli):

@@ -184,3 +184,18 @@ def test_another_oslo_config_object(tmp_path, path_driver):
 def test_environment(loaded, monkeypatch, path_driver):
     monkeypatch.setenv('OS_LOCAL__WORKERS', '7')
     assert loaded('').settings('local', path_driver).workers == 7
+
+
+def test_the_paths_that_a_section_names(loaded, tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', '/home/me')
+    configuration = loaded(
+        '[DEFAULT]\nenabled_backends = local, far, odd\nvolumes = /vol\n'
+        '[backend_defaults]\nkeys = /etc/keys\n'
+        '[far]\ndriver = shelf\npath = /\nhost = a/b\nlink = ${path}x/../y\n'
+        '[odd]\ndriver = a:B\none = $state_path/odd\ntwo = ~/store\nthree = $nobody\n'
+        'four = $volumes/4\nkeys = keys\n')
+    assert sorted(configuration.named_paths('far')) == ['/etc/keys', '/y']
+    assert sorted(configuration.named_paths('odd')) == [
+        '/home/me/store', str(tmp_path / 'state' / 'odd'), '/vol/4']
+    assert configuration.named_paths('local') == [
+        str(tmp_path / 'state' / 'backups'), '/etc/keys']
