@@ -17,7 +17,8 @@ from backup_framework_sftp.protocol import (
     StatusError,
 )
 
-FULL = {Code.NO_SPACE_ON_FILESYSTEM, Code.QUOTA_EXCEEDED}
+FULL = {Code.NO_SPACE_ON_FILESYSTEM: 'no space is left there',
+        Code.QUOTA_EXCEEDED: 'the quota of the account is used up'}
 DENIED = {Code.PERMISSION_DENIED, Code.WRITE_PROTECT}
 UNAVAILABLE = {Code.NO_CONNECTION, Code.CONNECTION_LOST}
 LITTLE = 4 << 20
@@ -69,7 +70,8 @@ def _judge(error: SFTPError, deed: Deed, layout: Layout, session: Session | None
         return exceptions.PermissionDenied, (
             '; the account on the server needs to read and write there')
     if error.code in FULL:
-        return exceptions.StoreFull, '; make room or delete old backups'
+        return exceptions.StoreFull, (
+            f'; {FULL[Code(error.code)]}: make room or delete old backups')
     if error.code == Code.OP_UNSUPPORTED:
         return exceptions.NotSupported, '; this server cannot do that'
     if error.code in UNAVAILABLE:

@@ -1,4 +1,4 @@
-"""An SFTP server over a socket pair, on a directory, that lies when it is told to.
+"""An SFTP server without SSH, on a directory, that lies when it is told to.
 
 Without lies it behaves as OpenSSH's does. A lie is a function of a request and of a function that
 does honestly what was asked and gives the packet of the answer; what the lie gives is sent instead.
@@ -15,6 +15,7 @@ import os
 from pathlib import Path
 import select
 import socket
+import stat
 import struct
 import threading
 from typing import Any
@@ -129,8 +130,14 @@ class LyingServer:
     def open_handles(self) -> int:
         return len(self._handles)
 
+    def opened_file(self, request: Request) -> bool:
+        """Whether what an fsync is asked for is a file, not a directory."""
+        fields = Fields(request.body)
+        fields.string()
+        return stat.S_ISREG(os.fstat(self._handles[fields.string()].fd).st_mode)
+
     def connect(self, timeout: float) -> SocketStream:
-        ours, theirs = socket.socketpair()
+        ours, theirs = _connected()
         theirs.settimeout(timeout)
         thread = threading.Thread(target=self._serve, args=(ours,), daemon=True)
         self._ends.append(ours)
@@ -427,6 +434,16 @@ class _Handle:
 
     def close(self) -> None:
         os.close(self.fd)
+
+
+def _connected() -> tuple[socket.socket, socket.socket]:
+    """Two ends; of TCP, as a socket pair of the system holds only few small packets."""
+    with socket.create_server(('127.0.0.1', 0)) as listener:
+        theirs = socket.create_connection(listener.getsockname())
+        ours, _ = listener.accept()
+    for end in (ours, theirs):
+        end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return ours, theirs
 
 
 def _attributes(found: Any) -> bytes:
