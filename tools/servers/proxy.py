@@ -185,10 +185,12 @@ class Proxy:
         self._run(self._pump, link, link.server, link.client, 'down')
 
     def _pump(self, link: _Link, source: socket.socket, target: socket.socket, way: Way) -> None:
-        with contextlib.suppress(OSError):
+        try:
             while data := source.recv(_PIECE):
                 self._pass(link, memoryview(data), target, way)
             target.shutdown(socket.SHUT_WR)
+        except OSError:
+            link.cut()  # a reset on one side ends both
         with self._changed:
             link.pumps -= 1
             if not link.pumps:
