@@ -114,8 +114,9 @@ def read(path: str) -> KnownHosts:
             return KnownHosts(path, file.read())
     except OSError as error:
         raise exceptions.PermissionDenied(
-            f'cannot read the known_hosts file {path}: {error.strerror}; no server is trusted '
-            'without it') from None
+            f'cannot read the known_hosts file {path}: {error.strerror}. No server is trusted '
+            'without it; "backup-framework sftp host-key BACKEND" shows what it has to hold'
+        ) from None
 
 
 def spelled(host: str, port: int) -> str:

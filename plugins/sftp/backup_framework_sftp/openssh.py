@@ -29,6 +29,9 @@ COMPLAINT_BYTES = 4096
 GRACE_SECONDS = 1.0
 """How long ssh may take to say good-bye to the server."""
 
+_FAILED = 255
+"""ssh's exit code for failures of its own; others are those of what ran on the server."""
+
 _INPUT = select.POLLIN | select.POLLHUP | select.POLLERR
 _UNTOLD = re.compile(r'\$\{|[\0-\x1f\x7f]')
 
@@ -48,6 +51,7 @@ class Stream:
         self._errors: int | None = process.stderr.fileno() if process.stderr else None
         self._said = b''
         self._greeted = False
+        self._ended = False
         self._stalled = False
         self._closed = False
         self._deadline = time.monotonic() + settings.timeout
@@ -78,7 +82,6 @@ class Stream:
             except ConnectionResetError as error:
                 raise self._failure() or error
             if not count:
-                self._stalled = True
                 failure = self._failure()
                 if failure is not None:
                     raise failure
@@ -86,7 +89,7 @@ class Stream:
             return count
 
     def is_quiet(self) -> bool:
-        if self._closed or self._stalled or self._process.poll() is not None:
+        if self._closed or self._ended or self._stalled or self._process.poll() is not None:
             return False
         self._poll.modify(self._channel, _INPUT)
         ready = dict(self._poll.poll(0))
@@ -95,16 +98,13 @@ class Stream:
         return self._channel.fileno() not in ready
 
     def complaint(self) -> str:
-        """What ssh said, and how it ended."""
-        if self._stalled and not self._closed:
+        if self._ended and not self._closed:
             # Its last words come at about the time when its output ends.
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(GRACE_SECONDS)
         self._listen()
         lines = self._said.decode(errors='replace').splitlines()
-        said = '; '.join(line.strip() for line in lines if line.strip())
-        code = self._process.poll()
-        return said or (f'ssh ended with code {code}' if code and not self._closed else '')
+        return '; '.join(line.strip() for line in lines if line.strip())
 
     def close(self) -> None:
         if self._closed:
@@ -140,10 +140,12 @@ class Stream:
                 raise TimeoutError(f'no answer within {self._settings.timeout:g} seconds')
 
     def _listen(self) -> None:
-        """Take what ssh says on stderr, so that it never waits to be heard; keep the end of it."""
-        while self._errors is not None:
+        """Take what ssh says on stderr, so that it need not wait to be heard; keep the end."""
+        for _ in range(16):
+            if self._errors is None:
+                return
             try:
-                data = os.read(self._errors, 65536)
+                data = os.read(self._errors, COMPLAINT_BYTES)
             except BlockingIOError:
                 return
             if not data:
@@ -153,8 +155,10 @@ class Stream:
 
     def _failure(self) -> exceptions.StoreError | None:
         """Why ssh ended before SFTP began; None if that is not so."""
-        self._stalled = True
-        return None if self._greeted else explain(self._settings, self.complaint())
+        self._ended = True
+        if self._greeted:
+            return None
+        return explain(self._settings, self.complaint(), self._process.poll())
 
 
 def connect(settings: model.Settings) -> Stream:
@@ -183,8 +187,8 @@ def connect(settings: model.Settings) -> Stream:
 
 def _environment(settings: model.Settings) -> dict[str, str]:
     """Only what ssh needs: ours may hold the secrets of others."""
-    wanted = ['PATH', 'HOME', *(['SSH_AUTH_SOCK'] if settings.use_agent else [])]
-    return {name: os.environ[name] for name in wanted if name in os.environ}
+    agent = os.environ.get('SSH_AUTH_SOCK')
+    return {'SSH_AUTH_SOCK': agent} if settings.use_agent and agent else {}
 
 
 def program() -> str | None:
@@ -259,15 +263,15 @@ def _quoted(path: str) -> str:
     return '"' + re.sub(r'(["\\])', r'\\\1', path).replace('%', '%%') + '"'
 
 
-def explain(settings: model.Settings, said: str) -> exceptions.StoreError:
-    """The error for what ssh said before SFTP began."""
+def explain(settings: model.Settings, said: str, code: int | None) -> exceptions.StoreError:
+    """The error for what ssh said, and how it ended, before SFTP began."""
     for pattern, meaning in _MEANINGS:
         found = re.search(pattern, said)
         if found:
             return meaning(settings, said, found)
-    if not said or said.startswith('ssh ended'):
-        return failures.no_sftp(settings, 'the session ended at once')
-    return failures.unavailable(settings, said)
+    if code is None or code == _FAILED:
+        return failures.unavailable(settings, said or 'the connection ended before SFTP began')
+    return failures.no_sftp(settings, f'the session ended at once with code {code}')
 
 
 def _host_key(settings: model.Settings, said: str, _: re.Match[str]) -> exceptions.StoreError:
@@ -275,7 +279,7 @@ def _host_key(settings: model.Settings, said: str, _: re.Match[str]) -> exceptio
     verdict = (Verdict.REVOKED if 'REVOKED HOST KEY' in said
                else Verdict.CHANGED if 'HOST IDENTIFICATION HAS CHANGED' in said
                else Verdict.UNKNOWN)
-    line = re.search(r'Offending \S+ key in .*?:(\d+)', said)
+    line = re.search(rf'Offending \S+ key in {re.escape(known.path)}:(\d+)', said)
     return failures.host_key(settings, known, verdict, _shown(said),
                              int(line[1]) if line else None)
 

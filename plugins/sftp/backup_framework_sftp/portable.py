@@ -100,7 +100,7 @@ class Stream:
                 and not channel.recv_ready())
 
     def complaint(self) -> str:
-        error = self._transport.saved_exception
+        error = self._transport.get_exception()
         return '' if error is None or isinstance(error, EOFError) else str(error)
 
     def close(self) -> None:
