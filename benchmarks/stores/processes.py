@@ -1,0 +1,98 @@
+"""What a process and all below it took: seconds, CPU, and the most memory at one time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import contextlib
+import dataclasses
+import json
+import os
+from pathlib import Path
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+from benchmarks.stores import child
+
+SAMPLE_SECONDS = 0.02
+PAGE = os.sysconf('SC_PAGE_SIZE')
+
+
+@dataclasses.dataclass(frozen=True)
+class Taken:
+    """What moving objects took.
+
+    :param cpu: seconds, of the client's processes only.
+    :param peak: bytes resident in all of them together; pages that are shared count for each.
+    :param imports: seconds before that, in which Python modules were loaded.
+    """
+
+    seconds: float
+    cpu: float
+    peak: int
+    imports: float = 0.0
+
+
+def run(words: Sequence[str], text: str = '') -> tuple[Taken, str]:
+    """Run a command with a text as its input; also gives what it printed."""
+    with (tempfile.TemporaryFile('w+') as given, tempfile.TemporaryFile('w+') as printed,
+          tempfile.TemporaryFile('w+') as said):
+        given.write(text)
+        given.seek(0)
+        begin = time.perf_counter()
+        process = subprocess.Popen(words, stdin=given, stdout=printed, stderr=said)
+        peak = _watch(process.pid)
+        _, status, used = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - begin
+        process.returncode = os.waitstatus_to_exitcode(status)
+        printed.seek(0)
+        if process.returncode:
+            said.seek(0)
+            raise RuntimeError(f'{words[0]} ended with {process.returncode}: {said.read()[-2000:]}')
+        return Taken(seconds, used.ru_utime + used.ru_stime, peak.stop()), printed.read()
+
+
+def run_job(job: child.Job) -> Taken:
+    """Run a job in a child; what it says of itself is without the start of Python."""
+    taken, printed = run([sys.executable, '-m', child.__name__], json.dumps(
+        dataclasses.asdict(job)))
+    return dataclasses.replace(taken, **json.loads(printed))
+
+
+class _watch:
+    """Samples the memory of a process and of all below it until `stop`."""
+
+    def __init__(self, process: int) -> None:
+        self._process = process
+        self._peak = 0
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._sample)
+        self._thread.start()
+
+    def stop(self) -> int:
+        self._stopped.set()
+        self._thread.join()
+        return self._peak
+
+    def _sample(self) -> None:
+        while not self._stopped.wait(SAMPLE_SECONDS):
+            self._peak = max(self._peak, sum(map(_resident, _tree(self._process))))
+
+
+def _tree(process: int) -> list[int]:
+    """A process and all below it; any of its threads may have started some."""
+    found = [process]
+    for parent in found:
+        for children in Path(f'/proc/{parent}/task').glob('*/children'):
+            with contextlib.suppress(OSError):
+                found += map(int, children.read_text().split())
+    return found
+
+
+def _resident(process: int) -> int:
+    try:
+        return int(Path(f'/proc/{process}/statm').read_text().split()[1]) * PAGE
+    except (OSError, IndexError):
+        return 0
