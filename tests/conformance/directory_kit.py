@@ -51,10 +51,10 @@ class DirectoryKit(conformance.ChunkedDriverConformance):
 
     @contextlib.contextmanager
     def protect(self, driver: Any, container: str, name: str) -> Iterator[None]:
-        """Something that is no object has its name."""
+        """A link has its name, which is no object's."""
         path = Path(driver.settings.path, container, name)
         aside = path.rename(path.with_name('.aside'))
-        os.mkfifo(path)
+        path.symlink_to(aside)
         try:
             yield
         finally:

@@ -58,6 +58,9 @@ class Particular(memory.MemoryBackupDriver):
     def host_paths(self) -> list[str]:
         return ['here']
 
+    def remarks(self) -> list[str]:
+        return ['it is small']
+
     def object_prefix(self, backup: model.Backup) -> str:
         return f'particular-{backup.id}'
 
@@ -73,6 +76,7 @@ def test_a_wrapper_asks_the_driver_inside(wrapper: Any) -> None:
     inner = Particular()
     driver, backup = wrapper(inner), model.Backup(id='b1')
     assert driver.host_paths() == ['here']
+    assert driver.remarks() == ['it is small']
     assert driver.object_prefix(backup) == 'particular-b1'
     assert driver.export_record(backup) == {'at': 'b1'}
     driver.import_record(backup, {'at': 'b0'})
@@ -166,6 +170,44 @@ def test_a_hook_is_called_at_its_call() -> None:
     assert calls == ['one', 'killed', 'two', 'three']
 
 
+def test_a_fault_of_one_name_keeps_no_other_of_its_batch() -> None:
+    driver = faulty(Fault('delete_object', name='b', error=exceptions.PermissionDenied('held')))
+    for name in 'abc':
+        put(driver, name, b'data')
+    with pytest.raises(exceptions.PermissionDenied, match='held'):
+        driver.delete_objects('box', ['a', 'b', 'c'])
+    assert driver.get_container_entries('box', '') == ['b']
+    driver.delete_objects('box', ['b'])
+    assert driver.get_container_entries('box', '') == []
+
+
+@pytest.mark.parametrize(('fault', 'left'), [
+    (Fault('delete_object', call=3, error=KeyboardInterrupt), ['c', 'd']),
+    (Fault('delete_object', call=3, error=KeyboardInterrupt, after=True), ['d'])])
+def test_a_kill_in_a_batch_finds_the_first_names_gone(fault: Fault, left: list[str]) -> None:
+    driver = faulty(fault)
+    for name in 'abcd':
+        put(driver, name, b'data')
+    with pytest.raises(KeyboardInterrupt):
+        driver.delete_objects('box', list('abcd'))
+    assert driver.get_container_entries('box', '') == left
+
+
+def test_a_batch_without_a_fault_goes_at_once() -> None:
+    inner = recording.RecordingDriver(memory.MemoryBackupDriver())
+    driver = FaultyDriver(inner, [Fault('delete_object', name='d', error=exceptions.StoreError)])
+    driver.delete_objects('box', ['a', 'b'])
+    assert inner.calls == [recording.Call('delete_objects', 'box', names=('a', 'b'))]
+
+
+def test_a_clock_fails_or_goes_wrong() -> None:
+    driver = faulty(Fault('clock', error=exceptions.PermissionDenied),
+                    Fault('clock', call=2, change=lambda told: told + 3600))
+    with pytest.raises(exceptions.PermissionDenied):
+        driver.clock()
+    assert driver.clock() - driver.clock() > 3000
+
+
 def test_a_delay_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
     monkeypatch.setattr(faults.time, 'sleep', waited.append)
@@ -192,6 +234,11 @@ def test_calls_are_written_down() -> None:
     assert [call.name for call in driver.of('get_object_reader')] == ['name', 'missing']
     driver.forget()
     assert driver.calls == []
+    driver.delete_objects('box', ['name', 'missing'])
+    assert driver.clock() > 0
+    assert driver.calls == [
+        recording.Call('delete_objects', 'box', names=('name', 'missing')),
+        recording.Call('clock')]
 
 
 def test_verbs_open_at_once_are_counted() -> None:

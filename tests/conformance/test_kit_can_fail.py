@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+from backup_framework.formats import versions
 from backup_framework.testing import conformance
 from backup_framework.testing.memory import MemoryBackupDriver
 from tests.conformance import broken, memory_kit
@@ -15,7 +16,7 @@ pytestmark = pytest.mark.filterwarnings('ignore:the kit could not remove')
 
 def test_the_interface_has_sentences() -> None:
     found = conformance.sentences()
-    assert len(found) >= 36
+    assert len(found) >= 40
     assert found['W3'] == 'An exception inside the block leaves nothing visible.'
     assert found['W6'].endswith('clears what a kill left.')
 
@@ -28,6 +29,15 @@ def test_each_sentence_has_a_case_and_a_broken_driver() -> None:
 def test_the_memory_driver_does_all_that_a_driver_may_do() -> None:
     can = dataclasses.asdict(memory_kit.make().capabilities())
     assert [name for name, value in can.items() if value is False] == ['durable']
+
+
+def test_backups_are_made_in_every_format() -> None:
+    for names in (names for identifier, names in conformance.cases().items()
+                  if identifier.startswith('B')):
+        for name in names:
+            marks = getattr(conformance.ChunkedDriverConformance, name).pytestmark
+            asked = [mark.args[1] for mark in marks if mark.args[0] == 'version']
+            assert asked == [sorted(versions.FORMATS)], name
 
 
 @pytest.mark.parametrize('good', [

@@ -418,6 +418,20 @@ def test_a_missing_path_is_made(make_store, tmp_path):
     assert store.files() == []
 
 
+def test_the_clock_is_that_of_the_file_system(store, monkeypatch):
+    store.driver.check_for_setup_error()
+    now = time.time()
+    monkeypatch.setattr(time, 'time', lambda: 0.0)
+    assert abs(store.driver.clock() - now) < 60
+    assert store.files() == []
+
+
+def test_asking_a_missing_store_for_its_time_makes_nothing(make_store, tmp_path):
+    with pytest.raises(StoreError, match='cannot ask the time in .*No such file'):
+        make_store(path=tmp_path / 'a').driver.clock()
+    assert not (tmp_path / 'a').exists()
+
+
 def test_options_are_offered():
     assert [option.name for option in LocalBackupDriver.OPTIONS] == [
         'path', 'durability', 'file_mode', 'directory_mode', 'group']
