@@ -70,6 +70,15 @@ def crc32c(data: bytes) -> str:
     return base64.b64encode(google_crc32c.value(data).to_bytes(4, 'big')).decode()
 
 
+def token_of(name: str) -> str:
+    """The page token that leads to what comes after a name."""
+    return base64.b64encode(name.encode()).decode()
+
+
+def after_of(token: str) -> str:
+    return base64.b64decode(token).decode()
+
+
 # Method, pattern of the path, and the names of the kind where `uploadType`, `alt` and the like do
 # not say more.
 _BUCKET = r'(?:/storage/v1)?/b/(?P<bucket>[^/]+)'
@@ -202,7 +211,7 @@ class Storage:
     def _list(self, request: Request, bucket: str) -> Response:
         query, objects = request.query, self._objects(bucket)
         prefix, delimiter = query.get('prefix', ''), query.get('delimiter')
-        after = base64.b64decode(query.get('pageToken', '')).decode()
+        after = after_of(query.get('pageToken', ''))
         names = [name for name in sorted(objects)
                  if name.startswith(prefix) and name > after
                  and name >= query.get('startOffset', '')
@@ -211,7 +220,7 @@ class Storage:
         answer: dict[str, Any] = {'kind': 'storage#objects'}
         if len(names) > size:
             names = names[:size]
-            answer['nextPageToken'] = base64.b64encode(names[-1].encode()).decode()
+            answer['nextPageToken'] = token_of(names[-1])
         if delimiter:
             folders = {name[:name.index(delimiter, len(prefix)) + len(delimiter)]
                        for name in names if delimiter in name[len(prefix):]}

@@ -379,6 +379,7 @@ def listing(change: Callable[[list[Any]], list[Any]]) -> Fault:
 
 
 def empty_page(request: Request, answer: Answer) -> Response:
-    """A page without objects that says where to go on: in the same place."""
+    """A page without objects, whose token leads to where the listing is already."""
+    after = json_api.after_of(request.query.get('pageToken', ''))
     return messages.as_json({'kind': 'storage#objects',
-                             'nextPageToken': request.query.get('pageToken', '') or 'IA=='})
+                             'nextPageToken': json_api.token_of(f'{after}\0')})
