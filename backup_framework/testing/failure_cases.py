@@ -43,8 +43,9 @@ class FailureCases(hooks.Hooks):
     def test_g4_an_outage_is_a_store_error(self, bench: Bench) -> None:
         box = bench.container()
         bench.put(box, 'name', b'data')
+        verbs = [*hooks.each_verb(bench, box)]
         with self._outage(bench):
-            for what, verb in hooks.each_verb(bench, box):
+            for what, verb in verbs:
                 with only_store_errors(f'{what} without a store'):
                     verb()
 
@@ -52,10 +53,11 @@ class FailureCases(hooks.Hooks):
     def test_g5_verbs_ask_once(self, bench: Bench) -> None:
         box = bench.container()
         bench.put(box, 'name', b'data')
+        verbs = [*hooks.each_verb(bench, box)]
         with self._outage(bench) as requests:
             if requests is None:
                 pytest.skip('"outage" does not count the requests to this store')
-            for what, verb in hooks.each_verb(bench, box):
+            for what, verb in verbs:
                 before = requests()
                 with contextlib.suppress(Exception):
                     verb()
@@ -83,11 +85,11 @@ class FailureCases(hooks.Hooks):
     def test_g8_no_answer(self, bench: Bench) -> None:
         box = bench.container()
         bench.put(box, 'name', b'data')
+        verbs = [*hooks.store_verbs(bench), *hooks.object_verbs(bench, box)]
         with self._outage(bench):
-            for verbs in (hooks.store_verbs(bench), hooks.object_verbs(bench, box)):
-                for what, verb in verbs:
-                    with refused(exceptions.StoreUnavailable, what=f'{what} without a store'):
-                        verb()
+            for what, verb in verbs:
+                with refused(exceptions.StoreUnavailable, what=f'{what} without a store'):
+                    verb()
         same(bench.contents(box, 'name'), b'data', 'an object that was out of reach for a while')
 
     @sentence('G9')

@@ -201,7 +201,11 @@ def store_verbs(bench: Bench) -> Verbs:
 
 
 def each_verb(bench: Bench, container: str) -> Verbs:
-    """Every verb; those that come first may have nothing to ask the store."""
+    """Every verb; those that come first may have nothing to ask the store.
+
+    Make a list of them before the store fails: which there are is asked of `capabilities`.
+    """
+    yield 'capabilities', bench.driver.capabilities
     yield 'put_container', lambda: bench.driver.put_container(container)
     yield 'sync', lambda: bench.driver.sync(container)
     yield 'remarks', lambda: list(bench.driver.remarks())
