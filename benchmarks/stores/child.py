@@ -36,6 +36,7 @@ class Job:
     :param source: a file with the bytes of an object; all objects have the same.
     :param threads: that move objects side by side.
     :param told: what the client needs besides.
+    :param target: a directory for what comes down, or ''.
     """
 
     client: str
@@ -45,6 +46,7 @@ class Job:
     size: int
     threads: int
     told: dict[str, Any]
+    target: str = ''
 
     @property
     def names(self) -> list[str]:
@@ -66,9 +68,13 @@ class Job:
                                       cost=len):
             pass
 
-    def require_whole(self, data: bytes) -> None:
+    def take(self, name: str, data: bytes) -> None:
+        """Keep what came down where other tools of this store keep it: in a file, or nowhere."""
         if len(data) != self.size:
             raise RuntimeError(f'{len(data)} bytes came of {self.size}')
+        if self.target:
+            with open(os.path.join(self.target, name), 'wb', buffering=0) as file:
+                file.write(data)
 
 
 def driver(job: Job) -> Callable[[], None]:
@@ -86,7 +92,7 @@ def driver(job: Job) -> Callable[[], None]:
                 job.each(lambda name: container.put(name, job.pieces))
                 container.sync()
             else:
-                job.each(lambda name: job.require_whole(container.get(name, job.size)))
+                job.each(lambda name: job.take(name, container.get(name, job.size)))
         finally:
             made.close()
 
@@ -112,7 +118,7 @@ def requests(job: Job) -> Callable[[], None]:
         with session.get(f'{url}/storage/v1/b/{bucket}/o/{CONTAINER}%2F{name}',
                          params={'alt': 'media'}, stream=True) as answer:
             answer.raise_for_status()
-            job.require_whole(answer.raw.read())
+            job.take(name, answer.raw.read())
 
     return move
 
@@ -134,7 +140,7 @@ def library(job: Job) -> Callable[[], None]:
         bucket.blob(f'{CONTAINER}/{name}').upload_from_string(job.whole())
 
     def download(bucket: Any, name: str) -> None:
-        job.require_whole(bucket.blob(f'{CONTAINER}/{name}').download_as_bytes())
+        job.take(name, bucket.blob(f'{CONTAINER}/{name}').download_as_bytes())
 
     return move
 

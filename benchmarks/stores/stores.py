@@ -8,6 +8,7 @@ import dataclasses
 from pathlib import Path
 import pkgutil
 import shutil
+import tempfile
 from typing import Any
 
 import requests
@@ -40,12 +41,29 @@ class Shape:
         size = f'{self.size >> 20} MiB' if self.size >> 20 else f'{self.size >> 10} KiB'
         return f'{self.count} x {size}'
 
-    def job(self, client: str, way: str, threads: int, **told: Any) -> child.Job:
-        return child.Job(client, way, str(self.source), self.count, self.size, threads, told)
+    def job(self, client: str, way: str, threads: int, target: Path | None = None,
+            **told: Any) -> child.Job:
+        return child.Job(client, way, str(self.source), self.count, self.size, threads, told,
+                         str(target or ''))
 
     @property
     def names(self) -> list[str]:
         return self.job('', '', 0).names
+
+    @contextlib.contextmanager
+    def linked(self) -> Iterator[Path]:
+        """A directory with a name for each object, all of the one file."""
+        with emptied(self.source.parent) as directory:
+            for name in self.names:
+                (directory / name).hardlink_to(self.source)
+            yield directory
+
+
+@contextlib.contextmanager
+def emptied(above: Path) -> Iterator[Path]:
+    """A directory that is removed afterwards."""
+    with tempfile.TemporaryDirectory(dir=above) as directory:
+        yield Path(directory)
 
 
 Run = Callable[[Shape, str], Taken]
@@ -73,10 +91,19 @@ class Store:
     empty: Callable[[], object]
 
 
-def through(driver: str, imports: Sequence[str], threads: int, options: dict[str, Any]) -> Run:
-    """Our side: a driver's verbs, from so many threads."""
-    return lambda shape, way: processes.run_job(shape.job(
-        'driver', way, threads, **{'class': driver, 'imports': list(imports), 'options': options}))
+def through(driver: str, imports: Sequence[str], threads: int, options: dict[str, Any], *,
+            keep: bool = False) -> Run:
+    """Our side: a driver's verbs, from so many threads.
+
+    :param keep: write what comes down to files.
+    """
+    def run(shape: Shape, way: str) -> Taken:
+        with emptied(shape.source.parent) as directory:
+            return processes.run_job(shape.job(
+                'driver', way, threads, directory if keep else None,
+                **{'class': driver, 'imports': list(imports), 'options': options}))
+
+    return run
 
 
 # --- files
@@ -104,36 +131,24 @@ class Files:
 
 @contextlib.contextmanager
 def local(place: Path, connections: int | None) -> Iterator[Store]:
-    """A directory, against `cp` with `sync`, and against `cat`."""
+    """A directory, against `cp`, which is followed by `sync` where it stores."""
     files = Files(place / 'local')
     files.root.mkdir()
-    links = place / 'links'
 
     def coreutils(shape: Shape, way: str) -> Taken:
         if way == 'down':
-            return processes.run(['sh', '-c', f'cat {files.box}/* >/dev/null'])[0]
+            with emptied(place) as target:
+                return processes.run(['sh', '-c', f'cp {files.box}/* {target}'])[0]
         files.box.mkdir()
-        with _linked(links, shape):
+        with shape.linked() as links:
             return processes.run(
                 ['sh', '-c', f'cp {links}/* {files.box} && sync {files.box}/* {files.box}'])[0]
 
     yield Store('local', [
-        Client('cp and sync; cat', coreutils),
+        Client('cp', coreutils),
         Client('driver local', through(
-            LOCAL, (), connections or 4,
-            {'path': str(files.root)}))], files.fill, files.empty)
-
-
-@contextlib.contextmanager
-def _linked(directory: Path, shape: Shape) -> Iterator[None]:
-    """The objects of a shape as names of one file."""
-    directory.mkdir()
-    try:
-        for name in shape.names:
-            (directory / name).hardlink_to(shape.source)
-        yield
-    finally:
-        shutil.rmtree(directory)
+            LOCAL, (), connections or 4, {'path': str(files.root)}, keep=True)),
+    ], files.fill, files.empty)
 
 
 # --- SFTP
@@ -150,10 +165,10 @@ def sftp(place: Path, connections: int | None) -> Iterator[Store]:
             Client('sftp', lambda shape, way: _openssh(server, files, shape, way)),
             Client('sftp, put -f', lambda shape, way: _openssh(server, files, shape, way, ' -f'),
                    ('up',)),
-            Client('scp', lambda shape, way: _scp(server, files, place / 'links', shape, way)),
+            Client('scp', lambda shape, way: _scp(server, files, shape, way)),
             *[Client(f'driver sftp, {transport}', through(
                 SFTP, [f'backup_framework_sftp.{module}'], threads,
-                options | {'transport': transport}))
+                options | {'transport': transport}, keep=True))
               for transport, module in (('openssh', 'openssh'), ('paramiko', 'portable'))],
         ], files.fill, files.empty)
 
@@ -172,30 +187,27 @@ def _words(server: sshd.Server, program: str, port: str) -> list[str]:
 
 
 def _openssh(server: sshd.Server, files: Files, shape: Shape, way: str, flag: str = '') -> Taken:
-    """One batch. What comes down is kept nowhere, as on our side."""
+    """One batch."""
+    words = [*_words(server, 'sftp', '-P'), '-b', '-',
+             f'{server.username}@{server.host}:{server.path}/{child.CONTAINER}']
     if way == 'up':
         files.box.mkdir()
         lines = [f'put{flag} {shape.source} {name}' for name in shape.names]
-    else:
-        lines = [f'get {name} /dev/null' for name in shape.names]
-    words = [*_words(server, 'sftp', '-P'), '-b', '-',
-             f'{server.username}@{server.host}:{server.path}/{child.CONTAINER}']
-    return processes.run(words, '\n'.join([*lines, '']))[0]
+        return processes.run(words, '\n'.join([*lines, '']))[0]
+    with emptied(shape.source.parent) as target:
+        lines = [f'get {name} {target}/' for name in shape.names]
+        return processes.run(words, '\n'.join([*lines, '']))[0]
 
 
-def _scp(server: sshd.Server, files: Files, links: Path, shape: Shape, way: str) -> Taken:
-    """What comes down goes to files, which are where the store is."""
+def _scp(server: sshd.Server, files: Files, shape: Shape, way: str) -> Taken:
     remote = f'{server.username}@{server.host}:{server.path}/{child.CONTAINER}/'
     words = _words(server, 'scp', '-P')
     if way == 'up':
         files.box.mkdir()
-        with _linked(links, shape):
+        with shape.linked() as links:
             return processes.run([*words, *map(str, sorted(links.iterdir())), remote])[0]
-    links.mkdir()
-    try:
-        return processes.run([*words, f'{remote}*', f'{links}/'])[0]
-    finally:
-        shutil.rmtree(links)
+    with emptied(shape.source.parent) as target:
+        return processes.run([*words, f'{remote}*', f'{target}/'])[0]
 
 
 # --- Google Cloud Storage
@@ -219,7 +231,7 @@ def google(place: Path, connections: int | None) -> Iterator[Store]:
 
         def plain(client: str, threads: int) -> Run:
             return lambda shape, way: processes.run_job(
-                shape.job(client, way, threads, **told))
+                shape.job(client, way, threads, None, **told))
 
         empty()
         yield Store('gcs', [
