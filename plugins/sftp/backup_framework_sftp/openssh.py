@@ -85,7 +85,8 @@ class Stream:
                 failure = self._failure()
                 if failure is not None:
                     raise failure
-            self._greeted = True
+            if not self._greeted:
+                self._greet()
             return count
 
     def is_quiet(self) -> bool:
@@ -120,6 +121,12 @@ class Stream:
         if self._process.stderr is not None:
             self._errors = None
             self._process.stderr.close()
+
+    def _greet(self) -> None:
+        """SFTP begins. The banners that were shown before are no complaints."""
+        self._greeted = True
+        self._listen()
+        self._said = b''
 
     def _wait(self, event: int) -> None:
         """Until the socket is ready for `event`."""
@@ -215,7 +222,8 @@ def can_be_told(path: str) -> bool:
 
 def command(settings: model.Settings, keys: Sequence[private_keys.KeyFile]) -> list[str]:
     """ssh's words. No file but those named here is read, and nothing but SFTP is asked for."""
-    alive = settings.keepalive
+    # With these ssh also measures how long a server may take to let it in.
+    alive = settings.keepalive or 3600
     values = {
         'BatchMode': 'yes',
         'StrictHostKeyChecking': 'yes',
@@ -235,7 +243,7 @@ def command(settings: model.Settings, keys: Sequence[private_keys.KeyFile]) -> l
         'ConnectTimeout': str(math.ceil(settings.timeout)),
         'ConnectionAttempts': '1',
         'ServerAliveInterval': str(alive),
-        'ServerAliveCountMax': str(max(1, math.ceil(settings.timeout / alive)) if alive else 1),
+        'ServerAliveCountMax': str(math.ceil(settings.timeout / alive)),
         'ControlMaster': 'no',
         'ControlPath': 'none',
         'ClearAllForwardings': 'yes',
@@ -245,7 +253,7 @@ def command(settings: model.Settings, keys: Sequence[private_keys.KeyFile]) -> l
         'PermitLocalCommand': 'no',
         'ProxyCommand': 'none',
         'EscapeChar': 'none',
-        'LogLevel': 'ERROR',
+        'LogLevel': 'INFO',
     }
     words = [program() or 'ssh', '-F', 'none', '-T', '-s']
     for name, value in values.items():
@@ -270,7 +278,9 @@ def explain(settings: model.Settings, said: str, code: int | None) -> exceptions
         if found:
             return meaning(settings, said, found)
     if code is None or code == _FAILED:
-        return failures.unavailable(settings, said or 'the connection ended before SFTP began')
+        # Lines before the last may be a banner.
+        return failures.unavailable(settings, said.rpartition('; ')[2] or (
+            'the connection ended before SFTP began'))
     return failures.no_sftp(settings, f'the session ended at once with code {code}')
 
 
@@ -294,7 +304,7 @@ def _shown(said: str) -> tuple[str, str] | None:
 def _refused(settings: model.Settings, said: str,
              found: re.Match[str]) -> exceptions.StoreError:
     offered = found.groupdict().get('offered')
-    detail = said[:found.start()].rstrip(' ;')
+    detail = '; '.join(re.findall(_OF_KEYS, said))
     keys = private_keys.find(settings)
     return failures.authentication(
         settings, private_keys.described(settings, keys), offered.split(',') if offered else (),
@@ -315,6 +325,8 @@ def _no_common(settings: model.Settings, said: str, _: object) -> exceptions.Sto
     return failures.no_common(settings, said)
 
 
+_OF_KEYS = (r'(?:^|; )((?:Load key|sign_and_send_pubkey|get_agent_identities|Received disconnect)'
+            r'[^;]*)')
 _MEANINGS = (
     (r'Host key verification failed|REVOKED HOST KEY DETECTED', _host_key),
     (r'\S*: Permission denied \((?P<offered>[\w,@.-]*)\)', _refused),
