@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 import datetime
+import functools
 from typing import Any, BinaryIO, Self
 
 from backup_framework import exceptions, model
-from backup_framework.driver import metadata, options, work
+from backup_framework.driver import metadata, objects, options, work
 from backup_framework.engine.monitor import Operation
 from backup_framework.engine.verify import Report
 from backup_framework.formats import base
@@ -69,8 +70,7 @@ class ChunkedBackupDriver(backup_driver.BackupDriver, chunked_driver.BackupChunk
 
     def delete_objects(self, container: str, object_names: Sequence[str]) -> None:
         """`delete_object` for up to `delete_batch` names, in one request where the store can."""
-        for name in object_names:
-            self.delete_object(container, name)
+        objects.delete_each(functools.partial(self.delete_object, container), object_names)
 
     def sync(self, container: str) -> None:
         """Make all that writers returned from durable, where a writer alone does not."""

@@ -17,7 +17,7 @@ import time
 from typing import Any, TypeVar
 
 from backup_framework import exceptions
-from backup_framework.driver import chunked
+from backup_framework.driver import chunked, objects
 from backup_framework.interface import chunked_driver
 from backup_framework.testing import forwarding
 
@@ -154,16 +154,13 @@ class FaultyDriver(forwarding.ForwardingDriver):
         if not any(due.values()):
             self.driver.delete_objects(container, object_names)
             return
-        errors: list[exceptions.StoreError] = []
-        for name, faults in due.items():
-            try:
-                faults.before()
-                self.driver.delete_object(container, name)
-                faults.after()
-            except exceptions.StoreError as error:
-                errors.append(error)
-        if errors:
-            raise errors[0]
+
+        def delete(name: str) -> None:
+            due[name].before()
+            self.driver.delete_object(container, name)
+            due[name].after()
+
+        objects.delete_each(delete, object_names)
 
     def sync(self, container: str) -> None:
         with self._faults('sync'):

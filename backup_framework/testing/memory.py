@@ -13,7 +13,7 @@ from typing import Any
 import uuid
 
 from backup_framework import exceptions, model
-from backup_framework.driver import chunked
+from backup_framework.driver import chunked, objects
 
 
 @dataclasses.dataclass
@@ -136,15 +136,12 @@ class MemoryBackupDriver(chunked.ChunkedBackupDriver):
 
     def delete_objects(self, container: str, object_names: Sequence[str]) -> None:
         self.store.on_request('delete', container, None)
-        errors: list[exceptions.StoreError] = []
-        for name in object_names:
-            try:
-                self.store.on_request('delete', container, name)
-                self.store.remove(container, name)
-            except exceptions.StoreError as error:
-                errors.append(error)
-        if errors:
-            raise errors[0]
+
+        def delete(name: str) -> None:
+            self.store.on_request('delete', container, name)
+            self.store.remove(container, name)
+
+        objects.delete_each(delete, object_names)
 
     def list_containers(self) -> list[str]:
         self.store.on_request('list', None, None)
@@ -186,8 +183,8 @@ class MemoryBackupDriver(chunked.ChunkedBackupDriver):
     def keep(self, container: str, object_name: str, data: bytes) -> None:
         """Put a whole object in its place; other bytes under its name are ObjectExists."""
         with self.store.lock:
-            objects = self.store.objects(container)
-            existing = objects.setdefault(object_name, Body(data, len(data)))
+            existing = self.store.objects(container).setdefault(
+                object_name, Body(data, len(data)))
         if existing.data != data:
             raise exceptions.ObjectExists(
                 f'object {object_name} in container {container} exists with other bytes',
