@@ -83,6 +83,7 @@ class NoJail(Missing):
 class Server:
     """A running server.
 
+    :ivar jailed: whether that user is not the present one, but in a jail.
     :ivar username: who logs in, with any of `keys`.
     :ivar path: where that user stores, as the client says it.
     :ivar root: the same directory as this host sees it.
@@ -98,6 +99,7 @@ class Server:
         self.directory = directory
         self.known_hosts = directory / 'known_hosts'
         self.keys = {name: directory / f'user_{name}' for name in (*KEYS, 'stranger')}
+        self.jailed = jail is not None
         self._jail, self._more = jail, more
         self._log = directory / 'log'
         self._process: subprocess.Popen[bytes] | None = None

@@ -43,6 +43,18 @@ def jail(require_part: RequirePart) -> Iterator[sshd.Server]:
         yield _start(require_part, stack, jail='size=12m')
 
 
+@pytest.fixture(scope='session')
+def roomy_server(require_part: RequirePart) -> Iterator[sshd.Server]:
+    """One in a larger jail, or where there can be none, one as the present user."""
+    with contextlib.ExitStack() as stack:
+        try:
+            yield stack.enter_context(sshd.serving(jail='size=256m'))
+        except sshd.NoJail:
+            yield _start(require_part, stack)
+        except sshd.Missing as error:
+            require_part('sshd', str(error))
+
+
 @pytest.fixture
 def between(server: sshd.Server) -> Iterator[proxy.Proxy]:
     """A proxy before `server`, known by its keys."""

@@ -1,4 +1,4 @@
-"""The kit for the sftp driver: on OpenSSH's server, and on one that lacks what others may lack."""
+"""The kit for the sftp driver, on OpenSSH's server with both transports, and on one of our own."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 import contextlib
 import os
 from pathlib import Path
+import shutil
 from typing import Any
 import uuid
 
@@ -13,15 +14,16 @@ from backup_framework_sftp.driver import SFTPBackupDriver
 import pytest
 
 from backup_framework.testing import conformance
-from plugins.sftp.tests import lying_server
+from plugins.sftp.tests import lying_server, servers
 from plugins.sftp.tests.conftest import TRANSPORTS, MakeDriver
 from plugins.sftp.tests.lying_server import LyingServer
 from tools.servers import proxy, sshd
 
 
-class SFTPKit(conformance.ChunkedDriverConformance):
+Hook = contextlib.AbstractContextManager[object] | None
 
-    listing_size = 2500
+
+class SFTPKit(conformance.ChunkedDriverConformance):
 
     def files_below(self, driver: Any) -> Path:
         """The store's directory as this host sees it."""
@@ -35,21 +37,23 @@ class SFTPKit(conformance.ChunkedDriverConformance):
 
 class TestOpenSSHServer(SFTPKit):
 
+    listing_size = 2500
     fork_safe = True
     server: sshd.Server
 
     @pytest.fixture(params=TRANSPORTS)
-    def driver(self, server: sshd.Server, request: pytest.FixtureRequest
+    def driver(self, roomy_server: sshd.Server, request: pytest.FixtureRequest
                ) -> Iterator[SFTPBackupDriver]:
-        self.server = server
-        driver = SFTPBackupDriver.make(**server.options(
-            path=f'{server.path}/{uuid.uuid4().hex}', use_agent=False, timeout=20.0,
+        self.server = roomy_server
+        driver = SFTPBackupDriver.make(**self.server.options(
+            path=f'{self.server.path}/{uuid.uuid4().hex}', use_agent=False, timeout=20.0,
             transport=request.param))
         yield driver
         driver.close()
+        shutil.rmtree(self.files_below(driver), ignore_errors=True)
 
     def files_below(self, driver: Any) -> Path:
-        return Path(driver.settings.path)
+        return self.server.root / Path(driver.settings.path).relative_to(self.server.path)
 
     @contextlib.contextmanager
     def outage(self, driver: Any) -> Iterator[Callable[[], int]]:
@@ -66,9 +70,23 @@ class TestOpenSSHServer(SFTPKit):
                 driver.settings = original
 
 
-class TestServerOfOurOwn(SFTPKit):
-    """Without SSH, so that a body can be cut short."""
+    def forbid(self, driver: Any, container: str) -> Hook:
+        directory = self.files_below(driver) / container
+        return servers.owned_by_root(directory, 0o700) if self.server.jailed else None
 
+    def protect(self, driver: Any, container: str, name: str) -> Hook:
+        """In a directory that all may write, a file can only be deleted by its owner."""
+        directory = self.files_below(driver) / container
+        return servers.owned_by_root(directory, 0o1777, name) if self.server.jailed else None
+
+    def fill(self, driver: Any, container: str) -> Hook:
+        return servers.filled(self.server.root) if self.server.jailed else None
+
+
+class TestLyingServer(SFTPKit):
+    """As long as it is honest it passes for a server. Here a body can be cut short."""
+
+    listing_size = 250
     liar: LyingServer
 
     @pytest.fixture
@@ -83,12 +101,3 @@ class TestServerOfOurOwn(SFTPKit):
         self.liar.lie('read', lying_server.gives(lambda data: data[:-1]), number=1)
         self.liar.lie('read', lying_server.fails(lying_server.Code.EOF))
         return True
-
-
-class TestServerWithoutExtensions(TestServerOfOurOwn):
-
-    @pytest.fixture
-    def driver(self, liar: LyingServer, lied_to: MakeDriver) -> SFTPBackupDriver:
-        self.liar = liar
-        liar.extensions.clear()
-        return lied_to()
