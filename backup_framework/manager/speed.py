@@ -91,10 +91,12 @@ class Probe:
         self._container.sync()
         seconds = time.monotonic() - started
         self._objects = [dataclasses.replace(each, size=length)
-                         for each, length in zip(planned, written, strict=True)]
+                         for each, length in zip(planned, written, strict=True) if length]
         return sum(written) / seconds
 
     def _write(self, each: _Object) -> int:
+        if self._late():
+            return 0
         return self._container.put(each.name, lambda: self._pieces(each))
 
     def read(self) -> float:
@@ -108,6 +110,8 @@ class Probe:
         return sum(self._each(self._read, self._objects)) / (time.monotonic() - started)
 
     def _read(self, each: _Object) -> int:
+        if self._late():
+            return 0
         length = 0
         with self._container.open(each.name) as reader:
             for piece in self._pieces(each):
@@ -117,6 +121,9 @@ class Probe:
                 length += len(piece)
         return length
 
+    def _late(self) -> bool:
+        return time.monotonic() > self._deadline
+
     def _each(self, function: Callable[[_Object], int], objects: list[_Object]) -> list[int]:
         results = parallel.ordered_map(function, objects, workers=self._workers, budget=1,
                                        cost=lambda each: 0)
@@ -124,10 +131,10 @@ class Probe:
             return list(results)
 
     def _pieces(self, each: _Object) -> Iterator[bytes]:
-        """Noise that nothing can compress, no two places alike; the first piece, and on in time."""
+        """Noise that nothing can compress, no two places alike; none but the first when late."""
         for index, start in enumerate(range(0, each.size, _PIECE)):
             self._monitor.check()
-            if start and time.monotonic() > self._deadline:
+            if start and self._late():
                 return
             shift = (each.piece + index) * _SHIFT % _PIECE
             length = min(_PIECE, each.size - start)
