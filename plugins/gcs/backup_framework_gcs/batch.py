@@ -1,8 +1,4 @@
-"""Several deletes in one request, as the service defines batches.
-
-Google's library has them as well, but gives the answers away only as exceptions of which it raises
-one, and its line ends are not those of HTTP.
-"""
+"""Several deletes in one request, as the service defines batches."""
 
 from __future__ import annotations
 

@@ -12,7 +12,6 @@ import json
 import re
 from typing import Any, NamedTuple
 
-from google.api_core import exceptions as api_errors
 from google.auth import exceptions as auth_errors
 import requests
 import urllib3.exceptions
@@ -22,9 +21,6 @@ from backup_framework import exceptions
 FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException,
             OSError)
 """What fails below the service: names, connections, encryption, answers that end too early."""
-
-NONSENSE = (AttributeError, LookupError, TypeError, ValueError)
-"""What Google's library raises over an answer that is not built as it expects."""
 
 WRONG_ADDRESS = (requests.exceptions.InvalidSchema, requests.exceptions.InvalidURL,
                  requests.exceptions.MissingSchema, urllib3.exceptions.LocationParseError)
@@ -126,8 +122,6 @@ class Task:
             yield
         except exceptions.StoreError:
             raise
-        except api_errors.GoogleAPICallError as error:
-            raise self._from_library(error) from error
         except auth_errors.GoogleAuthError as error:
             raise self._from_credentials(error) from error
         except FAILURES as error:
@@ -141,24 +135,11 @@ class Task:
                 yield
             except auth_errors.GoogleAuthError:
                 raise  # some are a ValueError as well
-            except (OSError, *NONSENSE) as error:
+            except (AttributeError, LookupError, OSError, TypeError, ValueError) as error:
                 raise self.error(
                     exceptions.PermissionDenied,
                     f'{type(error).__name__}: {getattr(error, "strerror", None) or _short(error)}; '
                     'correct credentials_file') from error
-
-    @contextlib.contextmanager
-    def library(self) -> Iterator[None]:
-        """Around a call of Google's library, which takes answers for what they should be."""
-        with self.guard():
-            try:
-                yield
-            except (auth_errors.GoogleAuthError, *FAILURES):
-                raise
-            except NONSENSE as error:
-                raise self.error(
-                    exceptions.StoreUnavailable,
-                    f'the answer makes no sense ({type(error).__name__}: {error})') from error
 
     def parsed(self, response: requests.Response) -> dict[str, Any]:
         """The JSON object of an answer."""
@@ -167,13 +148,11 @@ class Task:
         except ValueError as error:
             raise self.error(exceptions.StoreUnavailable, 'the answer is no JSON') from error
         if not isinstance(parsed, dict):
-            raise self.error(exceptions.StoreUnavailable, 'the answer makes no sense')
+            raise self.nonsense()
         return parsed
 
-    def _from_library(self, error: api_errors.GoogleAPICallError) -> exceptions.StoreError:
-        if isinstance(error.response, requests.Response):
-            return self.refused(Refusal.of(error.response))
-        return self.error(exceptions.StoreUnavailable, _short(error))
+    def nonsense(self) -> exceptions.StoreError:
+        return self.error(exceptions.StoreUnavailable, 'the answer makes no sense')
 
     def _from_credentials(self, error: auth_errors.GoogleAuthError) -> exceptions.StoreError:
         said = _short(error.args[0] if error.args else type(error).__name__)

@@ -1,9 +1,9 @@
 """The service behind a driver: one connection pool, and what is asked in one request each.
 
-Buckets, listings, metadata and deletes go through google-cloud-storage. Objects' bytes go through
-google-auth's session to the same JSON API: the library's loops over streams are several times
-slower, hold objects whose size is not known in memory as a whole, and check less. Nothing here is
-repeated: the framework does that, for a whole object.
+It is the documented JSON API over the session of google-auth, without google-cloud-storage. That
+library has a thread of its own ask for each bucket it sees, again and again where this is refused;
+its loops over streams are several times slower, hold objects whose size is not known in memory as a
+whole, and check less. Nothing here is repeated: the framework does that, for a whole object.
 """
 
 from __future__ import annotations
@@ -16,11 +16,9 @@ import os
 from typing import Any
 import urllib.parse
 
-from google.api_core import exceptions as api_errors
 import google.auth
 from google.auth import credentials as auth_credentials
 from google.auth.transport.requests import AuthorizedSession
-from google.cloud import storage
 import requests
 import requests.adapters
 
@@ -72,14 +70,11 @@ class Service:
             credentials, project = _credentials(settings)
             self.account = _account(credentials)
             self._session = _session(credentials, settings.connections)
-            self._client = storage.Client(
-                project=settings.project or project, credentials=credentials, _http=self._session,
-                client_options={'api_endpoint': settings.endpoint} if settings.endpoint else None)
-        self._address = self._client.api_endpoint.rstrip('/')
+            self._project = settings.project or project
+            self._address = _address(settings, credentials)
         self._batches = True
 
     def close(self) -> None:
-        self._client.close()
         self._session.close()
 
     def task(self, doing: str, bucket: str, needs: str, container: str | None = None,
@@ -117,57 +112,52 @@ class Service:
 
         :raises StoreUnavailable: also for pages that come round in a circle.
         """
-        with task.library():
-            listing = self._client.list_blobs(
-                folder.bucket, prefix=folder.name or None, retry=None, timeout=self._timeout,
-                fields='items(name),nextPageToken')
-            pages = listing.pages
-        token: Any = None
+        query = {'prefix': folder.name, 'fields': 'items(name),nextPageToken'}
         while True:
-            with task.library():
-                names = [_text(blob.name) for blob in next(pages, ())]
+            page = task.parsed(self.request(
+                task, 'GET', self.bucket_path(folder.bucket), (200,), params=query))
+            try:
+                names = [_text(item['name']) for item in page.get('items', ())]
+                token = _text(page.get('nextPageToken', ''))
+            except (LookupError, TypeError):
+                raise task.nonsense() from None
             yield from names
-            if listing.next_page_token is None:
+            if not token:
                 return
-            if listing.next_page_token == token:
+            if token == query.get('pageToken'):
                 raise task.error(exceptions.StoreUnavailable,
                                  'the listing goes round in a circle')
-            token = listing.next_page_token
+            query['pageToken'] = token
 
-    def prove(self, task: Task, bucket: str) -> None:
-        """Return when the bucket is there and may be listed."""
-        with task.library():
-            list(self._client.list_blobs(bucket, max_results=1, fields='items(name)', retry=None,
-                                         timeout=self._timeout))
+    def prove(self, task: Task, bucket: str) -> requests.Response:
+        """An answer from a bucket that is there and may be listed."""
+        return self.request(task, 'GET', self.bucket_path(bucket), (200,),
+                            params={'maxResults': '1', 'fields': 'items(name)'})
 
     def time(self, task: Task, bucket: str) -> float:
         """When the service answers, in seconds since the epoch."""
-        answer = self.request(task, 'GET', self.bucket_path(bucket), (200,),
-                              params={'maxResults': '1', 'fields': 'nextPageToken'})
+        date = self.prove(task, bucket).headers.get('Date', '')
         try:
-            return email.utils.parsedate_to_datetime(answer.headers.get('Date', '')).timestamp()
+            return email.utils.parsedate_to_datetime(date).timestamp()
         except ValueError:
             raise task.error(exceptions.StoreUnavailable, 'the answer has no date') from None
 
     def make_bucket(self, task: Task, bucket: str) -> None:
-        """Make a bucket without public access; one that exists by now is fine."""
-        project = self._client.project
-        if project is None and not self.settings.endpoint and EMULATOR not in os.environ:
+        """Make a bucket that can never be public; one that exists by now is fine if it is ours."""
+        if self._project is None and self._address.endswith('googleapis.com'):
             raise task.error(
                 exceptions.ContainerNotFound,
-                'no project is known to make it in: set project, or make the bucket yourself')
-        new = self._client.bucket(bucket)
-        new.iam_configuration.uniform_bucket_level_access_enabled = True
-        new.iam_configuration.public_access_prevention = 'enforced'
-        if self.settings.storage_class:
-            new.storage_class = self.settings.storage_class
-        with task.library():
-            try:
-                self._client.create_bucket(
-                    new, project=project, location=self.settings.location, retry=None,
-                    timeout=self._timeout)
-            except api_errors.Conflict:
-                self.prove(task, bucket)
+                'no project is known to make it in; set project, or make the bucket yourself')
+        wanted = {'name': bucket, 'location': self.settings.location,
+                  'storageClass': self.settings.storage_class,
+                  'iamConfiguration': {'uniformBucketLevelAccess': {'enabled': True},
+                                       'publicAccessPrevention': 'enforced'}}
+        answer = self.request(
+            task, 'POST', '/storage/v1/b', (200, 409),
+            params={'project': self._project} if self._project else {},
+            json={key: value for key, value in wanted.items() if value})
+        if answer.status_code == 409:
+            self.prove(task, bucket)
 
     def facts(self, task: Task, place: Place, generation: str | None = None) -> Facts:
         """What the service says of an object."""
@@ -220,10 +210,16 @@ def _credentials(settings: model.Settings) -> tuple[Any, str | None]:
         loaded: tuple[Any, str | None] = google.auth.load_credentials_from_file(
             settings.credentials_file, scopes=SCOPES)
         return loaded
-    emulated = not settings.endpoint and EMULATOR in os.environ
+    emulated = not settings.endpoint and os.environ.get(EMULATOR)
     if settings.anonymous or emulated:
         return auth_credentials.AnonymousCredentials(), None
     return google.auth.default(scopes=SCOPES)
+
+
+def _address(settings: model.Settings, credentials: Any) -> str:
+    """Where the service is; credentials know the domain of their cloud."""
+    chosen = settings.endpoint or os.environ.get(EMULATOR)
+    return str(chosen or f'https://storage.{credentials.universe_domain}').rstrip('/')
 
 
 def _account(credentials: Any) -> str:
@@ -244,7 +240,7 @@ def _session(credentials: Any, connections: int) -> requests.Session:
     return session
 
 
-def _text(name: object) -> str:
-    if not isinstance(name, str):
-        raise TypeError(f'an object is called {name!r}')
-    return name
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f'{value!r} is no text')
+    return value
