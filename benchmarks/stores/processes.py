@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-import contextlib
 import dataclasses
 import json
 import os
@@ -82,17 +81,27 @@ class _watch:
 
 
 def _tree(process: int) -> list[int]:
-    """A process and all below it; any of its threads may have started some."""
+    """A process and all below it; any of its threads may have started some.
+
+    A child that is not a program of its own yet has the memory of its parent, which counts once.
+    """
     found = [process]
     for parent in found:
+        program = _read(f'/proc/{parent}/cmdline')
         for children in Path(f'/proc/{parent}/task').glob('*/children'):
-            with contextlib.suppress(OSError):
-                found += map(int, children.read_text().split())
+            found += [int(child) for child in _read(str(children)).split()
+                      if _read(f'/proc/{child}/cmdline') != program]
     return found
 
 
 def _resident(process: int) -> int:
+    fields = _read(f'/proc/{process}/statm').split()
+    return int(fields[1]) * PAGE if fields else 0
+
+
+def _read(path: str) -> str:
+    """Of a process that may be gone."""
     try:
-        return int(Path(f'/proc/{process}/statm').read_text().split()[1]) * PAGE
-    except (OSError, IndexError):
-        return 0
+        return Path(path).read_text(errors='replace')
+    except OSError:
+        return ''
