@@ -19,7 +19,6 @@ from plugins.sftp.tests.conftest import TRANSPORTS, MakeDriver
 from plugins.sftp.tests.lying_server import LyingServer
 from tools.servers import proxy, sshd
 
-
 Hook = contextlib.AbstractContextManager[object] | None
 
 
