@@ -11,16 +11,14 @@ PAUSE = 0.02
 
 
 def held() -> dict[str, int] | None:
-    """How many descriptors, threads and children this process has; None where /proc is missing.
-
-    What waits for the garbage collector is not counted.
-    """
-    gc.collect()
+    """How many descriptors, threads and children this process has; None where /proc is missing."""
     return _counted() if os.path.exists('/proc/self/task') else None
 
 
 def more_than(before: dict[str, int], seconds: float) -> dict[str, int]:
     """How many more of each kind there are after at most so many seconds: nothing, if all is well.
+
+    What waits for the garbage collector is not counted.
     """
     deadline = time.monotonic() + seconds
     while more := _difference(before, _counted()):
