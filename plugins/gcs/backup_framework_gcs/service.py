@@ -8,17 +8,20 @@ whole, and check less. Nothing here is repeated: the framework does that, for a 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 import dataclasses
 import email.utils
 import http.cookiejar
+import json
 import os
 from typing import Any
 import urllib.parse
 
 import google.auth
 from google.auth import credentials as auth_credentials
+from google.auth import identity_pool
 from google.auth.transport.requests import AuthorizedSession
+from google.oauth2 import service_account
 import requests
 import requests.adapters
 
@@ -28,6 +31,11 @@ from backup_framework_gcs.errors import Refusal, Task
 from backup_framework_gcs.layout import Place
 
 SCOPES = ('https://www.googleapis.com/auth/devstorage.read_write',)
+KINDS: dict[str, Callable[..., Any]] = {
+    'service_account': service_account.Credentials.from_service_account_info,
+    'external_account': identity_pool.Credentials.from_info}
+"""The credentials that a file may hold; none of them runs a program that the file names."""
+
 EMULATOR = 'STORAGE_EMULATOR_HOST'
 DELETED = (200, 204, 404)
 NO_BATCH = (400, 404, 405, 501)
@@ -207,13 +215,22 @@ def pinned(generation: str | None) -> dict[str, str]:
 def _credentials(settings: model.Settings) -> tuple[Any, str | None]:
     """The credentials, and the project that they belong to where they tell."""
     if settings.credentials_file:
-        loaded: tuple[Any, str | None] = google.auth.load_credentials_from_file(
-            settings.credentials_file, scopes=SCOPES)
-        return loaded
+        return _from_file(settings.credentials_file)
     emulated = not settings.endpoint and os.environ.get(EMULATOR)
     if settings.anonymous or emulated:
         return auth_credentials.AnonymousCredentials(), None
     return google.auth.default(scopes=SCOPES)
+
+
+def _from_file(path: str) -> tuple[Any, str | None]:
+    with open(path, encoding='utf-8') as file:
+        info = json.load(file)
+    kind = info.get('type')
+    if kind not in KINDS:
+        raise ValueError(
+            f'its type is {kind!a}, not {" or ".join(KINDS)}; for others name the file in '
+            'GOOGLE_APPLICATION_CREDENTIALS')
+    return KINDS[kind](info, scopes=SCOPES), info.get('project_id')
 
 
 def _address(settings: model.Settings, credentials: Any) -> str:
