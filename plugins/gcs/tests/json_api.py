@@ -379,6 +379,8 @@ class Storage:
         for headers, body in asked:
             part = inner_request(body, request.headers)
             response = one(part)
+            if response.reset:
+                return response
             lines = [f'--{boundary}', 'Content-Type: application/http']
             if 'content-id' in headers:
                 lines.append(f'Content-ID: <response-{headers["content-id"].strip("<>")}>')

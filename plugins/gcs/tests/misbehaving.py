@@ -207,8 +207,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
                                        struct.pack('ii', 1, 0))
             self.close_connection = True
-            return
-        self._send(response)
+        elif response.stall_after is not None and not response.body:
+            self._stall()
+        else:
+            self._send(response)
 
     do_GET = do_PUT = do_POST = do_DELETE = do_PATCH = do_HEAD = _serve
 
@@ -234,9 +236,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(response.body[:min(sent, default=None)])
         self.wfile.flush()
         if response.stall_after is not None:
-            self.server.played.ended.wait(STALLED_SECONDS)
+            self._stall()
         if sent:
             self.close_connection = True
+
+    def _stall(self) -> None:
+        self.server.played.ended.wait(STALLED_SECONDS)
+        self.close_connection = True
 
     def log_message(self, *args: Any) -> None:
         """Nothing: requests are in `Server.seen`."""
@@ -267,7 +273,7 @@ def lost(request: Request, answer: Answer) -> Response:
 
 
 def stall(request: Request, answer: Answer) -> Response:
-    """An answer whose body never comes."""
+    """An answer whose body never comes; one without a body does not come at all."""
     return dataclasses.replace(answer(request), stall_after=0)
 
 
