@@ -462,6 +462,26 @@ def test_silence_later(server: sshd.Server, between: proxy.Proxy, transport: str
         between.heal()
 
 
+def test_a_socket_that_takes_nothing() -> None:
+    """Whose buffers are smaller than the window that the server opened."""
+    from backup_framework_sftp import portable
+    ours, theirs = socket.socketpair()
+    with theirs, portable.Wire(fileno=ours.detach()) as wire:
+        wire.settimeout(0.1)
+        wire.patience = 1.0
+        before = time.monotonic()
+        with pytest.raises(ConnectionAbortedError, match='does not take'):
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    wire.send(bytes(1 << 20))
+        assert 0.9 < time.monotonic() - before < 3
+        theirs.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while theirs.recv(1 << 20):
+                pass
+        assert wire.send(b'x') == 1
+
+
 @each_transport
 def test_an_end_in_the_middle(server: sshd.Server, between: proxy.Proxy, transport: str) -> None:
     stream = connect.connect(make(**server.options(transport=transport, port=between.port)))
@@ -601,12 +621,14 @@ def belongings() -> tuple[int, int, list[int]]:
 
 
 @each_transport
-@pytest.mark.parametrize('how', ['refused', 'unknown', 'not let in'])
-def test_failures_leave_nothing(server: sshd.Server, tmp_path: Path, transport: str, how: str
-                                ) -> None:
+@pytest.mark.parametrize('how', ['refused', 'cut', 'unknown', 'not let in'])
+def test_failures_leave_nothing(server: sshd.Server, between: proxy.Proxy, tmp_path: Path,
+                                transport: str, how: str) -> None:
     (tmp_path / 'empty').touch()
+    between.cut(after=100, way='down', times=None)
     values, times = {
         'refused': ({'port': 1}, 200),
+        'cut': ({'port': between.port}, 50),
         'unknown': ({'known_hosts': str(tmp_path / 'empty')}, 40),
         'not let in': ({'private_key': str(server.keys['stranger'])}, 30)}[how]
     values = server.options(transport=transport) | values
@@ -615,7 +637,6 @@ def test_failures_leave_nothing(server: sshd.Server, tmp_path: Path, transport: 
         with pytest.raises(exceptions.StoreError):
             Session(connect.connect(make(**values)))
 
-    fail()
     before = belongings()
     for _ in range(times):
         fail()
