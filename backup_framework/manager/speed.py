@@ -91,7 +91,7 @@ class Probe:
         self._container.sync()
         seconds = time.monotonic() - started
         self._objects = [dataclasses.replace(each, size=length)
-                         for each, length in zip(planned, written, strict=True) if length]
+                         for each, length in zip(planned, written, strict=True)]
         return sum(written) / seconds
 
     def _write(self, each: _Object) -> int:

@@ -283,7 +283,7 @@ def test_the_probe_is_bounded_and_noise() -> None:
 
 @pytest.mark.parametrize('largest', [32 * MIB, MIB])
 def test_a_slow_store_is_measured_in_time(monkeypatch: pytest.MonkeyPatch, largest: int) -> None:
-    """Two at once; a MiB takes 5 ms to write, and soon 50 ms; and 100 ms to read."""
+    """Two at once; a MiB takes 5 ms to write, and soon 50 ms; and 400 ms to read."""
     class Slower(Busy):
         @contextlib.contextmanager
         def get_object_writer(self, container: str, object_name: str,
@@ -295,7 +295,7 @@ def test_a_slow_store_is_measured_in_time(monkeypatch: pytest.MonkeyPatch, large
         @contextlib.contextmanager
         def get_object_reader(self, container: str, object_name: str,
                               extra_metadata: Any = None) -> Iterator[Any]:
-            self.pause = 0.1 if object_name.startswith('speed') else 0.0
+            self.pause = 0.4 if object_name.startswith('speed') else 0.0
             with super().get_object_reader(container, object_name) as reader:
                 yield reader
 
@@ -307,7 +307,7 @@ def test_a_slow_store_is_measured_in_time(monkeypatch: pytest.MonkeyPatch, large
     found = run(driver, measure=True)
     assert time.monotonic() - started < 3
     assert 5e6 < (found['write_speed'].value or 0) < 45e6
-    assert 3e6 < (found['read_speed'].value or 0) < 22e6
+    assert 5e5 < (found['read_speed'].value or 0) < 6e6
     assert left_in(driver) == []
 
 
