@@ -1,4 +1,4 @@
-"""The README's and the pages' examples are run, and the pages build."""
+"""The README's and the pages' examples are run or loaded, and the pages build."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import re
 import shlex
 import subprocess
 import sys
+import textwrap
 
 import pytest
 
-from backup_framework import conf
+from backup_framework import conf, loader
 
 ROOT = Path(__file__).parents[2]
+PLUGIN_PAGES = sorted((ROOT / 'doc/source/drivers').glob('*.rst'))
 PAGES = [ROOT / 'README.rst', *sorted((ROOT / 'doc/source').rglob('*.rst'))]
 
 
@@ -22,7 +24,7 @@ def blocks(page: Path, language: str) -> Iterator[str]:
     """The code blocks of one language, without their indentation."""
     pattern = rf'^\.\. code-block:: {language}\n((?: +:.*\n)*)\n((?:   .*\n|\n)+)'
     for match in re.finditer(pattern, page.read_text() + '\n', re.M):
-        yield re.sub(r'^   ', '', match[2], flags=re.M)
+        yield textwrap.dedent(match[2])
 
 
 def commands(page: Path) -> list[str]:
@@ -54,17 +56,54 @@ def test_the_readme_commands_run(place: dict[str, str], tmp_path: Path) -> None:
     assert (tmp_path / 'newest.img').read_bytes() == image
 
 
-def test_the_readme_configuration_is_valid(tmp_path: Path) -> None:
-    from backup_framework import loader
-    for number, block in enumerate(blocks(ROOT / 'README.rst', 'ini')):
-        file = tmp_path / f'{number}.conf'
-        file.write_text(block)
-        configuration = conf.load([str(file)])
-        assert not configuration.warnings
-        for name in configuration.enabled_backends:
-            driver_class = loader.load(configuration.backend(name).driver)
-            assert configuration.settings(name, driver_class)
-        assert configuration.volumes()
+def load(block: str, place: Path) -> conf.Configuration:
+    """A configuration from a page, its drivers made; nothing is connected by that."""
+    file = place / 'page.conf'
+    file.write_text(block)
+    configuration = conf.load([str(file)])
+    assert not configuration.warnings
+    for name in configuration.enabled_backends:
+        driver_class = loader.load(configuration.backend(name).driver)
+        driver_class(configuration.settings(name, driver_class))
+    return configuration
+
+
+def test_the_readme_configurations_are_valid(tmp_path: Path) -> None:
+    loaded = [load(block, tmp_path) for block in blocks(ROOT / 'README.rst', 'ini')]
+    assert loaded and loaded[0].volumes()
+
+
+@pytest.mark.parametrize('page', PLUGIN_PAGES, ids=lambda page: page.stem)
+def test_configurations_of_plugins_are_valid(page: Path, tmp_path: Path) -> None:
+    """The first is the least that the driver needs; the page has every option of its own."""
+    driver_class = installed(page.stem)
+    first, *others = blocks(page, 'ini')
+    required = {option.name for option in driver_class.OPTIONS if option.required}
+    assert set(re.findall(r'^(\w+) =', first, re.M)) == required | {'driver', 'enabled_backends'}
+    for block in (first, *others):
+        load(block, tmp_path)
+    named = ' '.join([*re.findall(r'``(.*?)``', page.read_text(), re.S), first, *others])
+    assert {option.name for option in driver_class.OPTIONS} <= set(re.findall(r'\w+', named))
+
+
+@pytest.mark.parametrize('page', PLUGIN_PAGES, ids=lambda page: page.stem)
+def test_options_that_the_pages_of_plugins_set_exist(page: Path) -> None:
+    known = set(conf.options_of(installed(page.stem))) | {'driver'}
+    set_in_text = set(re.findall(r'``(\w+) = [^`]+``', page.read_text()))
+    assert set_in_text and set_in_text <= known
+
+
+@pytest.mark.parametrize('plugin', sorted((ROOT / 'plugins').iterdir()), ids=lambda path: path.name)
+def test_the_readmes_of_plugins_are_valid(plugin: Path, tmp_path: Path) -> None:
+    installed(plugin.name)
+    found = list(blocks(plugin / 'README.rst', 'ini'))
+    assert found and all(load(block, tmp_path).enabled_backends for block in found)
+
+
+def installed(name: str) -> type:
+    """A plugin's driver; the test is skipped where the plugin is not installed."""
+    pytest.importorskip(f'backup_framework_{name}', reason=f'the plugin {name} is not installed')
+    return loader.load(name)
 
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: page.stem)
@@ -74,7 +113,7 @@ def test_commands_in_the_pages_exist(page: Path) -> None:
     known = {entry.name.replace('_', ' ')
              for entry in metadata.entry_points(group='backup_framework.commands')}
     nouns = {name.split()[0] for name in known}
-    named = set(re.findall(r'backup-framework\s+([a-z]+\s+[a-z]+)', page.read_text()))
+    named = set(re.findall(r'backup-framework\s+([a-z]+\s+[a-z-]+)', page.read_text()))
     unknown = {name for name in named
                if name.split()[0] in nouns and ' '.join(name.split()) not in known}
     assert not unknown
