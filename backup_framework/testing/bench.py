@@ -25,6 +25,10 @@ FEW = 20
 """Objects that are removed one after the other; for more, threads are worth their making."""
 
 
+class SomethingElse(Exception):
+    """What the cases raise inside a block: no driver knows it."""
+
+
 class Kit(Protocol):
     """What a bench asks of the kit."""
 

@@ -10,14 +10,17 @@ import pytest
 
 from backup_framework import exceptions
 from backup_framework.testing import hooks, resources
-from backup_framework.testing.bench import Bench, only_store_errors, pattern, refused, same
+from backup_framework.testing.bench import (
+    Bench,
+    SomethingElse,
+    only_store_errors,
+    pattern,
+    refused,
+    same,
+)
 from backup_framework.testing.sentences import sentence
 
-KIB, MIB = 1 << 10, 1 << 20
-
-
-class SomethingElse(Exception):
-    """What the cases raise inside a block: no driver knows it."""
+KIB = 1 << 10
 
 
 class FailureCases(hooks.Hooks):
@@ -68,8 +71,9 @@ class FailureCases(hooks.Hooks):
     def test_g8_what_is_not_permitted(self, bench: Bench) -> None:
         box = bench.container()
         bench.put(box, 'name', b'data')
+        verbs = [*hooks.object_verbs(bench, box)]
         with self._forbidden(bench, box):
-            for what, verb in hooks.object_verbs(bench, box):
+            for what, verb in verbs:
                 with refused(exceptions.PermissionDenied, what=f'{what} without permission'):
                     verb()
         same(bench.contents(box, 'name'), b'data', 'an object that was out of reach for a while')

@@ -12,17 +12,13 @@ import pytest
 
 from backup_framework import exceptions
 from backup_framework.testing import hooks
-from backup_framework.testing.bench import Bench, pattern, refused, same
+from backup_framework.testing.bench import Bench, SomethingElse, pattern, refused, same
 from backup_framework.testing.sentences import sentence
 
 KIB, MIB = 1 << 10, 1 << 20
 
 LARGEST = 4 * MIB
 """The most that the framework gives to one `write` and asks of one `read`."""
-
-
-class SomethingElse(Exception):
-    """What the cases raise inside a block: no driver knows it."""
 
 
 class ObjectCases(hooks.Hooks):
