@@ -162,8 +162,8 @@ class Task:
                               f'a token could not be had for {self.account} ({said})')
         return self.error(
             exceptions.PermissionDenied,
-            f'{self.account} has no usable credentials ({said}); set credentials_file, or give '
-            'this host application default credentials')
+            f'{self.account} cannot sign in ({said}); set credentials_file, or give this host '
+            'application default credentials')
 
     def _from_below(self, error: BaseException) -> exceptions.StoreError:
         cause = _cause(error)

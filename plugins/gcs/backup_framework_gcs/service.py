@@ -73,7 +73,9 @@ class Service:
         """Load the credentials; asks no server, unless the credentials themselves need one."""
         self.settings = settings
         self._timeout = (settings.connect_timeout, settings.timeout)
-        task = Task('load the credentials', settings.bucket, '', 'the account')
+        doing = (f'read {settings.credentials_file}' if settings.credentials_file
+                 else 'find credentials on this host')
+        task = Task(doing, settings.bucket, '', 'the account')
         with task.loading():
             credentials, project = _credentials(settings)
             self.account = _account(credentials)
@@ -139,8 +141,10 @@ class Service:
 
     def prove(self, task: Task, bucket: str) -> requests.Response:
         """An answer from a bucket that is there and may be listed."""
-        return self.request(task, 'GET', self.bucket_path(bucket), (200,),
-                            params={'maxResults': '1', 'fields': 'items(name)'})
+        answer = self.request(task, 'GET', self.bucket_path(bucket), (200,),
+                              params={'maxResults': '1', 'fields': 'items(name)'})
+        task.parsed(answer)  # other programs answer with 200 as well
+        return answer
 
     def time(self, task: Task, bucket: str) -> float:
         """When the service answers, in seconds since the epoch."""
@@ -230,7 +234,13 @@ def _from_file(path: str) -> tuple[Any, str | None]:
         raise ValueError(
             f'its type is {kind!a}, not {" or ".join(KINDS)}; for others name the file in '
             'GOOGLE_APPLICATION_CREDENTIALS')
-    return KINDS[kind](info, scopes=SCOPES), info.get('project_id')
+    try:
+        return KINDS[kind](info, scopes=SCOPES), info.get('project_id')
+    except auth_errors.GoogleAuthError:
+        raise
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        # Without the library's words, which are about parts of the key.
+        raise ValueError(f'it holds no key that can be used ({type(error).__name__})') from None
 
 
 def _address(settings: model.Settings, credentials: Any) -> str:
