@@ -49,7 +49,10 @@ def describe(context: Context, backend: str) -> dict[str, Any]:
         shown |= {name: conf.spelled(known[name], value)
                   for name, value in settings.shown().items()}
     if isinstance(driver, ChunkedBackupDriver):
-        shown |= _capabilities(context, backend, driver)
+        for name, value in _capabilities(context, backend, driver).items():
+            # An option may have the same name, such as connections: that is known all the same.
+            if value is not Unknown.UNKNOWN or name not in shown:
+                shown[name] = value
     return shown
 
 

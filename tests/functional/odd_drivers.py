@@ -78,6 +78,9 @@ class ForgetsWhatItIsGiven(local.LocalBackupDriver):
 class Remote(local.LocalBackupDriver):
     """Notes each time it would connect to its server, which is down while `PATH.down` exists."""
 
+    OPTIONS = (*local.LocalBackupDriver.OPTIONS,
+               Option('connections', OptionType.INTEGER, 5, help='Connections at once.'))
+
     def capabilities(self) -> model.Capabilities:
         self._connect()
         return dataclasses.replace(super().capabilities(), reports_clock=True)

@@ -83,9 +83,10 @@ def test_a_server_that_is_down(cli, volume, tmp_path):
     (tmp_path / 'store.down').touch()
     done = cli.good('backend', 'show', 'local', '-f', 'json')
     assert done.json['path'] == str(cli.store) and done.json['ranged_read'] is None
+    assert done.json['connections'] == 5
     warning, = done.err.splitlines()[-1:]
     assert warning.startswith('Warning: ') and 'no route to host' in warning
-    assert re.search(r'connections +\| unknown', cli.good('backend', 'show', 'local').out)
+    assert re.search(r'durable +\| unknown', cli.good('backend', 'show', 'local').out)
     for words in (('backup', 'create', volume), ('backup', 'create', volume, '--incremental'),
                   ('backup', 'restore', made['id'], 'new'), ('backup', 'verify', made['id']),
                   ('backup', 'verify', made['id'], '--quick'), ('backup', 'delete', made['id']),
