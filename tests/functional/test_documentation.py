@@ -58,7 +58,7 @@ def test_the_readme_commands_run(place: dict[str, str], tmp_path: Path) -> None:
 
 def load(block: str, place: Path) -> conf.Configuration:
     """A configuration from a page, its drivers made; nothing is connected by that."""
-    file = place / 'page.conf'
+    file = place / f'{len(list(place.iterdir()))}.conf'
     file.write_text(block)
     configuration = conf.load([str(file)])
     assert not configuration.warnings
@@ -69,8 +69,8 @@ def load(block: str, place: Path) -> conf.Configuration:
 
 
 def test_the_readme_configurations_are_valid(tmp_path: Path) -> None:
-    loaded = [load(block, tmp_path) for block in blocks(ROOT / 'README.rst', 'ini')]
-    assert loaded and loaded[0].volumes()
+    found = list(blocks(ROOT / 'README.rst', 'ini'))
+    assert any([load(block, tmp_path).volumes() for block in found])
 
 
 @pytest.mark.parametrize('page', PLUGIN_PAGES, ids=lambda page: page.stem)
