@@ -105,5 +105,6 @@ system-deps:
 	$$run update -q && $$run install -y -q --no-install-recommends $$missing
 
 clean:
-	rm -rf .venv .venvs build dist doc/build *.egg-info plugins/*/*.egg-info .*_cache .hypothesis
-	find backup_framework plugins tests tools -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf .venv .venvs doc/build .*_cache .hypothesis __pycache__
+	rm -rf $(foreach place,. $(PLUGINS),$(place)/build $(place)/dist $(place)/*.egg-info)
+	find backup_framework benchmarks doc plugins tests tools -name __pycache__ -prune -exec rm -rf {} +
