@@ -19,6 +19,7 @@ import urllib.parse
 
 import google.auth
 from google.auth import credentials as auth_credentials
+from google.auth import exceptions as auth_errors
 from google.auth import identity_pool
 from google.auth.transport.requests import AuthorizedSession
 from google.oauth2 import service_account

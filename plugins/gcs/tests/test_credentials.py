@@ -134,15 +134,15 @@ def broken(account, how: str) -> None:
 @pytest.mark.parametrize('how', [
     'missing', 'a directory', 'empty', 'no json', 'a list', 'no type', 'another type', 'no key',
     'no account', 'a damaged key', 'no pem', 'binary', 'not utf-8'])
-def test_a_file_that_holds_no_credentials(server, account, make, how):
+def test_a_file_that_holds_no_credentials(server, account, key, make, how):
     broken(account, how)
     driver = make(credentials_file=str(account))
     with pytest.raises(exceptions.BackupFrameworkError) as caught:
         driver.check_for_setup_error()
     error = caught.value
     assert isinstance(error, exceptions.StoreError) and not error.retryable, repr(error)
-    assert 'credentials' in str(error)
-    assert 'secret-of-the-key' not in str(error) and 'PRIVATE KEY' not in str(error)
+    assert str(account) in str(error) and 'credentials_file' in str(error)
+    assert 'secret-of-the-key' not in str(error) and key[100:140] not in str(error)
     assert server.count() == 0
 
 
@@ -160,7 +160,8 @@ def test_no_default_credentials(server, make):
     (misbehaving.instead(misbehaving.Response(400, {'Content-Type': 'application/json'}, (
         b'{"error": "invalid_grant", "error_description": "Invalid JWT Signature."}'))),
      exceptions.PermissionDenied)], ids=['503', 'reset', 'html', 'refused'])
-def test_a_token_that_cannot_be_had(server, account, make, fault, error):
+def test_a_token_that_cannot_be_had(server, account, make, monkeypatch, fault, error):
+    monkeypatch.setattr('google.oauth2._client._exponential_backoff.time.sleep', lambda _: None)
     server.fail('token', fault, times=None)
     with pytest.raises(error, match=ACCOUNT):
         make(credentials_file=str(account), timeout=1.0).check_for_setup_error()

@@ -103,7 +103,7 @@ def test_nobody_is_asked_to_wait_for_ever():
     (auth_errors.TransportError('x'), exceptions.StoreUnavailable, 'token could not be had'),
     (auth_errors.RefreshError('x', retryable=True), exceptions.StoreUnavailable, 'token'),
     (auth_errors.RefreshError('invalid_grant', {'a': 'b'}), exceptions.PermissionDenied,
-     'backup@project has no usable credentials (invalid_grant)'),
+     'backup@project cannot sign in (invalid_grant)'),
     (auth_errors.DefaultCredentialsError('none'), exceptions.PermissionDenied,
      'set credentials_file'),
 ])
