@@ -346,11 +346,11 @@ def test_two_hundred_failures_leave_nothing_in_this_process(
     command_line.until(lambda: not between.open, 'the end of all connections')
     before = belongings()
     between.cut(times=None)
-    assert failures(125, lambda: bench.contents(box, 'name')) == 125
+    assert failures(90, lambda: bench.contents(box, 'name')) == 90
     between.cut(after=100 * KIB, way='up', times=None)
-    assert failures(25, lambda: bench.put(box, 'name', DATA)) == 25
+    assert failures(10, lambda: bench.put(box, 'name', DATA)) == 10
     between.heal()
-    for _ in range(50):
+    for _ in range(100):
         with pytest.raises(exceptions.ObjectNotFound):
             bench.contents(box, 'missing')
     bench.driver.close()
