@@ -11,10 +11,11 @@ from typing import Any
 import uuid
 
 from backup_framework_sftp.driver import SFTPBackupDriver
+from backup_framework_sftp.packets import Code
 import pytest
 
 from backup_framework.testing import conformance
-from plugins.sftp.tests import lying_server, servers
+from plugins.sftp.tests import lies, servers
 from plugins.sftp.tests.conftest import TRANSPORTS, MakeDriver
 from plugins.sftp.tests.lying_server import LyingServer
 from tools.servers import proxy, sshd
@@ -97,6 +98,6 @@ class TestLyingServer(SFTPKit):
         return self.liar.root / driver.settings.path.strip('/')
 
     def shorten(self, driver: Any, container: str, name: str) -> bool:
-        self.liar.lie('read', lying_server.gives(lambda data: data[:-1]), number=1)
-        self.liar.lie('read', lying_server.fails(lying_server.Code.EOF))
+        self.liar.lie('read', lies.gives(lambda data: data[:-1]), number=1)
+        self.liar.lie('read', lies.fails(Code.EOF))
         return True

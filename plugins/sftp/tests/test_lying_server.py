@@ -14,9 +14,10 @@ from backup_framework import exceptions
 from backup_framework.drivers.tree import MARK
 from backup_framework.testing import hooks
 from backup_framework.testing.bench import Bench, pattern
-from plugins.sftp.tests import lying_server
+from plugins.sftp.tests import lies, lying_server
 from plugins.sftp.tests.conftest import MakeDriver
-from plugins.sftp.tests.lying_server import ANY, Lie, LyingServer
+from plugins.sftp.tests.lies import Lie
+from plugins.sftp.tests.lying_server import ANY, LyingServer
 
 KIB, MIB = 1 << 10, 1 << 20
 DATA = pattern(300 * KIB)
@@ -58,14 +59,14 @@ def fails(bench: Bench, *pieces: bytes, name: str = 'new') -> exceptions.StoreEr
 # --- writing
 
 FAILURES: dict[str, Lie] = {
-    'not done': lying_server.fails(),
-    'done, but the answer is a failure': lying_server.fails_late,
-    'no message': lambda request, honest: lying_server.packet(
+    'not done': lies.fails(),
+    'done, but the answer is a failure': lies.fails_late,
+    'no message': lambda request, honest: lies.packet(
         Kind.STATUS, request.id + u32(Code.FAILURE)),
-    'a code of a later version': lying_server.fails(14),
-    'a code that nobody knows': lying_server.fails(9999),
-    'an end of file': lying_server.fails(Code.EOF),
-    'hung up': lying_server.hangs_up,
+    'a code of a later version': lies.fails(14),
+    'a code that nobody knows': lies.fails(9999),
+    'an end of file': lies.fails(Code.EOF),
+    'hung up': lies.hangs_up,
 }
 
 
@@ -80,7 +81,7 @@ def test_each_write_that_fails_is_an_error(liar: LyingServer, lied_to: MakeDrive
         liar.held, liar.shuffled = held, shuffled
         bench.container('box')
         liar.counts.clear()
-        liar.lie('write', lying_server.fails(), number)
+        liar.lie('write', lies.fails(), number)
         fails(bench, data)
         assert liar.counts['write'] >= number, 'the write that fails was never sent'
         assert files(liar) == {}, f'write {number} of {WRITES} failed'
@@ -104,7 +105,7 @@ def test_each_step_that_fails_is_an_error(liar: LyingServer, bench: Bench, what:
 @pytest.mark.parametrize('what', ['fstat', 'lstat', 'stat', 'fsetstat'])
 def test_another_step_that_fails_leaves_no_wrong_object(liar: LyingServer, bench: Bench, what: str
                                                         ) -> None:
-    liar.lie(what, lying_server.fails())
+    liar.lie(what, lies.fails())
     try:
         bench.put('box', 'new', DATA)
     except exceptions.StoreError:
@@ -113,7 +114,7 @@ def test_another_step_that_fails_leaves_no_wrong_object(liar: LyingServer, bench
 
 
 def test_a_last_write_that_is_acknowledged_but_not_done(liar: LyingServer, bench: Bench) -> None:
-    liar.lie('write', lying_server.pretends, number=2)
+    liar.lie('write', lies.pretends, number=2)
     fails(bench)
     assert set(files(liar)) == {'old'}
 
@@ -122,7 +123,7 @@ def test_a_container_that_cannot_be_made_durable(liar: LyingServer, bench: Bench
     """Once it failed it goes on failing: the server may have forgotten what it could not write."""
     bench.driver.check_for_setup_error()
     bench.put('box', 'new', DATA)
-    liar.lie('fsync', lying_server.fails(), number=1)
+    liar.lie('fsync', lies.fails(), number=1)
     for _ in range(2):
         with pytest.raises(exceptions.StoreError, match='durable'):
             bench.driver.sync('box')
@@ -134,7 +135,7 @@ def test_a_server_that_syncs_no_directories(liar: LyingServer, lied_to: MakeDriv
     """That is no failure, but it is said."""
     liar.lie(what, lambda request, honest: (
         honest() if what == 'open' and b'.tmp-' in request.body
-        or what == 'fsync' and liar.opened_file(request) else lying_server.status(
+        or what == 'fsync' and liar.opened_file(request) else lies.status(
             request, Code.FAILURE)))
     driver = lied_to()
     driver.check_for_setup_error()
@@ -152,30 +153,30 @@ def raw(data: bytes) -> Lie:
 
 
 READS: dict[str, Lie] = {
-    'half of it': lying_server.gives(lambda data: data[:len(data) // 2]),
-    'a byte': lying_server.gives(lambda data: data[:1]),
-    'nothing': lying_server.gives(lambda data: b''),
-    'more than was asked': lying_server.gives(lambda data: data * 2),
-    'an end of file': lying_server.fails(Code.EOF),
-    'a failure': lying_server.fails(),
-    'an OK': lying_server.fails(Code.OK),
-    'a name': lying_server.answers_as(Kind.NAME),
-    'a handle': lying_server.answers_as(Kind.HANDLE),
-    'a type that is none': lying_server.answers_as(250),
-    'a length beyond the packet': lying_server.shows(u32(0xffffffff) + b'data', Kind.DATA),
-    'a length before its end': lying_server.shows(u32(1) + b'data', Kind.DATA),
-    'no body': lying_server.shows(b'', Kind.DATA),
-    "another request's answer": lying_server.answers_another,
-    'the answer twice': lying_server.answers_twice,
-    'a packet of 4 GiB': lying_server.announces(0xffffffff),
-    'a packet of 1 GiB': lying_server.announces(1 << 30),
+    'half of it': lies.gives(lambda data: data[:len(data) // 2]),
+    'a byte': lies.gives(lambda data: data[:1]),
+    'nothing': lies.gives(lambda data: b''),
+    'more than was asked': lies.gives(lambda data: data * 2),
+    'an end of file': lies.fails(Code.EOF),
+    'a failure': lies.fails(),
+    'an OK': lies.fails(Code.OK),
+    'a name': lies.answers_as(Kind.NAME),
+    'a handle': lies.answers_as(Kind.HANDLE),
+    'a type that is none': lies.answers_as(250),
+    'a length beyond the packet': lies.shows(u32(0xffffffff) + b'data', Kind.DATA),
+    'a length before its end': lies.shows(u32(1) + b'data', Kind.DATA),
+    'no body': lies.shows(b'', Kind.DATA),
+    "another request's answer": lies.answers_another,
+    'the answer twice': lies.answers_twice,
+    'a packet of 4 GiB': lies.announces(0xffffffff),
+    'a packet of 1 GiB': lies.announces(1 << 30),
     'a packet of nothing': raw(bytes(4)),
     'a packet of one byte': raw(b'\0\0\0\1\x67'),
-    'babble': lying_server.babbles,
-    'silence': lying_server.is_silent,
-    'half an answer, then silence': lying_server.stops_within,
-    'half an answer, then the end': lying_server.hangs_up_within,
-    'the end': lying_server.hangs_up,
+    'babble': lies.babbles,
+    'silence': lies.is_silent,
+    'half an answer, then silence': lies.stops_within,
+    'half an answer, then the end': lies.hangs_up_within,
+    'the end': lies.hangs_up,
 }
 HARMLESS = ('half of it', 'a byte', 'the answer twice')
 """These may also be errors: whether they are depends on which answer it is."""
@@ -201,7 +202,7 @@ def test_a_read_gives_right_bytes_or_an_error(liar: LyingServer, bench: Bench, h
 
 def test_a_read_shorter_than_the_file_is_an_outage(liar: LyingServer, bench: Bench) -> None:
     """So that the framework asks again (R5)."""
-    liar.lie('read', lying_server.fails(Code.EOF))
+    liar.lie('read', lies.fails(Code.EOF))
     with pytest.raises(exceptions.StoreUnavailable):
         bench.contents('box', 'old')
 
@@ -212,7 +213,7 @@ def test_a_size_that_is_not_the_file_s(liar: LyingServer, bench: Bench, what: st
                                        ) -> None:
     body = u32(5) + wrong.to_bytes(8, 'big') + u32(0o100600)
     liar.lie(what, lambda request, honest: (
-        lying_server.packet(Kind.ATTRS, request.id + body)
+        lies.packet(Kind.ATTRS, request.id + body)
         if request.name == 'fstat' or b'old' in request.body else honest()))
     with pytest.raises(exceptions.StoreUnavailable):
         bench.contents('box', 'old')
@@ -224,7 +225,7 @@ def test_a_size_that_no_read_confirms(liar: LyingServer, bench: Bench, wrong: in
     body = u32(5) + wrong.to_bytes(8, 'big') + u32(0o100600)
     for what in ('fstat', 'lstat'):
         liar.lie(what, lambda request, honest: (
-            lying_server.packet(Kind.ATTRS, request.id + body)
+            lies.packet(Kind.ATTRS, request.id + body)
             if request.name == 'fstat' or b'old' in request.body else honest()))
     with pytest.raises(exceptions.StoreUnavailable):
         bench.contents('box', 'old')
@@ -233,16 +234,16 @@ def test_a_size_that_no_read_confirms(liar: LyingServer, bench: Bench, wrong: in
 # --- listing
 
 LISTINGS: dict[str, Lie] = {
-    'a name with a slash': lying_server.shows(
+    'a name with a slash': lies.shows(
         u32(1) + string(b'../../etc/passwd') + string(b'') + u32(0), Kind.NAME),
-    'no name': lying_server.shows(u32(1) + string(b'') + string(b'') + u32(0), Kind.NAME),
-    'an empty page': lying_server.shows(u32(0), Kind.NAME),
-    'a count that is too large': lying_server.shows(u32(0xffffffff), Kind.NAME),
-    'a page that ends too early': lying_server.shows(u32(2) + string(b'a'), Kind.NAME),
-    'a failure': lying_server.fails(),
-    'babble': lying_server.babbles,
-    'silence': lying_server.is_silent,
-    'the end': lying_server.hangs_up,
+    'no name': lies.shows(u32(1) + string(b'') + string(b'') + u32(0), Kind.NAME),
+    'an empty page': lies.shows(u32(0), Kind.NAME),
+    'a count that is too large': lies.shows(u32(0xffffffff), Kind.NAME),
+    'a page that ends too early': lies.shows(u32(2) + string(b'a'), Kind.NAME),
+    'a failure': lies.fails(),
+    'babble': lies.babbles,
+    'silence': lies.is_silent,
+    'the end': lies.hangs_up,
 }
 
 
@@ -260,17 +261,17 @@ def test_a_directory_that_holds_itself(liar: LyingServer, bench: Bench) -> None:
     entry = string(b'sub' * 50) + string(b'') + u32(4) + u32(0o040700)
     listed: set[bytes] = set()
 
-    def once(request: lying_server.Request, honest: lying_server.Honest) -> bytes:
+    def once(request: lies.Request, honest: lies.Honest) -> bytes:
         if request.body in listed:
-            return lying_server.status(request, Code.EOF)
+            return lies.status(request, Code.EOF)
         listed.add(request.body)
-        return lying_server.packet(Kind.NAME, request.id + u32(1) + entry)
+        return lies.packet(Kind.NAME, request.id + u32(1) + entry)
 
     liar.lie('readdir', once)
     liar.lie('lstat', lambda request, honest: (
-        honest() if MARK in request.body else lying_server.packet(
+        honest() if MARK in request.body else lies.packet(
             Kind.ATTRS, request.id + u32(4) + u32(0o040700))))
-    liar.lie('opendir', lambda request, honest: lying_server.packet(
+    liar.lie('opendir', lambda request, honest: lies.packet(
         Kind.HANDLE, request.id + string(b'%d' % liar.counts['opendir'])))
     with pytest.raises(exceptions.StoreError):
         list(bench.driver.get_container_entries('box', ''))
@@ -279,9 +280,9 @@ def test_a_directory_that_holds_itself(liar: LyingServer, bench: Bench) -> None:
 # --- any packet
 
 ENDINGS: dict[str, Lie] = {
-    'before it is done': lying_server.hangs_up,
-    'when it is done': lying_server.hangs_up_late,
-    'within the answer': lying_server.hangs_up_within,
+    'before it is done': lies.hangs_up,
+    'when it is done': lies.hangs_up_late,
+    'within the answer': lies.hangs_up_within,
 }
 
 
@@ -370,9 +371,9 @@ def test_a_version_of_an_extension_that_nobody_knows(liar: LyingServer, lied_to:
 
 
 FULL: dict[str, Callable[[], bytes]] = {
-    'no blocks': lambda: lying_server.space(0, 4096),
-    'fewer than are wanted': lambda: lying_server.space(1, 4096),
-    'no inodes': lambda: lying_server.space(10 ** 6, 4096, free_files=0),
+    'no blocks': lambda: lies.space(0, 4096),
+    'fewer than are wanted': lambda: lies.space(1, 4096),
+    'no inodes': lambda: lies.space(10 ** 6, 4096, free_files=0),
 }
 
 
@@ -384,8 +385,8 @@ def test_a_plain_failure_of_a_full_disk_is_told_as_such(liar: LyingServer, bench
         pytest.skip('a name needs no more than a block')
     if what in ('write', 'close', 'fsync') and how == 'no inodes':
         pytest.skip('the file has its inode')
-    liar.lie('statvfs', lying_server.shows(FULL[how](), Kind.EXTENDED_REPLY))
-    liar.lie(what, lying_server.fails(), number=1)
+    liar.lie('statvfs', lies.shows(FULL[how](), Kind.EXTENDED_REPLY))
+    liar.lie(what, lies.fails(), number=1)
     error = fails(bench)
     assert isinstance(error, exceptions.StoreFull), error
     assert ('no inodes' if how == 'no inodes' else 'no space') in str(error)
@@ -396,14 +397,14 @@ def test_a_plain_failure_of_a_full_disk_is_told_as_such(liar: LyingServer, bench
     (Code.NO_SPACE_ON_FILESYSTEM, 'no space'), (Code.QUOTA_EXCEEDED, 'quota')])
 def test_codes_of_later_versions_for_a_full_disk(liar: LyingServer, bench: Bench, code: Code,
                                                  sentence: str) -> None:
-    liar.lie('write', lying_server.fails(code), number=1)
+    liar.lie('write', lies.fails(code), number=1)
     error = fails(bench)
     assert isinstance(error, exceptions.StoreFull), error
     assert sentence in str(error)
 
 
 def test_a_failure_on_a_disk_with_room_is_not_called_full(liar: LyingServer, bench: Bench) -> None:
-    liar.lie('write', lying_server.fails(), number=1)
+    liar.lie('write', lies.fails(), number=1)
     assert not isinstance(fails(bench), exceptions.StoreFull)
 
 
@@ -411,7 +412,7 @@ def test_a_failure_on_a_disk_with_room_is_not_called_full(liar: LyingServer, ben
 
 def test_no_handle_stays_open(liar: LyingServer, bench: Bench) -> None:
     for what in ('write', 'fsync', 'posix-rename', 'fsetstat', 'read', 'fstat', 'readdir'):
-        liar.lie(what, lying_server.fails(), number=1)
+        liar.lie(what, lies.fails(), number=1)
         for verb in (lambda: bench.put('box', 'new', DATA), lambda: bench.contents('box', 'old'),
                      lambda: bench.names('box')):
             try:
@@ -426,14 +427,14 @@ def test_no_handle_stays_open(liar: LyingServer, bench: Bench) -> None:
 
 def test_what_a_lost_connection_left_is_removed_over_another(liar: LyingServer, bench: Bench
                                                              ) -> None:
-    liar.lie('write', lying_server.hangs_up, number=2)
+    liar.lie('write', lies.hangs_up, number=2)
     fails(bench)
     assert set(files(liar)) == {'old'}
 
 
 def test_what_a_lost_connection_left_is_removed_later(liar: LyingServer, bench: Bench) -> None:
-    liar.lie('write', lying_server.hangs_up, number=2)
-    liar.lie('init', lying_server.hangs_up)
+    liar.lie('write', lies.hangs_up, number=2)
+    liar.lie('init', lies.hangs_up)
     fails(bench)
     liar.be_honest()
     left = set(files(liar)) - {'old'}
