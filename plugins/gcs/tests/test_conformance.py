@@ -169,14 +169,24 @@ class TestBuckets(Ours):
         return make_driver(server.url, layout='bucket')
 
 
-class TestARealBucket(GCSKit):
-    """On request only: it costs time, and a few cents for requests.
+REAL_BUCKET = os.environ.get('BF_GCS_BUCKET')
+
+
+def test_a_real_bucket_is_named() -> None:
+    """The kit on Google's own service, on request only: it costs time, and cents for requests.
 
     BF_GCS_BUCKET names a bucket that exists. Credentials are those that Google's libraries find by
     themselves, such as the file in GOOGLE_APPLICATION_CREDENTIALS; they need
     storage.objects.create, get, list and delete. Objects are made below `bf-kit-…` and removed.
     """
+    if not REAL_BUCKET:
+        pytest.skip('BF_GCS_BUCKET names no bucket: the kit did not run on the real service')
 
+
+class TestARealBucket(GCSKit):
+    """See above."""
+
+    __test__ = bool(REAL_BUCKET)
     listing_size = 2500
     store_is_ours = False
     fork_safe = False
@@ -187,11 +197,8 @@ class TestARealBucket(GCSKit):
 
     @pytest.fixture
     def driver(self) -> Iterator[GCSBackupDriver]:
-        bucket = os.environ.get('BF_GCS_BUCKET')
-        if not bucket:
-            pytest.skip('BF_GCS_BUCKET does not name a bucket to test with')
         driver = GCSBackupDriver.make(
-            bucket=bucket, prefix=f'bf-kit-{uuid.uuid4().hex}', resumable_chunk_size=CHUNK)
+            bucket=REAL_BUCKET, prefix=f'bf-kit-{uuid.uuid4().hex}', resumable_chunk_size=CHUNK)
         yield driver
         driver.close()
 
@@ -201,10 +208,10 @@ class TestARealBucket(GCSKit):
 
 # --- that the table above is true
 
-@pytest.mark.parametrize('name, single, resumable, checksum, objects', [
-    ('fake_gcs', 412, 200, 200, 1001), ('emulator', 200, 200, 200, 2),
-    ('server', 412, 412, 400, 1000)])
-def test_what_each_server_can_prove(request, name, single, resumable, checksum, objects):
+@pytest.mark.parametrize('name, single, resumable, checksum, pages', [
+    ('fake_gcs', 412, 200, 200, False), ('emulator', 200, 200, 200, False),
+    ('server', 412, 412, 400, True)])
+def test_what_each_server_can_prove(request, name, single, resumable, checksum, pages):
     """If an emulator has learned more by now, the table and `cannot` are to be mended."""
     url = request.getfixturevalue(name).url
     post(url, '/storage/v1/b?project=p', b'{"name": "facts"}', 'application/json')
@@ -220,12 +227,13 @@ def test_what_each_server_can_prove(request, name, single, resumable, checksum, 
                 Content_Range='bytes 0-2/3')[0] == resumable
     assert post(url, upload.replace('=name&', '=sum&') + 'media', b'data', 'x/y',
                 X_Goog_Hash='crc32c=AAAAAA==')[0] == checksum
-    for number in range(objects):
+    # fake-gcs-server makes pages only where they are asked for, and the emulator, which is slow,
+    # not even then.
+    count, query = (2, 'maxResults=1') if name == 'emulator' else (1001, '')
+    for number in range(count):
         post(url, f'/upload/storage/v1/b/facts/o?name={number}&uploadType=media', b'x', 'x/y')
-    # fake-gcs-server makes pages only where they are asked for, and the emulator never.
-    query = 'maxResults=1' if name == 'emulator' else ''
     with urllib.request.urlopen(f'{url}/storage/v1/b/facts/o?{query}', timeout=20) as answer:
-        assert 'nextPageToken' not in json.load(answer)
+        assert ('nextPageToken' in json.load(answer)) == pages
 
 
 def post(url: str, target: str, body: bytes, kind: str, method: str = 'POST', **headers: str
