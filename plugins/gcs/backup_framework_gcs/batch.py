@@ -51,7 +51,7 @@ def _answer(part: email.message.Message) -> Refusal | None:
     payload = part.get_payload(decode=True)
     if not isinstance(payload, bytes):
         return None
-    line, _, rest = payload.lstrip().partition(b'\n')
+    line, _, rest = payload.partition(b'\n')
     status = re.match(rb'HTTP/\S+ (\d{3})\b *([^\r]*)', line)
     if not status:
         return None

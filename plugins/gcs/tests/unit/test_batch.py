@@ -17,7 +17,8 @@ def test_each_delete_is_a_part():
         f'Content-Type: {asked.kind}\r\n\r\n'.encode() + asked.body)
     parts = message.get_payload()
     assert [part['Content-ID'] for part in parts] == ['<0>', '<1>']
-    assert parts[0].get_payload().startswith('DELETE /storage/v1/b/shelf/o/a%2Fb HTTP/1.1\r\n')
+    assert parts[0].get_payload().rstrip('\r\n').splitlines() == [
+        'DELETE /storage/v1/b/shelf/o/a%2Fb HTTP/1.1', 'Content-Length: 0']
     assert not message.defects
 
 
