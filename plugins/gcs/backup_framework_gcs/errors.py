@@ -28,6 +28,9 @@ WRONG_ADDRESS = (requests.exceptions.InvalidSchema, requests.exceptions.InvalidU
 TOO_MUCH = {'rateLimitExceeded', 'userRateLimitExceeded', 'quotaExceeded', 'dailyLimitExceeded'}
 """Reasons of a 403 that pass: requests and traffic have quotas, stored bytes have none."""
 
+CHANGED = "doesn't match calculated"
+"""What a 400 says of bytes whose checksum is not the one that was sent with them."""
+
 HELD = re.compile(r'retention|\bhold\b|activehold', re.IGNORECASE)
 
 LONGEST_REASON = 300
@@ -82,6 +85,8 @@ class Task:
 
     def _judge(self, status: int, reason: str, said: str
                ) -> tuple[type[exceptions.StoreError], str]:
+        if status == 400 and CHANGED in said:
+            return exceptions.StoreUnavailable, f'the bytes changed on their way ({said})'
         if status == 401:
             return exceptions.PermissionDenied, (
                 f'the credentials of {self.account} were not accepted ({said}); check '
