@@ -6,7 +6,7 @@ writer whose directory vanished makes it again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 import contextlib
 import secrets
 import stat
@@ -16,7 +16,13 @@ from backup_framework import exceptions
 from backup_framework.drivers.tree import MARK, TEMPORARY, Parts, is_default
 from backup_framework_sftp.layout import Layout, is_there, missing_is_fine, unless_missing
 from backup_framework_sftp.packets import Attributes, Code, Flag
-from backup_framework_sftp.protocol import FSYNC, POSIX_RENAME, Session, StatusError
+from backup_framework_sftp.protocol import (
+    FSYNC,
+    POSIX_RENAME,
+    Session,
+    SFTPError,
+    StatusError,
+)
 
 CREATE = Flag.WRITE | Flag.CREAT | Flag.EXCL
 PRIVATE = 0o600
@@ -55,23 +61,19 @@ class Changes:
                 return
         raise self._vanishing(container)
 
-    def make_temporary(self, session: Session, container: Parts, inner: Parts
-                       ) -> tuple[bytes, bytes]:
-        """A new temporary file in a directory, which is made if it is missing: handle and path."""
+    def make_temporary(self, session: Session, container: Parts, inner: Parts, name: bytes
+                       ) -> bytes:
+        """The handle of a new file in a directory, which is made if it is missing."""
         for _ in _attempts():
             with missing_is_fine():
                 self._make(session, container, inner)
-                return self.temporary(session, (*container, *inner))
+                return _create(session, self._at(*container, *inner, name))
         raise self._vanishing((*container, *inner))
-
-    def temporary(self, session: Session, parts: Parts = ()) -> tuple[bytes, bytes]:
-        """A new temporary file in a directory that is there: its handle and its path."""
-        path = self._at(*parts, temporary_name())
-        return session.open(path, CREATE, PRIVATE).get(), path
 
     def now(self, session: Session) -> int:
         """The server's time: that of a file which is made for this, and removed."""
-        handle, path = self.temporary(session)
+        path = self._at(temporary_name())
+        handle = _create(session, path)
         found = session.fstat(handle)
         session.close_handle(handle)
         session.remove(path)
@@ -99,21 +101,21 @@ class Changes:
                     'written') from None
             raise
 
-    def remove_objects(self, session: Session, container: Parts, inner: Parts,
-                       names: Iterable[bytes]) -> None:
-        """Remove objects of a directory, many requests at once; those missing are fine."""
-        verdict = self._layout.look(session, container, inner)
-        seen = [((*container, *inner, name), session.lstat(self._at(*container, *inner, name)))
-                for name in names]
-        asked = []
-        with missing_is_fine():
-            verdict()
-            for parts, reply in seen:
-                with missing_is_fine():
-                    self._layout.size_of(reply.get(), parts)
-                    asked.append(session.remove(self._at(*parts)))
-        for removed in asked:
-            unless_missing(removed)
+    def remove_objects(self, session: Session, container: Parts,
+                       groups: Mapping[Parts, list[bytes]]) -> None:
+        """Remove objects and the directories that are empty then; those missing are fine.
+
+        One that cannot be removed keeps no other; it is an error in the end.
+
+        :param groups: names by the directory of the container that they are in.
+        """
+        errors: list[Exception] = []
+        for inner, names in groups.items():
+            with _kept(errors):
+                self._remove_files(session, container, inner, names, errors)
+            self.prune(session, (*container, *inner))
+        if errors:
+            raise errors[0]
 
     def prune(self, session: Session, parts: Parts) -> None:
         """Remove a directory and those above it as long as they are empty, but not the store's."""
@@ -126,15 +128,37 @@ class Changes:
             parts = parts[:-1]
 
     def remove_temporary(self, session: Session, parts: Parts, before: int) -> int:
-        """Remove temporary files of a directory last written up to a time; how many."""
+        """Remove temporary files of a directory last written up to a time; how many.
+
+        The directory goes too if it is empty then.
+        """
         removed = 0
         with missing_is_fine():
-            for name, attributes in list(self._layout.entries(session, parts)):
-                if TEMPORARY.fullmatch(name) and _is_older(attributes, before):
-                    with missing_is_fine():
-                        session.remove(self._at(*parts, name)).get()
-                        removed += 1
+            old = [name for name, attributes in self._layout.entries(session, parts)
+                   if TEMPORARY.fullmatch(name) and _is_older(attributes, before)]
+            for name in old:
+                with missing_is_fine():
+                    session.remove(self._at(*parts, name)).get()
+                    removed += 1
+        if removed:
+            self.prune(session, parts)
         return removed
+
+    def _remove_files(self, session: Session, container: Parts, inner: Parts, names: list[bytes],
+                      errors: list[Exception]) -> None:
+        """Remove objects of one directory, many requests at once."""
+        verdict = self._layout.look(session, container, inner)
+        seen = [((*container, *inner, name), session.lstat(self._at(*container, *inner, name)))
+                for name in names]
+        verdict()
+        asked = []
+        for parts, reply in seen:
+            with _kept(errors):
+                self._layout.size_of(reply.get(), parts)
+                asked.append(session.remove(self._at(*parts)))
+        for removed in asked:
+            with _kept(errors):
+                removed.get()
 
     def _rename(self, session: Session, temporary: bytes, path: bytes) -> None:
         """Replace where the server only renames to names that are free.
@@ -218,7 +242,7 @@ class Changes:
     def _make_mark(self, session: Session, container: Parts) -> None:
         path = self._at(*container, MARK)
         try:
-            handle = session.open(path, CREATE, PRIVATE).get()
+            handle = _create(session, path)
         except StatusError:
             if is_there(session.lstat(path)):
                 return
@@ -262,7 +286,24 @@ def fsync(session: Session, path: bytes) -> None:
     try:
         session.fsync(handle).get()
     finally:
-        session.close_handle(handle)
+        # On a session that was interrupted this fails, and would hide what interrupted it.
+        with contextlib.suppress(SFTPError):
+            session.close_handle(handle)
+
+
+def _create(session: Session, path: bytes) -> bytes:
+    """The handle of a new file."""
+    return session.open(path, CREATE, PRIVATE).get()
+
+
+@contextlib.contextmanager
+def _kept(errors: list[Exception]) -> Iterator[None]:
+    """A block whose refusal is kept for later; what is missing is fine."""
+    try:
+        with missing_is_fine():
+            yield
+    except (StatusError, exceptions.StoreError) as error:
+        errors.append(error)
 
 
 def _attempts() -> Iterator[None]:

@@ -14,7 +14,7 @@ from backup_framework.drivers.tree import Parts, container_of, parts_of
 from backup_framework_sftp import connect, objects, options, pool, protocol
 from backup_framework_sftp.changes import Changes, temporary_name
 from backup_framework_sftp.durability import Durability
-from backup_framework_sftp.layout import Layout, missing_is_fine
+from backup_framework_sftp.layout import Layout, is_there
 from backup_framework_sftp.protocol import Session
 from backup_framework_sftp.refusals import Deed, store_error
 
@@ -88,7 +88,7 @@ class SFTPBackupDriver(chunked.ChunkedBackupDriver):
             self._changes.make_root(session)
             with self._writing(deed, session) as (writer, path):
                 writer.write(b'probe')
-                self._keeps_modes &= writer.finish()
+                self._finish(writer)
                 name = temporary_name()
                 self._changes.publish(session, path, (name,))
             session.remove(self._layout.at(name)).get()
@@ -118,7 +118,7 @@ class SFTPBackupDriver(chunked.ChunkedBackupDriver):
         lend = functools.partial(self._session, Deed('list', container))
         for found in self._layout.walk(lend, above, below, leaf.encode(errors='surrogatepass')):
             head = b'/'.join((*found.parts[len(above):], b'')).decode()
-            yield from [head + name.decode() for name in found.names]
+            yield from (head + name.decode() for name in found.names)
 
     def list_containers(self) -> Iterable[str]:
         """Every directory that directly holds an object, and every empty one; as local does."""
@@ -142,7 +142,7 @@ class SFTPBackupDriver(chunked.ChunkedBackupDriver):
               self._writing(deed, session, above, name[:-1]) as (writer, path)):
             yield writer
             with self._guard(session, dataclasses.replace(deed, size=writer.size)):
-                self._keeps_modes &= writer.finish()
+                self._finish(writer)
                 self._changes.publish(session, path, (*above, *name))
         self._durability.touch(container, (*above, *name[:-1]))
 
@@ -162,10 +162,10 @@ class SFTPBackupDriver(chunked.ChunkedBackupDriver):
                 reader.close()
 
     def delete_object(self, container: str, object_name: str) -> None:
-        self._delete(Deed('delete', container, object_name), [object_name])
+        self._delete(Deed('delete', container, object_name), container, [object_name])
 
     def delete_objects(self, container: str, object_names: Sequence[str]) -> None:
-        self._delete(Deed('delete objects of container', container), object_names)
+        self._delete(Deed('delete objects of container', container), container, object_names)
 
     def object_size(self, container: str, object_name: str) -> int:
         with self._session(Deed('ask the size of', container, object_name)) as session:
@@ -188,48 +188,52 @@ class SFTPBackupDriver(chunked.ChunkedBackupDriver):
 
         The server's clock says how long ago that is.
         """
-        removed = 0
         lend = functools.partial(self._session, Deed('remove temporary files'))
-        with lend() as session, missing_is_fine():
+        with lend() as session:
+            if not is_there(session.stat(self._layout.path)):
+                return 0
             before = int(self._changes.now(session) - older_than)
-            for found in self._layout.walk(lend, (), every=True):
-                gone = self._changes.remove_temporary(session, found.parts, before)
-                removed += gone
-                if gone:
-                    self._changes.prune(session, found.parts)
+        removed = 0
+        for found in self._layout.walk(lend, (), every=True):
+            with lend() as session:
+                removed += self._changes.remove_temporary(session, found.parts, before)
         return removed
 
     def sync(self, container: str) -> None:
         with self._session(Deed('make durable', container)) as session:
             self._durability.sync(session, container)
 
-    def _delete(self, deed: Deed, object_names: Sequence[str]) -> None:
-        """Remove objects, then the directories above them that are empty now."""
-        above = parts_of(deed.container or '')
+    def _delete(self, deed: Deed, container: str, object_names: Sequence[str]) -> None:
+        above = parts_of(container)
         groups: dict[Parts, list[bytes]] = {}
         for name in map(parts_of, object_names):
             groups.setdefault(name[:-1], []).append(name[-1])
         with self._session(deed) as session:
-            for inner, names in groups.items():
-                self._changes.remove_objects(session, above, inner, names)
-                self._durability.touch(deed.container or '', (*above, *inner))
-                self._changes.prune(session, (*above, *inner))
+            self._changes.remove_objects(session, above, groups)
+        self._durability.touch(container, *((*above, *inner) for inner in groups))
 
     @contextlib.contextmanager
     def _writing(self, deed: Deed, session: Session, container: Parts = (), inner: Parts = ()
                  ) -> Iterator[tuple[objects.Writer, bytes]]:
         """A writer to a temporary file, and the file's path; removed when the block fails."""
-        with self._guard(session, deed):
-            handle, path = self._changes.make_temporary(session, container, inner)
-            writer = objects.Writer(
-                session, handle, self.settings.file_mode, self._layout.spell(*container, *inner),
-                lambda: self._guard(session, dataclasses.replace(deed, size=writer.size)))
-        try:
+        name = temporary_name()
+        path = self._layout.at(*container, *inner, name)
+        with contextlib.ExitStack() as undo:
+            # Also where the answer to making it is lost.
+            undo.callback(self._discard, session, path)
+            with self._guard(session, deed):
+                handle = self._changes.make_temporary(session, container, inner, name)
+                writer = objects.Writer(
+                    session, handle, self.settings.file_mode,
+                    self._layout.spell(*container, *inner),
+                    lambda: self._guard(session, dataclasses.replace(deed, size=writer.size)))
+            undo.callback(writer.abandon)
             yield writer, path
-        except BaseException:
-            writer.abandon()
-            self._discard(session, path)
-            raise
+            undo.pop_all()
+
+    def _finish(self, writer: objects.Writer) -> None:
+        if not writer.finish():
+            self._keeps_modes = False
 
     def _discard(self, session: Session, path: bytes) -> None:
         """Remove a temporary file; one that cannot be removed now is left to remove_temporary."""

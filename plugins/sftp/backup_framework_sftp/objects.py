@@ -48,7 +48,7 @@ class Reader:
     def __init__(self, session: Session, handle: bytes, size: int, spelled: str,
                  guard: Guard) -> None:
         self._session = session
-        self._handle = handle
+        self._handle: bytes | None = handle
         self._size = size
         self._spelled = spelled
         self._guard = guard
@@ -87,13 +87,14 @@ class Reader:
 
     def close(self) -> None:
         """What is still on its way is waited for, as the session goes on to another verb."""
-        with contextlib.suppress(SFTPError):
-            self._session.close_handle(self._handle)
-        self._session.settle()
+        _let_go(self._session, self._handle)
+        self._handle = None
 
     @contextlib.contextmanager
     def _step(self) -> Iterator[None]:
         """Around requests: after one that failed, where the reader stands is not known."""
+        if self._handle is None:
+            raise _not_open(self._spelled)
         if self._broken:
             raise exceptions.StoreUnavailable(f'{self._spelled}: reading it failed before')
         self._broken = True
@@ -106,7 +107,7 @@ class Reader:
         ahead = min(WINDOW, end if self._origin is None else self._position - self._origin)
         self._ask(end, ahead)
         self._confirm_size()
-        parts = []
+        parts, used = [], []
         while self._position < end:
             if not self._rest:
                 self._rest = self._next_piece()
@@ -115,7 +116,11 @@ class Reader:
             self._rest = self._rest[len(part):]
             self._position += len(part)
             parts.append(part)
-        return b''.join(parts)
+            if not self._rest:
+                used.append(part.obj)
+        data = b''.join(parts)
+        self._session.reuse(used)
+        return data
 
     def _ask(self, end: int, ahead: int) -> None:
         """Ask for what is read now, then in whole requests for what may be read next.
@@ -137,6 +142,7 @@ class Reader:
                                     and len(self._pieces) < MOST_REQUESTS)
 
     def _piece(self, offset: int, length: int) -> Piece:
+        assert self._handle is not None
         return Piece(offset, length, self._session.read(self._handle, offset, length))
 
     def _next_piece(self) -> memoryview:
@@ -197,8 +203,6 @@ class Writer:
     def write(self, data: bytes | bytearray | memoryview, /) -> int:
         """Write all of it; how many bytes that were."""
         view = memoryview(data).cast('B')
-        if self._handle is None:
-            raise exceptions.StoreError(f'{self._spelled} is not open any more')
         self._require_whole()
         self._broken = True
         with self._guard():
@@ -216,15 +220,14 @@ class Writer:
 
         :returns: whether the file has the permissions that it is to have.
         """
-        self._require_whole()
+        handle = self._require_whole()
         if self._held:
             self._send(self._buffer[:self._held])
             self._held = 0
         while self._written:
             self._written.popleft().get()
-        assert self._handle is not None
-        found = self._session.fstat(self._handle)
-        synced = self._session.fsync(self._handle) if self._session.offers(FSYNC) else None
+        found = self._session.fstat(handle)
+        synced = self._session.fsync(handle) if self._session.offers(FSYNC) else None
         attributes = found.get()
         if synced is not None:
             synced.get()
@@ -232,17 +235,14 @@ class Writer:
             raise exceptions.StoreUnavailable(
                 f'the server has {attributes.size} bytes of {self._spelled}, and {self._sent} '
                 'were written')
-        handle, self._handle = self._handle, None
+        self._handle = None
         self._session.close_handle(handle).get()
         return self._has_mode(attributes)
 
     def abandon(self) -> None:
         """Let go of the file."""
-        handle, self._handle = self._handle, None
-        if handle is not None:
-            with contextlib.suppress(SFTPError):
-                self._session.close_handle(handle)
-        self._session.settle()
+        _let_go(self._session, self._handle)
+        self._handle = None
 
     def _take(self, view: memoryview) -> None:
         if self._held:
@@ -268,9 +268,13 @@ class Writer:
         while len(self._written) > self._in_flight:
             self._written.popleft().get()
 
-    def _require_whole(self) -> None:
+    def _require_whole(self) -> bytes:
+        """The handle, if all went well so far."""
+        if self._handle is None:
+            raise _not_open(self._spelled)
         if self._broken:
             raise exceptions.StoreUnavailable(f'{self._spelled}: writing it failed before')
+        return self._handle
 
     def _has_mode(self, attributes: Attributes) -> bool:
         try:
@@ -279,3 +283,15 @@ class Writer:
             if error.code != Code.OP_UNSUPPORTED:
                 raise
         return attributes.mode is None or stat.S_IMODE(attributes.mode) == self._mode
+
+
+def _let_go(session: Session, handle: bytes | None) -> None:
+    """Close a file, and wait for what is still on its way: another verb may have the session."""
+    with contextlib.suppress(SFTPError):
+        if handle is not None:
+            session.close_handle(handle)
+    session.settle()
+
+
+def _not_open(spelled: str) -> exceptions.StoreError:
+    return exceptions.StoreError(f'{spelled} is not open any more')

@@ -425,9 +425,11 @@ def test_no_handle_stays_open(liar: LyingServer, bench: Bench) -> None:
     assert set(files(liar)) <= {'old', 'new'}, 'a temporary file is left'
 
 
-def test_what_a_lost_connection_left_is_removed_over_another(liar: LyingServer, bench: Bench
-                                                             ) -> None:
-    liar.lie('write', lies.hangs_up, number=2)
+@pytest.mark.parametrize(('what', 'how', 'number'), [
+    ('write', lies.hangs_up, 2), ('open', lies.hangs_up_late, 1)])
+def test_what_a_lost_connection_left_is_removed_over_another(
+        liar: LyingServer, bench: Bench, what: str, how: Lie, number: int) -> None:
+    liar.lie(what, how, number=number)
     fails(bench)
     assert set(files(liar)) == {'old'}
 

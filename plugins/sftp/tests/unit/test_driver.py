@@ -174,6 +174,20 @@ def test_a_relative_path_begins_where_logins_begin(make, store):
     assert driver.free_space() > 0
 
 
+def test_an_object_that_stays_keeps_no_other(make, store, tmp_path):
+    driver = make()
+    names = ['a', 'b', 'c', 'sub/a', 'sub/b']
+    for name in names:
+        put(driver, 'box', name, b'data')
+    for name in ('box/b', 'box/sub/a'):
+        (store / name).unlink()
+        (store / name).symlink_to(tmp_path)
+    with pytest.raises(exceptions.PermissionDenied, match='box/b is not a regular file'):
+        driver.delete_objects('box', [*names, 'missing/name'])
+    assert [str(path.relative_to(store)) for path in sorted(store.rglob('*'))] == [
+        'box', 'box/b', 'box/sub', 'box/sub/a']
+
+
 # --- what is promised
 
 def test_all_extensions(make):
@@ -219,6 +233,27 @@ def test_old_temporary_files_are_removed(make, store):
     assert driver.remove_temporary(60) == 1
     assert driver.remove_temporary(0) == 1
     assert files(store) == ['box/.tmp-other', 'box/sub/name']
+
+
+def test_clearing_takes_one_session_at_a_time(make, store, monkeypatch):
+    driver = make()
+    put(driver, 'box', 'sub/name', b'data')
+    driver.close()
+    lent = []
+    lend = driver._pool.lend
+
+    @contextlib.contextmanager
+    def watched():
+        with lend() as session:
+            lent.append(session)
+            assert len(lent) == 1
+            yield session
+            lent.remove(session)
+
+    monkeypatch.setattr(driver._pool, 'lend', watched)
+    (store / 'box' / 'sub' / f'.tmp-{"a" * 32}').touch()
+    assert driver.remove_temporary(0) == 1
+    assert make(path=store.parent / 'missing').remove_temporary(0) == 0
 
 
 def test_sync_reaches_the_directories(make, monkeypatch):
@@ -315,6 +350,39 @@ def test_a_lost_connection_is_replaced_and_the_temporary_file_removed(make, stor
                 writer.write(bytes(MIB))
     assert files(store) == ['box/before']
     put(driver, 'box', 'name', b'data')
+
+
+@pytest.mark.parametrize('verb', ['put', 'sync'])
+def test_an_interrupt_is_not_taken_for_a_lost_connection(make, monkeypatch, verb):
+    driver = make()
+    put(driver, 'box', 'name', b'data')
+    with driver._pool.lend() as session:
+        usual = session._stream.recv_into
+    asked = []
+
+    def interrupt(buffer):
+        if not session._unsent and asked:
+            raise KeyboardInterrupt
+        return usual(buffer)
+
+    fsync = session.fsync
+    session._stream.recv_into = interrupt
+    monkeypatch.setattr(session, 'fsync', lambda handle: asked.append(handle) or fsync(handle))
+    with pytest.raises(KeyboardInterrupt):
+        put(driver, 'box', 'other', b'data') if verb == 'put' else driver.sync('box')
+    assert files(Path(driver.settings.path)) == ['box/name']
+
+
+def test_a_session_is_not_read_from_when_its_reader_is_closed(make):
+    driver = make()
+    put(driver, 'box', 'name', b'data')
+    with driver.get_object_reader('box', 'name') as reader:
+        pass
+    with driver.get_object_reader('box', 'name') as other:
+        for doing in (reader.read, lambda: reader.seek(1)):
+            with pytest.raises(exceptions.StoreError, match='is not open any more'):
+                doing()
+        assert other.read() == b'data'
 
 
 def test_a_reader_that_is_left_early_leaves_a_clean_session(make):
