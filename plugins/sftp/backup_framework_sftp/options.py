@@ -22,16 +22,16 @@ OPTIONS = (
     Option('port', OptionType.INTEGER, 22, minimum=1, maximum=65535, help=(
         "The port of the server's SSH service.")),
     Option('username', sample='backup', help=(
-        'The account on the server. Unset, it is called like the user who runs this.')),
+        'The account on the server. Unset, it has the name of the user who runs this.')),
     Option('private_key', OptionType.PATH, sample='/etc/backup_framework/id_ed25519', help=(
         'The file of the private key to log in with; no other is tried then. Unset, id_ed25519, '
         'id_ecdsa and id_rsa of ~/.ssh are tried if they are there.')),
     Option('private_key_passphrase', secret=True, help=(
-        'What opens private_key if it is encrypted. ssh cannot be told it, so it chooses the '
-        'transport paramiko, which is slower; a key that lies in an agent needs none.')),
+        'The passphrase of private_key, if that is encrypted. ssh cannot be given one, so the '
+        'transport is paramiko then, which is slower; a key that an agent holds needs none.')),
     Option('password', secret=True, help=(
-        'The password of the account, tried after keys. It chooses the transport paramiko, which '
-        'is slower.')),
+        'The password of the account, tried after keys. Where it is given, the transport is '
+        'paramiko, which is slower.')),
     Option('use_agent', OptionType.BOOLEAN, True, help=(
         'Also log in with keys of the SSH agent that SSH_AUTH_SOCK names, so that what "ssh HOST" '
         'can reach is reached. Where private_key is given, only that key is taken from the '
@@ -49,8 +49,8 @@ OPTIONS = (
         'Seconds that connecting may take, and that the server may be silent in the middle of a '
         'request, before it counts as unavailable.')),
     Option('keepalive', OptionType.INTEGER, 15, minimum=0, maximum=3600, help=(
-        'Seconds of silence after which an idle connection is kept open with a message, as '
-        'firewalls forget it else. 0 sends none.')),
+        'Seconds of silence after which a message keeps an idle connection open, which firewalls '
+        'would forget otherwise. 0 sends none.')),
     Option('ciphers', OptionType.LIST, CIPHERS, help=(
         'Ciphers that may be used, the preferred one first. The transport paramiko has no '
         'chacha20-poly1305.')),
@@ -108,8 +108,17 @@ def _require(option: str, value: object, valid: object, wanted: str) -> None:
 
 
 def user(settings: model.Settings) -> str:
-    """The account on the server."""
-    return str(settings.username or pwd.getpwuid(os.geteuid()).pw_name)
+    """The account on the server.
+
+    :raises ConfigurationError: the one that runs this has no name.
+    """
+    if settings.username:
+        return str(settings.username)
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        raise exceptions.ConfigurationError(
+            f'username must be set: user id {os.geteuid()} has no name on this host') from None
 
 
 def where(settings: model.Settings) -> str:

@@ -53,6 +53,13 @@ def test_without_a_user_name_it_is_ours(monkeypatch: pytest.MonkeyPatch) -> None
     assert options.user(make()) == pwd.getpwuid(os.geteuid()).pw_name
 
 
+def test_a_user_who_has_no_name_must_give_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, 'geteuid', lambda: 4_000_000_123)
+    with pytest.raises(exceptions.ConfigurationError, match='username must be set.* 4000000123'):
+        SFTPBackupDriver(make())
+    SFTPBackupDriver(make(username='backup'))
+
+
 @pytest.mark.parametrize(('values', 'where', 'argument'), [
     ({}, 'me@host', 'host'), ({'port': 2222}, 'me@host port 2222', 'host:2222'),
     ({'host': '::1', 'port': 2222}, 'me@::1 port 2222', '[::1]:2222'),
