@@ -12,6 +12,7 @@ import logging
 import socket
 import threading
 import time
+from typing import TYPE_CHECKING
 
 import paramiko
 from paramiko import ssh_exception
@@ -19,6 +20,9 @@ from paramiko import ssh_exception
 from backup_framework import exceptions, model
 from backup_framework_sftp import failures, host_keys, login, options, private_keys
 from backup_framework_sftp.host_keys import HostKey, KnownHosts, Verdict
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 WINDOW = 16 << 20
 """Bytes that the server may send before we read them: a gigabit a second at 100 ms."""
@@ -41,7 +45,7 @@ class Wire(socket.socket):
     patience = 30.0
     _blocked_since: float | None = None
 
-    def send(self, data: bytes, flags: int = 0, /) -> int:  # type: ignore[override]
+    def send(self, data: ReadableBuffer, flags: int = 0, /) -> int:
         try:
             count = super().send(data, flags)
         except TimeoutError:
@@ -67,7 +71,7 @@ class Stream:
         self._greeted = False
 
     def sendall(self, data: bytes | bytearray | memoryview, /) -> None:
-        with memoryview(data) as view, _as_os_error():
+        with memoryview(data) as view, self._waiting():
             sent = 0
             while sent < len(view):
                 count = self._channel.send(bytes(view[sent:sent + PACKET]))
@@ -77,15 +81,8 @@ class Stream:
                 sent += count
 
     def recv_into(self, buffer: bytearray | memoryview, /) -> int:
-        if not self._greeted:
-            self._channel.settimeout(max(0.001, self._deadline - time.monotonic()))
-        try:
-            with _as_os_error():
-                data = self._channel.recv(len(buffer))
-        except TimeoutError:
-            if not self._greeted:
-                raise failures.silent(self._settings) from None
-            raise TimeoutError(f'no answer within {self._settings.timeout:g} seconds') from None
+        with self._waiting():
+            data = self._channel.recv(len(buffer))
         if not self._greeted:
             if not data:
                 raise failures.no_sftp(self._settings, 'the session ended at once')
@@ -105,6 +102,20 @@ class Stream:
 
     def close(self) -> None:
         _end(self._transport)
+
+    @contextlib.contextmanager
+    def _waiting(self) -> Iterator[None]:
+        """Around what waits for the server."""
+        if not self._greeted:
+            self._channel.settimeout(max(0.001, self._deadline - time.monotonic()))
+        try:
+            yield
+        except TimeoutError:
+            if not self._greeted:
+                raise failures.silent(self._settings) from None
+            raise TimeoutError(f'no answer within {self._settings.timeout:g} seconds') from None
+        except (paramiko.SSHException, EOFError) as error:
+            raise ConnectionResetError(errno.ECONNRESET, _reason(error)) from error
 
 
 def connect(settings: model.Settings) -> Stream:
@@ -272,14 +283,6 @@ def _alarm(wire: Wire, deadline: float, settings: model.Settings) -> Iterator[No
         raise failures.silent(settings) from failure
     if failure is not None:
         raise failure
-
-
-@contextlib.contextmanager
-def _as_os_error() -> Iterator[None]:
-    try:
-        yield
-    except (paramiko.SSHException, EOFError) as error:
-        raise ConnectionResetError(errno.ECONNRESET, _reason(error)) from error
 
 
 def _reason(error: Exception) -> str:
