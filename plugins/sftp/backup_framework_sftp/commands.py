@@ -112,8 +112,7 @@ def _say_lines(path: str, rows: list[Row]) -> None:
         base.say(row[-1])
 
 
-def _row(settings: model.Settings, known: KnownHosts,
-         key: host_keys.HostKey) -> Row:
+def _row(settings: model.Settings, known: KnownHosts, key: host_keys.HostKey) -> Row:
     verdict, line = known.judge(settings.host, settings.port, key)
     if line and not line.marker and line.key.type != key.type:
         # The file says nothing of this type; the server's key of another type is there.

@@ -43,12 +43,12 @@ def connect(settings: model.Settings) -> Stream:
 def choose(settings: model.Settings) -> Choice:
     """Decide what speaks SSH; connects to nothing.
 
-    :raises StoreError: the transport that is asked for cannot do what is needed, or the key that
-        is named cannot be used.
+    :raises StoreError: ssh is asked for and cannot do what is needed, or the key that is named
+        cannot be used.
     """
-    hindrance = _hindrance(settings)
     if settings.transport == 'paramiko':
         return Choice('paramiko', 'the transport is paramiko, as the option says')
+    hindrance = _hindrance(settings)
     if not hindrance:
         return Choice('openssh', f'the transport is {openssh.program()}')
     if settings.transport == 'openssh':

@@ -98,9 +98,8 @@ class KnownHosts:
         for line in same:
             if not line.marker:
                 return Verdict.KNOWN, line
-        for line in sorted(plain, key=lambda line: line.key.type != key.type):
-            return Verdict.CHANGED, line
-        return Verdict.UNKNOWN, None
+        other = min(plain, key=lambda line: line.key.type != key.type, default=None)
+        return (Verdict.CHANGED if other else Verdict.UNKNOWN), other
 
     def has_authority(self, host: str, port: int) -> bool:
         """Whether certificates are trusted for this server."""

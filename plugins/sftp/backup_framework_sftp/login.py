@@ -26,8 +26,9 @@ def log_in(transport: paramiko.Transport, settings: model.Settings,
     user = options.user(settings)
     tried: list[str] = []
     offered = _attempt(transport, settings, tried, lambda: transport.auth_none(user))
-    with contextlib.closing(_agent(settings)) as agent:
-        for method, name, attempt in _ways(transport, settings, keys, agent):
+    with contextlib.ExitStack() as stack:
+        held = _held_keys(settings, stack)
+        for method, name, attempt in _ways(transport, settings, keys, held):
             if not offered:
                 return
             if method in offered:
@@ -58,19 +59,22 @@ def _attempt(transport: paramiko.Transport, settings: model.Settings, tried: Seq
 
 
 def _ways(transport: paramiko.Transport, settings: model.Settings, keys: Sequence[KeyFile],
-          agent: _Agent) -> Iterator[tuple[str, str, Attempt]]:
-    """What we can try: the server's name of a method, ours, and how."""
+          held: Sequence[paramiko.AgentKey]) -> Iterator[tuple[str, str, Attempt]]:
+    """What we can try: the server's name of a method, ours, and how.
+
+    :param held: the keys of the agent.
+    """
     user = options.user(settings)
     for file in keys:
         if not file.encrypted or settings.private_key_passphrase:
-            key = _opened(file, settings.private_key_passphrase)
+            opened = _opened(file, settings.private_key_passphrase)
             yield 'publickey', f'the key {file.path}', functools.partial(
-                transport.auth_publickey, user, key)
+                transport.auth_publickey, user, opened)
     ours = {file.public for file in keys} if settings.private_key else None
-    for held in agent.get_keys():
-        if ours is None or held.asbytes() in ours:
-            yield 'publickey', f'the key {held.comment or held.get_name()} of the agent', (
-                functools.partial(transport.auth_publickey, user, held))
+    for key in held:
+        if ours is None or key.asbytes() in ours:
+            yield 'publickey', f'the key {key.comment or key.get_name()} of the agent', (
+                functools.partial(transport.auth_publickey, user, key))
     if settings.password:
         yield 'password', 'the password', functools.partial(
             transport.auth_password, user, settings.password, fallback=False)
@@ -97,23 +101,10 @@ def _answer(password: str, title: str, instructions: str,
     return [password] if len(prompts) == 1 and not prompts[0][1] else ['' for _ in prompts]
 
 
-class _NoAgent:
-    """Holds no keys."""
-
-    def get_keys(self) -> tuple[paramiko.AgentKey, ...]:
-        return ()
-
-    def close(self) -> None:
-        pass
-
-
-_Agent = paramiko.Agent | _NoAgent
-
-
-def _agent(settings: model.Settings) -> _Agent:
-    if not settings.use_agent:
-        return _NoAgent()
-    try:
-        return paramiko.Agent()
-    except (paramiko.SSHException, OSError):
-        return _NoAgent()
+def _held_keys(settings: model.Settings, stack: contextlib.ExitStack
+               ) -> Sequence[paramiko.AgentKey]:
+    """The keys of the agent, if there is one; it signs until the stack is closed."""
+    if settings.use_agent:
+        with contextlib.suppress(paramiko.SSHException, OSError):
+            return stack.enter_context(contextlib.closing(paramiko.Agent())).get_keys()
+    return ()
