@@ -219,7 +219,7 @@ class Changes:
             self._own(session, path)
             # `sync` ends at the store's directory, and those above may be closed to us.
             with contextlib.suppress(StatusError):
-                fsync(session, path.rpartition(b'/')[0] or (b'/' if path[:1] == b'/' else b'.'))
+                fsync(session, path.rpartition(b'/')[0] or self._layout.top)
 
     def _own(self, session: Session, path: bytes) -> None:
         """Give a new directory what a umask took from its permissions."""
@@ -247,6 +247,7 @@ class Changes:
             if is_there(session.lstat(path)):
                 return
             raise
+        # Only its name counts: it does no harm where this is refused.
         session.set_file_mode(handle, self._file_mode)
         session.close_handle(handle).get()
 
@@ -279,7 +280,7 @@ def temporary_name() -> bytes:
 
 
 def fsync(session: Session, path: bytes) -> None:
-    """Have a directory, or a file, on the disk, where FSYNC is offered."""
+    """Have the entries of a directory on the disk, where FSYNC is offered."""
     if not session.offers(FSYNC):
         return
     handle = session.open(path, Flag.READ).get()

@@ -59,10 +59,12 @@ class SFTPBackupDriver(chunked.ChunkedBackupDriver):
         """What the server can do: asked once."""
         if self._capabilities is None:
             with self._session(Deed('ask what the server can do')) as session:
+                self._durability.probe(session)
                 self._capabilities = model.Capabilities(
                     ranged_read=True, lists_containers=True, reports_size=True,
                     reports_free_space=session.offers(protocol.STATVFS), reports_clock=True,
-                    durable=session.offers(protocol.FSYNC),
+                    durable=(session.offers(protocol.FSYNC)
+                             and not self._durability.refuses_directories()),
                     atomic_replace=session.offers(protocol.POSIX_RENAME),
                     connections=self.settings.connections, delete_batch=DELETED_AT_ONCE,
                     longest_name=511, writer_buffer=session.write_size)

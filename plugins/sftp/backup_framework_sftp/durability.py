@@ -39,8 +39,9 @@ class Durability:
         return self._works is False
 
     def probe(self, session: Session) -> None:
-        """Find out whether directories can be synced, with the store's own."""
-        self._fsync(session, ())
+        """Find out, once, whether directories can be synced, with the store's own."""
+        if self._works is None:
+            self._fsync(session, ())
 
     def sync(self, session: Session, container: str) -> None:
         """Make the changes of a container durable; calls wait for one another.

@@ -24,8 +24,11 @@ T = TypeVar('T')
 MISSING = {Code.NO_SUCH_FILE, Code.NO_SUCH_PATH}
 PAGES = 4
 """Pages of a directory that are asked for at once."""
-MOST_NAMES = 5_000_000
-"""Names in one directory: more are taken for a broken server's, before memory ends."""
+LARGEST_DIRECTORY = 640 << 20
+"""Bytes of memory for the names in one directory, which is five million usual ones: more are taken
+for a broken server's."""
+NAME_OVERHEAD = 64
+"""Bytes that Python needs for a name beside those of the name."""
 LONGEST_PATH = 4096
 
 Lend = Callable[[], contextlib.AbstractContextManager[Session]]
@@ -46,11 +49,13 @@ class Layout:
     :param server: for messages.
     :param path: of the store's directory; may be a symbolic link, and relative to where logins
         begin.
+    :ivar top: the directory that `path` begins in.
     """
 
     def __init__(self, server: str, path: str) -> None:
         self._server = server
         self.path = path.encode(errors='surrogateescape').rstrip(b'/') or b'/'
+        self.top = b'/' if self.path.startswith(b'/') else b'.'
 
     def at(self, *parts: bytes) -> bytes:
         """The path on the server."""
@@ -107,15 +112,17 @@ class Layout:
         What is still on its way when the iteration is left is settled with the session.
         """
         handle = session.open_directory(self.at(*parts)).get()
-        count = 0
+        size = 0
         pages = [session.read_directory(handle)]
         try:
             while (page := _page(pages.pop(0))) is not None:
                 pages += [session.read_directory(handle) for _ in range(PAGES - len(pages))]
-                count += len(page)
-                if count > MOST_NAMES:
+                size += sum(len(name) + NAME_OVERHEAD for name, _ in page)
+                if size > LARGEST_DIRECTORY:
                     raise exceptions.StoreError(
-                        f'{self.spell(*parts)} has more than {MOST_NAMES} names')
+                        f'the names in {self.spell(*parts)} need more than {LARGEST_DIRECTORY} '
+                        'bytes of memory: the server is broken, or somebody else fills this '
+                        'directory')
                 yield from (entry for entry in page if entry[0] not in (b'.', b'..'))
         finally:
             with contextlib.suppress(SFTPError):
@@ -171,7 +178,7 @@ class Layout:
             found = unless_missing(session.space(path))
             if found is not None:
                 return found
-        return session.space(b'/' if self.path.startswith(b'/') else b'.').get()
+        return session.space(self.top).get()
 
     def leading(self) -> list[bytes]:
         """`path` and the directories above it that it names, the topmost first."""

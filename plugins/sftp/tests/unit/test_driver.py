@@ -9,7 +9,7 @@ from pathlib import Path
 import time
 from typing import Any
 
-from backup_framework_sftp import refusals
+from backup_framework_sftp import layout, refusals
 from backup_framework_sftp.packets import Code, Space
 from backup_framework_sftp.protocol import StatusError
 import pytest
@@ -174,6 +174,17 @@ def test_a_relative_path_begins_where_logins_begin(make, store):
     assert driver.free_space() > 0
 
 
+def test_names_that_take_too_much_memory_are_an_error(make, monkeypatch):
+    driver = make()
+    for name in ('short', 'long' * 50):
+        put(driver, 'box', name, b'data')
+    monkeypatch.setattr(layout, 'LARGEST_DIRECTORY', 4 * layout.NAME_OVERHEAD + 220)
+    assert len(list(driver.get_container_entries('box', ''))) == 2
+    monkeypatch.setattr(layout, 'LARGEST_DIRECTORY', 4 * layout.NAME_OVERHEAD + 200)
+    with pytest.raises(exceptions.StoreError, match='/box need more than 456 bytes of memory'):
+        list(driver.get_container_entries('box', ''))
+
+
 def test_an_object_that_stays_keeps_no_other(make, store, tmp_path):
     driver = make()
     names = ['a', 'b', 'c', 'sub/a', 'sub/b']
@@ -286,7 +297,9 @@ def test_a_server_that_syncs_files_only_is_told_of(make, monkeypatch):
     watch_fsync(monkeypatch, StatusError(Code.FAILURE))
     put(driver, 'box', 'name', b'data')
     driver.sync('box')
-    assert [remark for remark in driver.remarks() if 'syncs files but no directories' in remark]
+    for each in (driver, make()):
+        assert not each.capabilities().durable
+        assert [remark for remark in each.remarks() if 'syncs files but no directories' in remark]
 
 
 def watch_fsync(monkeypatch: pytest.MonkeyPatch, error: StatusError | None = None) -> list[bytes]:
