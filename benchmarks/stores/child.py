@@ -6,7 +6,7 @@ stored or read and every connection closed, the clock runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 import dataclasses
 import functools
 import importlib
@@ -68,13 +68,15 @@ class Job:
                                       cost=len):
             pass
 
-    def take(self, name: str, data: bytes) -> None:
-        """Keep what came down where other tools of this store keep it: in a file, or nowhere."""
-        if len(data) != self.size:
-            raise RuntimeError(f'{len(data)} bytes came of {self.size}')
-        if self.target:
-            with open(os.path.join(self.target, name), 'wb', buffering=0) as file:
-                file.write(data)
+    def take(self, name: str, pieces: Iterable[bytes]) -> None:
+        """Take an object that comes down: into a file, or to nowhere."""
+        size = 0
+        with open(os.path.join(self.target, name) if self.target else os.devnull, 'wb',
+                  buffering=0) as file:
+            for piece in pieces:
+                size += file.write(piece)
+        if size != self.size:
+            raise RuntimeError(f'{size} bytes came of {self.size}')
 
 
 def driver(job: Job) -> Callable[[], None]:
@@ -92,9 +94,13 @@ def driver(job: Job) -> Callable[[], None]:
                 job.each(lambda name: container.put(name, job.pieces))
                 container.sync()
             else:
-                job.each(lambda name: job.take(name, container.get(name, job.size)))
+                job.each(functools.partial(read, container))
         finally:
             made.close()
+
+    def read(container: store.Container, name: str) -> None:
+        with container.open(name) as reader:
+            job.take(name, iter(functools.partial(reader.read, store.WRITE_SIZE), b''))
 
     return move
 
@@ -118,7 +124,7 @@ def requests(job: Job) -> Callable[[], None]:
         with session.get(f'{url}/storage/v1/b/{bucket}/o/{CONTAINER}%2F{name}',
                          params={'alt': 'media'}, stream=True) as answer:
             answer.raise_for_status()
-            job.take(name, answer.raw.read())
+            job.take(name, [answer.raw.read()])
 
     return move
 
@@ -140,7 +146,7 @@ def library(job: Job) -> Callable[[], None]:
         bucket.blob(f'{CONTAINER}/{name}').upload_from_string(job.whole())
 
     def download(bucket: Any, name: str) -> None:
-        job.take(name, bucket.blob(f'{CONTAINER}/{name}').download_as_bytes())
+        job.take(name, [bucket.blob(f'{CONTAINER}/{name}').download_as_bytes()])
 
     return move
 

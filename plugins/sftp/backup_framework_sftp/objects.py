@@ -107,7 +107,7 @@ class Reader:
         ahead = min(WINDOW, end if self._origin is None else self._position - self._origin)
         self._ask(end, ahead)
         self._confirm_size()
-        parts = []
+        parts, used = [], []
         while self._position < end:
             if not self._rest:
                 self._rest = self._next_piece()
@@ -116,7 +116,11 @@ class Reader:
             self._rest = self._rest[len(part):]
             self._position += len(part)
             parts.append(part)
-        return b''.join(parts)
+            if not self._rest:
+                used.append(part)
+        data = b''.join(parts)
+        self._session.reuse(used)
+        return data
 
     def _ask(self, end: int, ahead: int) -> None:
         """Ask for what is read now, then in whole requests for what may be read next.

@@ -36,6 +36,9 @@ MOST_REQUESTS = 128
 """Requests on their way at most: their answers have to fit into what lies between, so that neither
 side waits for the other one to read. It is as many as make WINDOW of requests of 32 KiB."""
 
+SPARE = WINDOW // REQUEST
+"""Bodies of answers that a session keeps for the next ones."""
+
 LIMITS = b'limits@openssh.com'
 FSYNC = b'fsync@openssh.com'
 STATVFS = b'statvfs@openssh.com'
@@ -126,6 +129,7 @@ class Session:
         self._number = 0
         self._awaited: set[int] = set()
         self._arrived: dict[int, tuple[int, bytearray]] = {}
+        self._spare: list[bytearray] = []
         self._moving = False
         """Set while bytes move: whatever interrupts that leaves no boundary of packets to find."""
         self._lost = False
@@ -235,6 +239,10 @@ class Session:
         self._lost = True
         self._stream.close()
 
+    def reuse(self, read: list[memoryview]) -> None:
+        """Take back data that nobody reads any more: new memory costs more than copying."""
+        self._spare = [view.obj for view in read[-SPARE:] if isinstance(view.obj, bytearray)]
+
     def collect(self, number: int) -> tuple[int, bytearray]:
         """Type and body of the answer to a request, in whatever order answers come."""
         while number not in self._arrived:
@@ -275,7 +283,8 @@ class Session:
                 f'the server broke the protocol: it sent a packet of {length} bytes and type '
                 f'{kind} that nobody asked for'))
         self._start += _HEADER.size
-        body = bytearray(length - 5)
+        known = self._spare and len(self._spare[-1]) == length - 5
+        body = self._spare.pop() if known else bytearray(length - 5)
         self._fill(memoryview(body))
         self._awaited.remove(number)
         self._arrived[number] = kind, body
