@@ -462,6 +462,15 @@ def test_silence_later(server: sshd.Server, between: proxy.Proxy, transport: str
         between.heal()
 
 
+def test_a_channel_that_takes_nothing(server: sshd.Server) -> None:
+    from backup_framework_sftp import portable
+    stream = portable.connect(make(**server.options(timeout=2)))
+    with contextlib.closing(stream):
+        stream._channel.out_window_size = 0
+        with pytest.raises(exceptions.StoreUnavailable, match='no answer within 2 seconds'):
+            Session(stream)
+
+
 def test_a_socket_that_takes_nothing() -> None:
     """Whose buffers are smaller than the window that the server opened."""
     from backup_framework_sftp import portable
