@@ -30,7 +30,7 @@ PRIVATE = 0o600
 ATTEMPTS = 200
 """How often a directory is made again that another backup's deletion took away meanwhile."""
 TAKEN = {Code.FAILURE, Code.FILE_ALREADY_EXISTS}
-"""What servers answer to a rename to a name that is taken; and, the first, to much else."""
+"""What servers answer where a name is taken; and, the first, to much else."""
 VANISHED = 5
 """How often a name may have been free after all before it is something else."""
 
@@ -198,15 +198,20 @@ class Changes:
 
     def _make_directory(self, session: Session, parts: Parts) -> None:
         path = self._at(*parts)
-        try:
-            session.make_directory(path, self._directory_mode).get()
-        except StatusError:
-            found = unless_missing(session.lstat(path))
-            if found is None:
-                raise
-            self._layout.require_directory(parts, found, create=True)
-            return
-        self._own(session, path)
+        for more in reversed(range(VANISHED + 1)):
+            try:
+                session.make_directory(path, self._directory_mode).get()
+            except StatusError as error:
+                found = unless_missing(session.lstat(path))
+                if found is not None:
+                    self._layout.require_directory(parts, found, create=True)
+                    return
+                # It may have been there a moment ago, until a deletion removed it.
+                if error.code not in TAKEN or not more:
+                    raise
+            else:
+                self._own(session, path)
+                return
 
     def _make_above(self, session: Session) -> None:
         for path in self._layout.leading():

@@ -277,6 +277,23 @@ def test_a_directory_that_holds_itself(liar: LyingServer, bench: Bench) -> None:
         list(bench.driver.get_container_entries('box', ''))
 
 
+# --- making directories
+
+@pytest.mark.parametrize('code', [Code.FAILURE, Code.FILE_ALREADY_EXISTS])
+def test_a_directory_that_was_there_until_a_deletion(liar: LyingServer, bench: Bench, code: Code
+                                                     ) -> None:
+    for number in (1, 2):
+        liar.lie('mkdir', lies.fails(code), number=number)
+    bench.put('box', 'sub/new', DATA)
+    assert objects(liar) == {'old': DATA, 'sub/new': DATA}
+
+
+def test_a_directory_that_cannot_be_made(liar: LyingServer, bench: Bench) -> None:
+    liar.lie('mkdir', lies.fails())
+    fails(bench, name='sub/new')
+    assert liar.counts['mkdir'] < 20
+
+
 # --- any packet
 
 ENDINGS: dict[str, Lie] = {
