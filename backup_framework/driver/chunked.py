@@ -66,7 +66,10 @@ class ChunkedBackupDriver(backup_driver.BackupDriver, chunked_driver.BackupChunk
         """Let connections go; may be called twice."""
 
     def before_operation(self, kind: str) -> None:
-        """Called before 'backup', 'restore', 'delete' and 'verify'; raise to refuse."""
+        """Called before 'backup', 'restore', 'delete' and 'verify'; a search counts as 'verify'.
+
+        Raise to refuse, as where the whole store is missing: to the verbs it would look empty.
+        """
 
     def delete_objects(self, container: str, object_names: Sequence[str]) -> None:
         """`delete_object` for up to `delete_batch` names, in one request where the store can."""
@@ -134,7 +137,6 @@ class ChunkedBackupDriver(backup_driver.BackupDriver, chunked_driver.BackupChunk
             stored_bytes.
         :raises InvalidBackup: the parent does not fit and `operation.parent_required`.
         """
-        self.before_operation('backup')
         return work.Work(self, operation).backup(backup, volume_file, backup_metadata)
 
     def restore(self, backup: model.Backup, volume_id: str, volume_file: BinaryIO,
@@ -143,12 +145,10 @@ class ChunkedBackupDriver(backup_driver.BackupDriver, chunked_driver.BackupChunk
 
         :param volume_is_new: the file reads as zeros wherever nothing is written.
         """
-        self.before_operation('restore')
         work.Work(self, operation).restore(backup, volume_id, volume_file, volume_is_new)
 
     def delete_backup(self, backup: model.Backup, *, operation: Operation | None = None) -> None:
         """Remove the backup's objects, its manifest first. Today's name for `delete`."""
-        self.before_operation('delete')
         work.Work(self, operation).delete(backup)
 
     def delete(self, backup: model.Backup, *, operation: Operation | None = None) -> None:
@@ -156,7 +156,6 @@ class ChunkedBackupDriver(backup_driver.BackupDriver, chunked_driver.BackupChunk
 
     def verify(self, backup: model.Backup, *, operation: Operation | None = None) -> Report:
         """Read and check every byte that restoring the backup needs, or, quick, what is there."""
-        self.before_operation('verify')
         return work.Work(self, operation).verify(backup)
 
     def volume_size(self, backup: model.Backup, operation: Operation | None = None) -> int:

@@ -24,6 +24,8 @@ class Driver(store.ObjectVerbs, Protocol):
 
     def capabilities(self) -> model.Capabilities: ...
 
+    def before_operation(self, kind: str) -> None: ...
+
     def object_prefix(self, backup: model.Backup) -> str: ...
 
     def update_container_name(self, backup: model.Backup, container: str | None
@@ -44,9 +46,12 @@ class Work:
         self._settings = driver.settings
         self._operation = operation or Operation()
         self._format = versions.FORMATS[driver.settings.format]
+        self._calls = store.Calls(driver, retry_deadline=self._settings.retry_deadline,
+                                  sleep=self._operation.monitor.sleep)
 
     def backup(self, backup: model.Backup, volume_file: BinaryIO,
                backup_metadata: bool) -> dict[str, Any]:
+        self._begin('backup')
         volume = source.open_source(volume_file)
         with contextlib.ExitStack() as stack:
             parent = self._parent_digests(backup, volume.size)
@@ -75,6 +80,7 @@ class Work:
 
     def restore(self, backup: model.Backup, volume_id: str, volume_file: BinaryIO,
                 volume_is_new: bool) -> None:
+        self._begin('restore')
         chain = self._open_chain(backup)
         size = self._size(chain)
         restore_engine.restore(chain, size, target.wrap(volume_file, volume_is_new),
@@ -85,11 +91,13 @@ class Work:
             self._driver.put_metadata(volume_id, volume_meta)
 
     def delete(self, backup: model.Backup) -> None:
+        self._begin('delete')
         if backup.container and backup.service_metadata:
             self._format = versions.FORMATS.get(backup.format or '', self._format)
             self._remove(self._container_of(backup), backup.service_metadata)
 
     def verify(self, backup: model.Backup) -> verify_engine.Report:
+        self._begin('verify')
         report = verify_engine.Report()
         try:
             self._verify(backup, report)
@@ -127,6 +135,7 @@ class Work:
                                 f'{end} of its full backup')
 
     def volume_size(self, backup: model.Backup) -> int:
+        self._begin('restore')
         size = self._open(backup).header.size
         return self._size(self._open_chain(backup)) if size is None else size
 
@@ -265,12 +274,13 @@ class Work:
     def _workers(self) -> int:
         return min(int(self._settings.workers), self._able.connections)
 
+    def _begin(self, kind: str) -> None:
+        self._calls.retry(lambda: self._driver.before_operation(kind))
+
     @functools.cached_property
     def _able(self) -> model.Capabilities:
         """What the store can do, for which the driver may have to ask it."""
-        calls = store.Calls(self._driver, retry_deadline=self._settings.retry_deadline,
-                            sleep=self._operation.monitor.sleep)
-        return calls.retry(self._driver.capabilities)
+        return self._calls.retry(self._driver.capabilities)
 
     def _remove(self, container: store.Container, prefix: str) -> None:
         """Delete a backup: without its manifest, and that for good, there is no backup any more."""

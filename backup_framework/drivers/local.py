@@ -93,6 +93,18 @@ class LocalBackupDriver(chunked.ChunkedBackupDriver):
         with self._io('prepare the store'):
             self._tree.probe(create=True)
 
+    def before_operation(self, kind: str) -> None:
+        """Where there is no store, all but a backup is refused: to the verbs it is an empty one."""
+        if kind == 'backup':
+            return
+        with self._io('find the store'):
+            try:
+                os.close(self._tree.open_root())
+            except FileNotFoundError:
+                raise exceptions.StoreError(
+                    f'there is no directory {self._tree.path}: correct path, or is a disk not '
+                    'mounted there?') from None
+
     def close(self) -> None:
         with self._lock:
             self._failed.clear()

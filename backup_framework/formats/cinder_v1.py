@@ -129,10 +129,22 @@ class Writer:
                 'manifest can name; a full backup, or a larger block_size, needs fewer')
         self._container.sync()
         tick()
+        self._require_objects()
         self._stored_bytes += self._container.put(
             self._prefix + base.MANIFEST, lambda: [document])
         self._container.sync()
         return base.Totals(len(self._objects), self._size, self._stored_bytes)
+
+    def _require_objects(self) -> None:
+        """All must be there still: somebody may have tidied up in the store meanwhile."""
+        there = set(self._container.names(self._prefix))
+        wanted = [*(stored.name for stored in self._objects), hash_list_name(self._prefix)]
+        missing = [name for name in wanted if name not in there]
+        if missing:
+            raise exceptions.StoreError(
+                f'{len(missing)} of {len(wanted)} objects that this backup stored in container '
+                f'{self._container.name} are gone, {missing[0]} among them: something removes '
+                'files of the store while backups run')
 
     def _hash_list(self, tick: Callable[[], None]) -> Iterator[bytes]:
         """The object's bytes; each attempt to store them begins their digest anew."""

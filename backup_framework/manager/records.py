@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
-import os
 from typing import Any
 
 from backup_framework import exceptions, model, store
@@ -73,10 +72,7 @@ def import_(context: Context, record: object, backend: str | None, adopt: bool) 
 def rebuild(context: Context, backend: str, container: str | None, adopt: bool) -> Rebuilt:
     """Find every backup of a backend from its manifests alone; see Manager.rebuild."""
     driver = context.drivers.chunked(backend, 'be searched for backups')
-    for path in driver.host_paths():
-        if not os.path.isdir(path):
-            raise exceptions.StoreError(f'backend {backend} cannot be searched: there is no '
-                                        f'directory {path}')
+    driver.before_operation('verify')
     rebuilt = Rebuilt()
     described = []
     for name in [container] if container else _containers(driver, backend):

@@ -225,3 +225,16 @@ def test_check_finds_what_the_store_lost(cli, volume):
     shutil.rmtree(cli.store)
     done = cli.run('catalog', 'check', '-f', 'json')
     assert done.code == 6 and 'manifest' in done.json[0]['finding']
+
+
+@pytest.mark.parametrize('command', [
+    ('backup', 'delete'), ('backup', 'verify'), ('backup', 'restore'), ('catalog', 'rebuild')],
+    ids=' '.join)
+def test_a_store_that_is_not_there_is_not_an_empty_one(cli, volume, tmp_path, command):
+    backup = cli.create(volume)
+    arguments = {'restore': [backup['id'], tmp_path / 'target'], 'rebuild': ['local']}
+    aside = cli.store.rename(tmp_path / 'not mounted')
+    said = cli.refused(5, *command, *arguments.get(command[1], [backup['id']]))
+    assert f'there is no directory {cli.store}' in said
+    aside.rename(cli.store)
+    cli.good(*command, *arguments.get(command[1], [backup['id']]))

@@ -115,3 +115,25 @@ def test_objects_are_deleted_many_at_a_time(batch: int) -> None:
     assert max(map(len, driver.batches)) == min(batch, len(names))
     assert len(driver.batches) == -(-len(names) // batch)
     assert operation.monitor.done == operation.monitor.total == len(names)
+
+
+class Opened(memory.MemoryBackupDriver):
+    """A store that can be opened at the second attempt."""
+
+    def __init__(self, settings: model.Settings | None = None, context: Any = None) -> None:
+        super().__init__(settings, context)
+        self.kinds: list[str] = []
+
+    def before_operation(self, kind: str) -> None:
+        self.kinds.append(kind)
+        if len(self.kinds) == 1:
+            raise exceptions.StoreUnavailable('shelf.example does not answer')
+
+
+def test_a_store_that_cannot_be_opened_at_once_is_opened_again() -> None:
+    driver = Opened.make(container=chains.CONTAINER)
+    backup = chains.take(driver, b'data')
+    assert driver.kinds == ['backup', 'backup']
+    driver.kinds.clear()
+    driver.delete_backup(backup)
+    assert driver.kinds == ['delete', 'delete']

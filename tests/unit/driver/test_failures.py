@@ -10,7 +10,7 @@ import pytest
 
 from backup_framework import exceptions
 from backup_framework.engine.monitor import Monitor, Operation
-from backup_framework.testing import faults
+from backup_framework.testing import faults, memory
 from tests.unit.driver import chains
 
 
@@ -204,3 +204,28 @@ def test_a_bug_of_a_driver_names_the_driver() -> None:
     with pytest.raises(exceptions.DriverBug, match='FaultyDriver.*ZeroDivisionError.*of all thi'):
         chains.take(driver, b'x' * 5000)
     assert not chains.names(inner)
+
+
+class TidiedUp(Monitor):
+    """Somebody removes an object while the backup goes on."""
+
+    def __init__(self, driver: memory.MemoryBackupDriver, ending: str) -> None:
+        super().__init__()
+        self.driver = driver
+        self.ending = ending
+
+    def check(self) -> None:
+        super().check()
+        for name in chains.names(self.driver):
+            if name.endswith(self.ending):
+                self.driver.delete_object(chains.CONTAINER, name)
+
+
+@pytest.mark.parametrize('ending', ['-00003', '_sha256file'])
+def test_objects_that_vanish_under_a_backup_make_it_fail(ending: str) -> None:
+    driver = chains.make_driver()
+    with pytest.raises(exceptions.StoreError, match='are gone') as caught:
+        chains.take(driver, chains.make_bytes(20 * chains.CHUNK),
+                    operation=Operation(monitor=TidiedUp(driver, ending)))
+    assert ending in str(caught.value)
+    assert not chains.names(driver)

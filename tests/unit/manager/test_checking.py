@@ -146,6 +146,31 @@ def test_a_store_that_does_not_let_us_delete() -> None:
     assert left_in(driver) == ['probe-00001']
 
 
+@pytest.mark.parametrize('wanted, container', [(None, 'bucket'), ('other', 'other')])
+def test_a_driver_that_names_the_container_is_tried_there(wanted: str | None, container: str
+                                                          ) -> None:
+    """A container of the check's own might be a bucket, which nobody would remove."""
+    class Names(KeepsAll):
+        def update_container_name(self, backup: model.Backup, container: str | None) -> str | None:
+            return None if container else 'bucket'
+
+    driver = Names()
+    driver.settings = driver.make_settings(container=wanted)
+    driver.put_container(container)
+    driver.keep(container, 'probe-00001', b'a name that is taken')
+    assert 'error' not in {proof.level for proof in run(driver).values()}
+    assert driver.store.containers.keys() == {container}
+    assert len([name for name in left_in(driver) if name.startswith('bf-check-')]) == 1
+
+    class Deletes(Shelf):
+        update_container_name = Names.update_container_name
+
+    driver = Deletes()
+    driver.settings = driver.make_settings(container=wanted)
+    assert {proof.level for proof in run(driver, measure=True).values()} == {'ok'}
+    assert driver.store.containers == {container: {}}
+
+
 def test_a_store_that_deletes_nothing_and_does_not_say_so() -> None:
     class Silent(Shelf):
         def delete_object(self, container: str, object_name: str) -> None:
