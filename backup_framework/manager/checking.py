@@ -7,7 +7,7 @@ import time
 from typing import NamedTuple
 import uuid
 
-from backup_framework import exceptions, store
+from backup_framework import exceptions, model, store
 from backup_framework.driver.chunked import ChunkedBackupDriver
 from backup_framework.engine.monitor import Monitor
 from backup_framework.manager import speed
@@ -19,7 +19,6 @@ CLOCK_TOLERANCE = 5.0
 SPACE_FACTOR = 4
 """How many times the probe's size must be free before the speed is measured."""
 
-_NAME = 'probe-00001'
 _BODY = b'backup_framework checks whether this store keeps what it is given\n' * 1000
 _OTHER = _BODY[::-1]
 _NAMES_SHOWN = 5
@@ -61,8 +60,9 @@ def calls_of(driver: object, monitor: Monitor) -> store.Calls:
 class Trial:
     """Tries a store in a container of its own, and removes what it wrote.
 
-    What fails is an error; that objects cannot be removed or replaced is a warning, because a
-    backup can do without.
+    Where the driver decides which container backups go to, it is tried there, with names that
+    nothing else has: a new container may be a bucket, which would stay. What fails is an error;
+    that objects cannot be removed or replaced is a warning, because a backup can do without.
     """
 
     def __init__(self, driver: ChunkedBackupDriver, monitor: Monitor) -> None:
@@ -70,10 +70,24 @@ class Trial:
         self._monitor = monitor
         self._calls = calls_of(driver, monitor)
         self._able = self._calls.retry(driver.capabilities)
-        self._container = store.Container(driver, f'bf-check-{uuid.uuid4()}',
-                                          retry_deadline=patience(driver), sleep=monitor.sleep)
+        name, self._prefix = self._place()
+        self._container = store.Container(driver, name, retry_deadline=patience(driver),
+                                          sleep=monitor.sleep)
+        self._name = f'{self._prefix}probe-00001'
         self._written: list[str] = []
         self._found: dict[str, Outcome] = {}
+
+    def _place(self) -> tuple[str, str]:
+        """The container to try, and what the names of all objects in it begin with."""
+        own = f'bf-check-{uuid.uuid4()}'
+        probe = model.Backup(volume_id=own)
+        named = self._calls.retry(lambda: self._driver.update_container_name(probe, None))
+        if not named:
+            return own, ''
+        wanted = self._driver.settings.container
+        if wanted:
+            named = self._calls.retry(lambda: self._driver.update_container_name(probe, wanted))
+        return named or wanted, f'{own}-'
 
     def run(self, *, measure: bool) -> list[Proof]:
         """All proofs; :param measure: the speed too."""
@@ -141,30 +155,30 @@ class Trial:
         self._container.put(name, lambda: [body])
 
     def _expect(self, body: bytes) -> None:
-        if self._container.get(_NAME, len(body)) != body:
+        if self._container.get(self._name, len(body)) != body:
             raise exceptions.StoreError('other bytes came back than were written')
 
     def _write(self) -> None:
-        self._put(_NAME, _BODY)
+        self._put(self._name, _BODY)
 
     def _list(self) -> None:
-        names = self._container.names('probe-')
-        if names != [_NAME]:
-            raise exceptions.StoreError(f'the listing shows {names} instead of [{_NAME!r}]')
+        names = self._container.names(f'{self._prefix}probe-')
+        if names != [self._name]:
+            raise exceptions.StoreError(f'the listing shows {names} instead of [{self._name!r}]')
 
     def _read(self) -> None:
         self._expect(_BODY)
 
     def _seek(self) -> None:
         def tail() -> bytes:
-            with self._container.open_once(_NAME) as reader:
+            with self._container.open_once(self._name) as reader:
                 reader.seek(len(_BODY) - 10)  # type: ignore[attr-defined]
                 return reader.read(100)
         if self._calls.retry(tail) != _BODY[-10:]:
             raise exceptions.StoreError('other bytes came back from the middle than were written')
 
     def _size(self) -> None:
-        size = self._container.size(_NAME)
+        size = self._container.size(self._name)
         if size != len(_BODY):
             raise exceptions.StoreError(f'an object of {len(_BODY)} bytes is said to have {size}')
 
@@ -194,35 +208,36 @@ class Trial:
 
     def _refuse_other_bytes(self) -> None:
         """Equal bytes are fine, because a writer is repeated whose answer was lost."""
-        self._put(_NAME, _BODY)
+        self._put(self._name, _BODY)
         try:
-            self._put(_NAME, _OTHER)
+            self._put(self._name, _OTHER)
         except exceptions.ObjectExists:
             self._expect(_BODY)
         else:
             raise exceptions.StoreError('other bytes under an existing name were not refused')
 
     def _replace(self) -> Outcome:
-        self._put(_NAME, _BODY)
-        self._put(_NAME, _OTHER)
+        self._put(self._name, _BODY)
+        self._put(self._name, _OTHER)
         self._expect(_OTHER)
         if self._able.atomic_replace:
             return Outcome()
         return Outcome('no', 'an object that is replaced may be missing for a moment')
 
     def _delete(self) -> None:
-        self._container.delete(_NAME)
-        self._expect_gone('probe-')
+        self._container.delete(self._name)
+        self._expect_gone(f'{self._prefix}probe-')
         self._written.clear()
 
     def _delete_several(self) -> Outcome:
         if self._found['delete_object'].level != 'ok':
             return Outcome('skipped', 'what it wrote could not be removed again')
-        names = [f'several-{number:05}' for number in range(min(3, self._able.delete_batch))]
+        several = f'{self._prefix}several-'
+        names = [f'{several}{number:05}' for number in range(min(3, self._able.delete_batch))]
         for name in names:
             self._put(name, _BODY)
         self._container.delete_many(names)
-        self._expect_gone('several-')
+        self._expect_gone(several)
         self._written.clear()
         return Outcome(value=self._able.delete_batch)
 
@@ -238,7 +253,7 @@ class Trial:
                                          Outcome('skipped', reason))
             return
         probe = speed.Probe(
-            self._container, self._monitor, note=self._written.append,
+            self._container, self._monitor, prefix=self._prefix, note=self._written.append,
             workers=max(1, min(self._driver.settings.workers, self._able.connections)),
             largest=min(speed.LARGEST, self._able.max_object_size or speed.LARGEST))
         self._try('write_speed', lambda: Outcome(value=round(probe.write()), detail=str(probe)))

@@ -41,15 +41,17 @@ class Probe:
 
     The first round is small: it opens the connections, and tells how much a slow store can take.
 
+    :param prefix: what the names of its objects begin with.
     :param workers: objects on their way at once.
     :param largest: bytes that an object may have.
     :param note: told the name of each object before it is written.
     """
 
-    def __init__(self, container: store.Container, monitor: Monitor, *, workers: int,
-                 largest: int, note: Callable[[str], None]) -> None:
+    def __init__(self, container: store.Container, monitor: Monitor, *, prefix: str,
+                 workers: int, largest: int, note: Callable[[str], None]) -> None:
         self._container = container
         self._monitor = monitor
+        self._prefix = prefix
         self._workers = workers
         self._largest = largest
         self._note = note
@@ -80,7 +82,8 @@ class Probe:
         count = max(self._workers, -(-total // self._largest))
         size = total // count
         pieces = -(-size // _PIECE)
-        planned = [_Object(f'speed-{number}-{index:05}', size, self._next + index * pieces)
+        planned = [_Object(f'{self._prefix}speed-{number}-{index:05}', size,
+                           self._next + index * pieces)
                    for index in range(count)]
         self._next += count * pieces
         for each in planned:
