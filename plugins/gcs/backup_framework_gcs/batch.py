@@ -35,7 +35,7 @@ def request(paths: Sequence[str]) -> Request:
 def answers(kind: str, body: bytes) -> Mapping[int, Refusal]:
     """The answers by the numbers of their requests; in any order, and some may be missing."""
     message = email.message_from_bytes(
-        f'Content-Type: {kind}\r\n\r\n'.encode() + body, policy=email.policy.HTTP)
+        f'Content-Type: {kind}\r\n\r\n'.encode() + body, policy=email.policy.compat32)
     found = {}
     for part in message.walk():
         number = re.fullmatch(r'<?response-<?(\d+)>*', str(part.get('Content-ID', '')).strip())
@@ -55,7 +55,7 @@ def _answer(part: email.message.Message) -> Refusal | None:
     status = re.match(rb'HTTP/\S+ (\d{3})\b *([^\r]*)', line)
     if not status:
         return None
-    inner = email.message_from_bytes(rest, policy=email.policy.HTTP)
+    inner = email.message_from_bytes(rest, policy=email.policy.compat32)
     content = inner.get_payload(decode=True)
     return Refusal(int(status[1]), status[2].decode('latin-1'), dict(inner.items()),
                    content if isinstance(content, bytes) else b'')

@@ -21,7 +21,7 @@ class Reader:
     """Reads an object; asks for it with the first `read`, and again with the first after a `seek`.
 
     All requests of a reader are for the generation that it saw first. What is read from the first
-    byte to the last without a `seek` is compared with the object's checksum.
+    byte to the last without a `seek` or an error is compared with the object's checksum.
     """
 
     def __init__(self, service: Service, task: Task, place: Place) -> None:
@@ -47,6 +47,13 @@ class Reader:
             return b''.join(iter(lambda: self.read(LARGEST), b''))
         if size == 0 or self._size is not None and self._position >= self._size:
             return b''
+        try:
+            return self._read(size)
+        except BaseException:
+            self.close()  # its body stands nobody knows where
+            raise
+
+    def _read(self, size: int) -> bytes:
         response = self._open() if self._response is None else self._response
         if response is None or self._size is None:
             return b''

@@ -100,11 +100,12 @@ class GCSBackupDriver(chunked.ChunkedBackupDriver):
         """Each name once: a server may answer twice with the same object, in any order."""
         service = self._service()
         task = self._task(service, 'list', 'storage.objects.list', container)
-        folder = self._layout.folder(container)
+        bucket, folder = self._layout.folder(container)
+        start = folder + prefix
         seen = set()
-        for found in service.names(task, folder._replace(name=folder.name + prefix)):
-            name = found.removeprefix(folder.name)
-            if name.startswith(prefix) and layout.is_name(name) and name not in seen:
+        for found in service.names(task, layout.Place(bucket, start)):
+            name = found.removeprefix(folder)
+            if found.startswith(start) and layout.is_name(name) and name not in seen:
                 seen.add(name)
                 yield name
 

@@ -140,7 +140,8 @@ class Task:
                 yield
             except auth_errors.GoogleAuthError:
                 raise  # some are a ValueError as well
-            except (AttributeError, LookupError, OSError, TypeError, ValueError) as error:
+            except (AttributeError, LookupError, OSError, RecursionError, TypeError,
+                    ValueError) as error:
                 raise self.error(
                     exceptions.PermissionDenied,
                     f'{type(error).__name__}: {getattr(error, "strerror", None) or _short(error)}; '
@@ -150,7 +151,7 @@ class Task:
         """The JSON object of an answer."""
         try:
             parsed = response.json()
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise self.error(exceptions.StoreUnavailable, 'the answer is no JSON') from error
         if not isinstance(parsed, dict):
             raise self.nonsense()
@@ -190,7 +191,7 @@ def _details(answer: Refusal) -> tuple[str, str]:
         error = json.loads(answer.body)['error']
         reasons = [str(item['reason']) for item in error.get('errors', ()) if 'reason' in item]
         return next(iter(reasons), ''), f'{answer.status} {_short(error["message"])}'
-    except (AttributeError, LookupError, TypeError, ValueError):
+    except (AttributeError, LookupError, RecursionError, TypeError, ValueError):
         return '', f'{answer.status} {_short(answer.phrase)}'.strip()
 
 

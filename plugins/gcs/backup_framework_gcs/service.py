@@ -54,8 +54,8 @@ class Facts:
     def of(cls, task: Task, answer: dict[str, Any]) -> Facts:
         """From an object's JSON."""
         try:
-            size = int(answer['size'])
-        except (KeyError, TypeError, ValueError):
+            size = int(str(answer['size']))
+        except (KeyError, ValueError):
             raise task.error(exceptions.StoreUnavailable,
                              'the answer does not tell the size of the object') from None
         crc32c, generation = answer.get('crc32c'), answer.get('generation')
@@ -124,6 +124,7 @@ class Service:
         :raises StoreUnavailable: also for pages that come round in a circle.
         """
         query = {'prefix': folder.name, 'fields': 'items(name),nextPageToken'}
+        tokens = set()
         while True:
             page = task.parsed(self.request(
                 task, 'GET', self.bucket_path(folder.bucket), (200,), params=query))
@@ -135,9 +136,10 @@ class Service:
             yield from names
             if not token:
                 return
-            if token == query.get('pageToken'):
+            if token in tokens:
                 raise task.error(exceptions.StoreUnavailable,
                                  'the listing goes round in a circle')
+            tokens.add(token)
             query['pageToken'] = token
 
     def prove(self, task: Task, bucket: str) -> requests.Response:
@@ -230,7 +232,7 @@ def _credentials(settings: model.Settings) -> tuple[Any, str | None]:
 def _from_file(path: str) -> tuple[Any, str | None]:
     with open(path, encoding='utf-8') as file:
         info = json.load(file)
-    kind = info.get('type')
+    kind = str(info.get('type')) if isinstance(info, dict) else 'none'
     if kind not in KINDS:
         raise ValueError(
             f'its type is {kind!a}, not {" or ".join(KINDS)}; for others name the file in '
@@ -261,11 +263,16 @@ def _session(credentials: Any, connections: int) -> requests.Session:
     anonymous = isinstance(credentials, auth_credentials.AnonymousCredentials)
     session = AuthorizedSession(credentials, refresh_status_codes=() if anonymous else (401,))
     session.cookies.set_policy(_NoCookies())
-    adapter = requests.adapters.HTTPAdapter(
-        pool_connections=1, pool_maxsize=connections, max_retries=0)
+    session.auth = _as_it_is
+    adapter = requests.adapters.HTTPAdapter(pool_maxsize=connections, max_retries=0)
     session.mount('https://', adapter)
     session.mount('http://', adapter)
     return session
+
+
+def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Without it, requests puts what ~/.netrc has for the host in the place of our token."""
+    return request
 
 
 def _text(value: object) -> str:

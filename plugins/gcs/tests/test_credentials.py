@@ -100,6 +100,18 @@ def test_an_anonymous_caller_sends_nothing(server, make_driver):
     assert all('authorization' not in seen.headers for seen in server.seen)
 
 
+@pytest.mark.parametrize('anonymous', [True, False])
+def test_what_netrc_has_for_the_host_is_not_sent(request, server, make_driver, monkeypatch,
+                                                 tmp_path, anonymous):
+    netrc = tmp_path / 'netrc'
+    netrc.write_text('default login somebody password of-another-service\n')
+    monkeypatch.setenv('NETRC', str(netrc))
+    file = None if anonymous else str(request.getfixturevalue('account'))
+    write(make_driver(server.url, anonymous=anonymous, credentials_file=file), 'name', b'data')
+    sent = server.of('insert')[0].headers.get('authorization')
+    assert sent == (None if anonymous else f'Bearer {TOKEN}')
+
+
 def test_nothing_is_read_or_asked_before_the_first_verb(server, make):
     make(credentials_file='/does/not/exist')
     assert server.count() == 0
@@ -110,7 +122,8 @@ def test_nothing_is_read_or_asked_before_the_first_verb(server, make):
 def broken(account, how: str) -> None:
     document = json.loads(account.read_text())
     texts = {
-        'empty': '', 'no json': 'not json', 'a list': '[]', 'no type': '{}',
+        'empty': '', 'no json': 'not json', 'a list': '[]',
+        'deep': '[' * 100_000, 'no type': '{}',
         'another type': json.dumps(document | {'type': 'riddle'}),
         'no key': json.dumps({name: value for name, value in document.items()
                               if name != 'private_key'}),
@@ -133,7 +146,7 @@ def broken(account, how: str) -> None:
 
 @pytest.mark.parametrize('how', [
     'missing', 'a directory', 'empty', 'no json', 'a list', 'no type', 'another type', 'no key',
-    'no account', 'a damaged key', 'no pem', 'binary', 'not utf-8'])
+    'no account', 'a damaged key', 'no pem', 'binary', 'not utf-8', 'deep'])
 def test_a_file_that_holds_no_credentials(server, account, key, make, how):
     broken(account, how)
     driver = make(credentials_file=str(account))

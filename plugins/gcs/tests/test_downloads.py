@@ -115,6 +115,19 @@ def test_the_framework_goes_on_where_a_body_ended(server, driver, fault):
     assert server.count('media') == 3
 
 
+@pytest.mark.parametrize('fault', [
+    misbehaving.cut(120_000), misbehaving.with_header('x-goog-stored-content-length', '5')],
+    ids=['cut', 'nonsense'])
+def test_a_reader_that_failed_goes_on_where_it_was(server, driver, fault):
+    server.fail('media', fault)
+    found = b''
+    with driver.get_object_reader(BOX, 'name') as reader:
+        with pytest.raises(exceptions.StoreUnavailable):
+            while piece := reader.read(50_000):
+                found += piece
+        assert found + reader.read() == DATA
+
+
 def test_a_body_that_does_not_come(server, make_driver):
     driver = make_driver(server.url, timeout=0.3)
     server.fail('media', misbehaving.stall)

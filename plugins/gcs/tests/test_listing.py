@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import urllib.parse
 
 import pytest
@@ -112,6 +113,22 @@ def test_pages_in_a_circle_end(server, driver):
     with pytest.raises(exceptions.StoreUnavailable):
         listed(driver)
     assert server.count('list') < 20
+
+
+def test_pages_in_a_larger_circle_end(server, driver):
+    tokens = itertools.cycle(['IA==', 'IQ==', 'Ig=='])
+    server.fail('list', lambda request, answer: misbehaving.with_json(
+        nextPageToken=next(tokens))(request, answer), times=20)
+    with pytest.raises(exceptions.StoreUnavailable, match='circle'):
+        listed(driver)
+    assert server.count('list') == 4
+
+
+def test_a_service_that_does_not_heed_the_prefix(server, driver):
+    fill(server, ['good'])
+    server.fail('list', misbehaving.listing(
+        lambda items: [*items, {'name': 'stray'}, {'name': 'other/stray'}]))
+    assert listed(driver) == ['good']
 
 
 @pytest.mark.parametrize('name', ['', '/', 'a//b', './a', 'a/../b', '/a', 'folder/'])

@@ -52,6 +52,20 @@ def test_a_small_object_takes_one_request_and_a_large_one_its_chunks(
     assert all(seen.size == CHUNK for seen in server.of('chunk')[:-1])
 
 
+def test_uploads_that_go_to_another_host_keep_their_connections(server, driver):
+    """As where endpoint is a private address, and the service answers with its public one."""
+    def elsewhere(request, answer):
+        response = answer(request)
+        response.headers['Location'] = response.headers['Location'].replace(
+            '127.0.0.1', 'localhost')
+        return response
+
+    server.fail('start', elsewhere, times=None)
+    for number in range(5):
+        put(driver, f'{number}', LARGE)
+    assert server.connections == 2
+
+
 def test_a_chunk_size_of_many_units(server, make_driver):
     driver, data = make_driver(server.url, resumable_chunk_size=3 * CHUNK), pattern(7 * CHUNK + 1)
     put(driver, 'name', data)

@@ -3,6 +3,7 @@
 import email
 
 from backup_framework_gcs import batch
+import pytest
 
 ANSWER = (b'--x\r\nContent-Type: application/http\r\nContent-ID: <response-1>\r\n\r\n'
           b'HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\nRetry-After: 7\r\n\r\n'
@@ -36,3 +37,9 @@ def test_what_is_no_batch_answers_nothing():
     assert batch.answers('multipart/mixed; boundary=x', b'\xff\xfe--x--') == {}
     no_status = ANSWER.replace(b'HTTP/1.1 403 Forbidden', b'teapot')
     assert batch.answers('multipart/mixed; boundary=x', no_status).keys() == {0}
+
+
+@pytest.mark.parametrize('header', [b'Message-ID: <@x@y>', b'From: a <'])
+def test_headers_that_cannot_be_understood(header):
+    body = ANSWER.replace(b'Retry-After: 7', header)
+    assert batch.answers('multipart/mixed; boundary=x', body)[1].status == 403

@@ -127,3 +127,8 @@ def test_an_upload_id_is_not_in_a_message():
 def test_what_is_no_failure_of_the_service_is_not_hidden():
     with pytest.raises(ZeroDivisionError), READING.guard():
         raise ZeroDivisionError
+
+
+def test_an_answer_that_is_nested_too_deeply():
+    answer = Refusal(400, 'Bad Request', {}, b'[' * 200_000)
+    assert '400 Bad Request' in str(READING.refused(answer))
