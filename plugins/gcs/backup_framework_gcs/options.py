@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import urllib.parse
+
 from backup_framework import exceptions, model
 from backup_framework.model import Option, OptionType
 
@@ -17,6 +20,9 @@ UNIT = 256 * KIB
 CHUNK = 32 * MIB + UNIT
 
 LAYOUTS = ('prefix', 'bucket')
+
+LONGEST_TIMEOUT = 86400.0
+"""Seconds; the system's clocks cannot count the largest numbers."""
 
 OPTIONS: tuple[Option, ...] = (
     Option('bucket', required=True, sample='example-backups', help=(
@@ -54,9 +60,9 @@ OPTIONS: tuple[Option, ...] = (
         'multiple of 256KiB.')),
     Option('connections', OptionType.INTEGER, 8, minimum=1, maximum=256, help=(
         'Objects that are sent, received or deleted side by side. Far away, more are faster.')),
-    Option('connect_timeout', OptionType.FLOAT, 20.0, minimum=0.1, help=(
+    Option('connect_timeout', OptionType.FLOAT, 20.0, minimum=0.1, maximum=LONGEST_TIMEOUT, help=(
         'Seconds for making a connection, and for each 256KiB of an object that are sent.')),
-    Option('timeout', OptionType.FLOAT, 60.0, minimum=0.1, help=(
+    Option('timeout', OptionType.FLOAT, 60.0, minimum=0.1, maximum=LONGEST_TIMEOUT, help=(
         'Seconds without an answer after which a request has failed.')),
 )
 
@@ -69,19 +75,49 @@ def check(settings: model.Settings) -> None:
     if settings.layout not in LAYOUTS:
         raise exceptions.ConfigurationError(
             f'layout cannot be {settings.layout}: choose {" or ".join(LAYOUTS)}')
-    if settings.prefix and settings.layout == 'bucket':
+    if not re.fullmatch(r'[^\s/]+', settings.bucket) or settings.bucket in ('.', '..'):
         raise exceptions.ConfigurationError(
-            'prefix has no meaning with layout = bucket: remove one of the two')
-    if any(part in ('', '.', '..') for part in (settings.prefix or 'none').strip('/').split('/')):
-        raise exceptions.ConfigurationError(
-            f'prefix cannot be {settings.prefix!r}: write names joined by single slashes')
-    if settings.anonymous and settings.credentials_file:
-        raise exceptions.ConfigurationError(
-            'anonymous and credentials_file contradict one another: remove one of the two')
-    if settings.endpoint and not settings.endpoint.startswith(('http://', 'https://')):
-        raise exceptions.ConfigurationError(
-            f'endpoint cannot be {settings.endpoint!r}: it begins with https:// or http://')
+            f'bucket cannot be {settings.bucket!r}: write its name, without gs://')
     if settings.resumable_chunk_size < UNIT or settings.resumable_chunk_size % UNIT:
         raise exceptions.ConfigurationError(
             f'resumable_chunk_size cannot be {settings.resumable_chunk_size}: the service takes '
             f'multiples of {UNIT} bytes')
+    if settings.anonymous and settings.credentials_file:
+        raise exceptions.ConfigurationError(
+            'anonymous and credentials_file contradict one another: remove one of the two')
+    if settings.prefix is not None:
+        _check_prefix(settings)
+    if settings.endpoint is not None:
+        _check_endpoint(settings.endpoint)
+
+
+def _check_prefix(settings: model.Settings) -> None:
+    prefix = settings.prefix
+    if settings.layout == 'bucket':
+        raise exceptions.ConfigurationError(
+            'prefix has no meaning with layout = bucket: remove one of the two')
+    if any(part in ('', '.', '..') for part in prefix.strip('/').split('/')):
+        raise exceptions.ConfigurationError(
+            f'prefix cannot be {prefix!r}: write names joined by single slashes')
+    if not prefix.isprintable():
+        raise exceptions.ConfigurationError(
+            f'prefix cannot be {prefix!r}: it has a line break or another control character in it')
+
+
+def _check_endpoint(endpoint: str) -> None:
+    """Without its text in the error: there may be a password in it."""
+    try:
+        address = urllib.parse.urlsplit(endpoint)
+        host, port = address.hostname, address.port
+    except ValueError as error:
+        raise exceptions.ConfigurationError(f'endpoint is no address: {error}') from None
+    if address.scheme not in ('http', 'https') or not host or port == 0:
+        raise exceptions.ConfigurationError(
+            'endpoint is no address of a service: it begins with https:// or http:// and a host')
+    if '@' in address.netloc:
+        raise exceptions.ConfigurationError(
+            'endpoint has a user in it: the service knows accounts only, see credentials_file')
+    if re.search(r'[?#\s]', endpoint):
+        raise exceptions.ConfigurationError(
+            'endpoint has a blank, a question mark or a # in it: write an address like '
+            'https://storage.googleapis.com')

@@ -14,13 +14,38 @@ from backup_framework import exceptions
     ({'prefix': '/'}, "prefix cannot be '/'"),
     ({'prefix': '../x'}, 'prefix cannot be'),
     ({'anonymous': True, 'credentials_file': 'key.json'}, 'contradict'),
+    ({'prefix': 'a\nb'}, 'control character'),
+    ({'bucket': ''}, "bucket cannot be ''"),
+    ({'bucket': 'gs://shelf'}, 'without gs://'),
+    ({'bucket': 'shelf/inner'}, 'bucket cannot be'),
+    ({'bucket': '..'}, 'bucket cannot be'),
     ({'endpoint': 'storage.googleapis.com'}, 'begins with https://'),
+    ({'endpoint': 'ftp://host'}, 'begins with https://'),
+    ({'endpoint': 'https://'}, 'begins with https://'),
+    ({'endpoint': 'http://[::1'}, 'endpoint is no address'),
+    ({'endpoint': 'http://host:99999'}, 'endpoint is no address'),
+    ({'endpoint': 'http://host:port'}, 'endpoint is no address'),
+    ({'endpoint': 'http://host?query'}, 'question mark'),
+    ({'endpoint': 'http://host#part'}, 'question mark'),
+    ({'endpoint': 'http://ho st'}, 'blank'),
     ({'resumable_chunk_size': UNIT + 1}, 'multiples of 262144'),
     ({'resumable_chunk_size': 0}, 'multiples of 262144'),
 ])
 def test_what_makes_no_sense_is_refused(values, said):
     with pytest.raises(exceptions.ConfigurationError, match=said):
-        GCSBackupDriver.make(bucket='shelf', **values)
+        GCSBackupDriver.make(**{'bucket': 'shelf'} | values)
+
+
+def test_a_password_in_the_endpoint_is_refused_and_not_told():
+    with pytest.raises(exceptions.ConfigurationError, match='has a user in it') as caught:
+        GCSBackupDriver.make(bucket='shelf', endpoint='https://me:the-secret@host')
+    assert 'the-secret' not in str(caught.value)
+
+
+@pytest.mark.parametrize('endpoint', [
+    'https://host', 'HTTP://host', 'http://[::1]:80/', 'http://127.0.0.1:4443/a/path'])
+def test_endpoints(endpoint):
+    GCSBackupDriver.make(bucket='shelf', endpoint=endpoint).close()
 
 
 def test_a_bucket_is_needed():
