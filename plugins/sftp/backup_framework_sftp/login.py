@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 import contextlib
 import functools
+import os
+import time
 from typing import Any
 
 import paramiko
@@ -12,14 +14,17 @@ from paramiko.pkey import UnknownKeyType
 
 from backup_framework import exceptions, model
 from backup_framework_sftp import failures, options, private_keys
+from backup_framework_sftp.agent import Agent, AgentSilent
 from backup_framework_sftp.private_keys import KeyFile
 
 Attempt = Callable[[], Sequence[str]]
 """Gives the methods that the server wants besides; none when it has let us in."""
+Ways = Iterator[tuple[str, Attempt]]
+"""How a method can be tried: what messages call it, and the attempt."""
 
 
-def log_in(transport: paramiko.Transport, settings: model.Settings,
-           keys: Sequence[KeyFile]) -> None:
+def log_in(transport: paramiko.Transport, settings: model.Settings, keys: Sequence[KeyFile],
+           deadline: float) -> None:
     """:raises PermissionDenied: nothing of what we have is accepted.
     :raises StoreUnavailable: the connection ended.
     """
@@ -27,13 +32,15 @@ def log_in(transport: paramiko.Transport, settings: model.Settings,
     tried: list[str] = []
     offered = _attempt(transport, settings, tried, lambda: transport.auth_none(user))
     with contextlib.ExitStack() as stack:
-        held = _held_keys(settings, stack)
-        for method, name, attempt in _ways(transport, settings, keys, held):
-            if not offered:
-                return
-            if method in offered:
-                tried.append(name)
-                offered = _attempt(transport, settings, tried, attempt, offered)
+        held = _held_keys(settings, deadline, tried, stack)
+        for method, ways in (
+                ('publickey', _with_files(transport, settings, keys)),
+                ('publickey', _with_agent(transport, settings, keys, held)),
+                ('password', _with_password(transport, settings)),
+                ('keyboard-interactive', _with_answer(transport, settings))):
+            while method in offered and (way := next(ways, None)):
+                tried.append(way[0])
+                offered = _attempt(transport, settings, tried, way[1], offered)
     if offered:
         raise failures.authentication(settings, tried, offered, private_keys.closed(settings, keys))
 
@@ -49,6 +56,10 @@ def _attempt(transport: paramiko.Transport, settings: model.Settings, tried: Seq
         if transport.is_active():
             return offered
         cause = error
+    except AgentSilent:
+        raise failures.authentication(
+            settings, tried, offered,
+            'the agent does not answer: does it wait for a confirmation?') from None
     except (paramiko.SSHException, EOFError, OSError) as error:
         raise failures.unavailable(settings, f'logging in: {error or "no answer"}') from error
     if tried[1:]:
@@ -58,28 +69,35 @@ def _attempt(transport: paramiko.Transport, settings: model.Settings, tried: Seq
         settings, 'the server ended the connection while we logged in') from cause
 
 
-def _ways(transport: paramiko.Transport, settings: model.Settings, keys: Sequence[KeyFile],
-          held: Sequence[paramiko.AgentKey]) -> Iterator[tuple[str, str, Attempt]]:
-    """What we can try: the server's name of a method, ours, and how.
-
-    :param held: the keys of the agent.
-    """
-    user = options.user(settings)
+def _with_files(transport: paramiko.Transport, settings: model.Settings,
+                keys: Sequence[KeyFile]) -> Ways:
     for file in keys:
         if not file.encrypted or settings.private_key_passphrase:
             opened = _opened(file, settings.private_key_passphrase)
-            yield 'publickey', f'the key {file.path}', functools.partial(
-                transport.auth_publickey, user, opened)
+            yield f'the key {file.path}', functools.partial(
+                transport.auth_publickey, options.user(settings), opened)
+
+
+def _with_agent(transport: paramiko.Transport, settings: model.Settings, keys: Sequence[KeyFile],
+                held: Iterator[paramiko.AgentKey]) -> Ways:
     ours = {file.public for file in keys} if settings.private_key else None
     for key in held:
         if ours is None or key.asbytes() in ours:
-            yield 'publickey', f'the key {key.comment or key.get_name()} of the agent', (
-                functools.partial(transport.auth_publickey, user, key))
+            yield f'the key {key.comment or key.get_name()} of the agent', functools.partial(
+                transport.auth_publickey, options.user(settings), key)
+
+
+def _with_password(transport: paramiko.Transport, settings: model.Settings) -> Ways:
     if settings.password:
-        yield 'password', 'the password', functools.partial(
-            transport.auth_password, user, settings.password, fallback=False)
-        yield 'keyboard-interactive', 'the password as an answer', functools.partial(
-            transport.auth_interactive, user, functools.partial(_answer, settings.password))
+        yield 'the password', functools.partial(
+            transport.auth_password, options.user(settings), settings.password, fallback=False)
+
+
+def _with_answer(transport: paramiko.Transport, settings: model.Settings) -> Ways:
+    if settings.password:
+        yield 'the password as an answer', functools.partial(
+            transport.auth_interactive, options.user(settings),
+            functools.partial(_answer, settings.password))
 
 
 def _opened(file: KeyFile, passphrase: str | None) -> paramiko.PKey:
@@ -101,10 +119,21 @@ def _answer(password: str, title: str, instructions: str,
     return [password] if len(prompts) == 1 and not prompts[0][1] else ['' for _ in prompts]
 
 
-def _held_keys(settings: model.Settings, stack: contextlib.ExitStack
-               ) -> Sequence[paramiko.AgentKey]:
-    """The keys of the agent, if there is one; it signs until the stack is closed."""
-    if settings.use_agent:
-        with contextlib.suppress(paramiko.SSHException, OSError):
-            return stack.enter_context(contextlib.closing(paramiko.Agent())).get_keys()
-    return ()
+def _held_keys(settings: model.Settings, deadline: float, tried: list[str],
+               stack: contextlib.ExitStack) -> Iterator[paramiko.AgentKey]:
+    """The keys of the agent, if there is one. It is asked when the first is wanted, for it may be
+    silent, and signs until the stack is closed.
+    """
+    path = os.environ.get('SSH_AUTH_SOCK')
+    if not settings.use_agent or not path:
+        return
+    # What follows needs time as well: signing, a password.
+    patience = max(0.001, (deadline - time.monotonic()) / 2)
+    try:
+        agent = stack.enter_context(contextlib.closing(Agent(path, patience)))
+    except AgentSilent:
+        tried.append(f'the agent, which does not answer ({path})')
+    except (paramiko.SSHException, OSError):
+        return  # there is none
+    else:
+        yield from agent.get_keys()

@@ -131,7 +131,7 @@ def connect(settings: model.Settings) -> Stream:
     try:
         with _alarm(wire, deadline, settings):
             _know(settings, known, greet(transport, settings))
-            login.log_in(transport, settings, keys)
+            login.log_in(transport, settings, keys, deadline)
             channel = _open(transport, settings)
     except BaseException:
         _end(transport)

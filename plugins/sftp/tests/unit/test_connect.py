@@ -18,7 +18,7 @@ import threading
 import time
 from typing import Any
 
-from backup_framework_sftp import connect, openssh
+from backup_framework_sftp import connect, login, openssh
 from backup_framework_sftp.driver import SFTPBackupDriver
 from backup_framework_sftp.protocol import Session
 import pytest
@@ -322,6 +322,71 @@ def test_an_agent_that_is_gone(server: sshd.Server, transport: str,
     monkeypatch.setenv('SSH_AUTH_SOCK', '/no/such/socket')
     with session(**server.options(transport=transport)):
         pass
+
+
+@pytest.fixture
+def mute_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[socket.socket]]:
+    """One that answers nothing; gives those who asked."""
+    asked: list[socket.socket] = []
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / 'mute'))
+        listener.listen()
+        thread = threading.Thread(target=_take_all, args=(listener, asked))
+        thread.start()
+        monkeypatch.setenv('SSH_AUTH_SOCK', str(tmp_path / 'mute'))
+        yield asked
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(15)
+        for each in asked:
+            each.close()
+
+
+def _take_all(listener: socket.socket, taken: list[socket.socket]) -> None:
+    with contextlib.suppress(OSError):
+        while True:
+            taken.append(listener.accept()[0])
+
+
+@each_transport
+def test_an_agent_that_does_not_answer(
+        server: sshd.Server, mute_agent: list[socket.socket], transport: str) -> None:
+    values = server.options('stranger', transport=transport, timeout=2)
+    start = time.monotonic()
+    with pytest.raises(exceptions.StoreError) as caught, session(**values):
+        pass
+    assert time.monotonic() - start < 3
+    if transport == 'paramiko':
+        assert 'the agent, which does not answer' in str(caught.value)
+
+
+def test_a_key_that_suffices_needs_no_agent(server: sshd.Server, mute_agent: list[socket.socket]
+                                            ) -> None:
+    with session(**server.options(transport='paramiko', timeout=2)):
+        assert not mute_agent
+
+
+def test_a_password_helps_where_the_agent_is_silent(
+        odd: odd_server.OddServer, mute_agent: list[socket.socket]) -> None:
+    odd.ways = ['publickey', 'password']
+    with session(**odd.options(password=odd_server.PASSWORD, timeout=2)):
+        assert mute_agent
+
+
+def test_an_agent_that_does_not_sign(server: sshd.Server, agent: Callable[[Path], None],
+                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    agent(server.keys['ed25519'])
+    listed = login.Agent.get_keys
+    with contextlib.ExitStack() as stack:
+        def fall_silent(self: login.Agent) -> Any:
+            ours, theirs = (stack.enter_context(end) for end in socket.socketpair())
+            ours.settimeout(0.5)
+            self._conn = ours
+            return listed(self)
+
+        monkeypatch.setattr(login.Agent, 'get_keys', fall_silent)
+        said = refused(exceptions.PermissionDenied, **server.options(
+            transport='paramiko', private_key=None, timeout=5))
+    assert 'the agent does not answer' in said
 
 
 @pytest.mark.parametrize(('ways', 'asks', 'tried'), [
