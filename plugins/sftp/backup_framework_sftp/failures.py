@@ -45,10 +45,11 @@ def authentication(settings: model.Settings, tried: Sequence[str], offered: Sequ
     """
     ours = ' and '.join(tried) or ('nothing: give private_key or password, or have an agent hold '
                                    'a key')
+    # Nothing follows the methods: what stands behind "password" would be taken for one and masked.
     theirs = f'; the server offers {", ".join(offered)}' if offered else ''
     return exceptions.PermissionDenied(
-        f'{options.where(settings)} does not let us in. Tried: {ours}{theirs}'
-        f'{f" ({detail})" if detail else ""}')
+        f'{options.where(settings)} does not let us in{f" ({detail})" if detail else ""}. '
+        f'Tried: {ours}{theirs}')
 
 
 def unavailable(settings: model.Settings, reason: str) -> exceptions.StoreUnavailable:
