@@ -96,6 +96,13 @@ class SFTPBackupDriver(chunked.ChunkedBackupDriver):
             session.remove(self._layout.at(name)).get()
             self._durability.probe(session)
 
+    def before_operation(self, kind: str) -> None:
+        """Where there is no store, all but a backup is refused: to the verbs it is an empty one."""
+        if kind == 'backup':
+            return
+        with self._session(Deed('find the store')) as session:
+            self._layout.require_root(session)
+
     def close(self) -> None:
         self._durability.close()
         self._pool.close()

@@ -65,6 +65,14 @@ class Layout:
         """For messages."""
         return f'{self._server}:{self.at(*parts).decode(errors="backslashreplace")}'
 
+    def require_root(self, session: Session) -> None:
+        """:raises StoreError: `path` is no directory."""
+        found = unless_missing(session.stat(self.path))
+        if found is None or found.mode is not None and not stat.S_ISDIR(found.mode):
+            raise exceptions.StoreError(
+                f'there is no directory {self.spell()}: correct path, or is a disk not mounted '
+                'there?')
+
     def look(self, session: Session, container: Parts, inner: Parts = (), *,
              create: bool = False) -> Verdict:
         """Ask what a container's directory and those in it are; the verdict says what is wrong.

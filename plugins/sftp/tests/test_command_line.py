@@ -117,6 +117,24 @@ def test_host_keys_are_shown_and_the_line_that_is_shown_is_enough(
     cli.good('backend', 'check', 'vault', '--no-speed')
 
 
+@pytest.mark.parametrize('command', [
+    ('backup', 'delete'), ('backup', 'verify'), ('backup', 'restore'), ('catalog', 'rebuild')],
+    ids=' '.join)
+def test_a_store_that_is_not_there_is_not_an_empty_one(
+        server: sshd.Server, configure: Configure, volume: Path, tmp_path: Path,
+        command: tuple[str, str]) -> None:
+    store = server.root / f'away-{command[1]}'
+    cli = configure(**server.options(path=store))
+    backup = cli.create(volume)
+    arguments = {'restore': [backup['id'], tmp_path / 'target'], 'rebuild': ['vault']}
+    aside = store.rename(server.root / f'not-mounted-{command[1]}')
+    said = cli.refused(5, *command, *arguments.get(command[1], [backup['id']]))
+    assert f'there is no directory {server.options()["username"]}@' in said
+    assert f':{store}: correct path' in said
+    aside.rename(store)
+    cli.good(*command, *arguments.get(command[1], [backup['id']]))
+
+
 # --- what is said when it fails
 
 FAILURES: dict[str, tuple[dict[str, Any], int, str]] = {
@@ -150,6 +168,17 @@ def test_a_failure_is_one_sentence_and_a_code(server: sshd.Server, configure: Co
               for name, value in options.items()}
     cli = configure(**server.options(**{'path': server.root / 'failures'} | filled))
     assert sentence in cli.refused(code, 'backup', 'create', volume)
+
+
+@pytest.mark.parametrize('transport', ['openssh', 'paramiko'])
+def test_why_a_key_is_not_used_is_said_in_full(
+        jail: sshd.Server, configure: Configure, volume: Path, transport: str) -> None:
+    """The server offers passwords, and what is said of them is not taken for one."""
+    cli = configure(**jail.options('locked', transport=transport))
+    said = cli.refused(5, 'backup', 'create', volume)
+    assert f'{jail.keys["locked"]} needs private_key_passphrase' in said
+    assert 'the server offers publickey,password' in said.replace(', ', ',')
+    assert '***' not in said
 
 
 def test_a_full_disk(jail: sshd.Server, configure: Configure, volume: Path) -> None:
