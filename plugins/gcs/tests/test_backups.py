@@ -128,22 +128,6 @@ def test_a_fault_at_any_request_of_a_delete(server, driver, fault):
         assert not server.storage.objects[BUCKET], f'a fault at request {number} left something'
 
 
-@pytest.mark.parametrize('damage', ['other bytes', 'no checksum'])
-def test_damage_of_any_object_is_told(server, driver, damage):
-    record = back_up(driver)
-    reads = requests_of(server, lambda: restored(driver, record))
-    for number in range(1, reads + 1):
-        server.behave()
-        server.fail('media', misbehaving.other_bytes, at=number)
-        if damage == 'no checksum':
-            server.fail('media', misbehaving.without('x-goog-hash'), times=None)
-        try:
-            assert restored(driver, record) == VOLUME
-        except exceptions.BackupFrameworkError:
-            continue
-        assert server.count('media') >= number
-
-
 # --- what is waited, and for how long
 
 @pytest.mark.parametrize('status', [429, 503])

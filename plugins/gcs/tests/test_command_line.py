@@ -152,7 +152,8 @@ def test_the_credentials_are_no_use(cli, configure, volume, server, how):
     ({'resumable_chunk_size': '300KiB'}, 'resumable_chunk_size'),
     ({'resumable_chunk_size': '1KiB'}, 'resumable_chunk_size'),
     ({'credentials_file': '/etc/key'}, 'anonymous'), ({'endpoint': 'no.scheme'}, 'endpoint'),
-    ({'timeout': 'inf'}, 'timeout'), ({'connections': 0}, 'connections'), ({'buckt': 'x'}, 'bucket')],
+    ({'timeout': 'inf'}, 'timeout'), ({'connections': 0}, 'connections'),
+    ({'buckt': 'x'}, 'bucket')],
     ids=lambda value: value if isinstance(value, str) else '-')
 def test_options_that_make_no_sense(cli, configure, volume, server, options, said):
     configure(server.url, **options)

@@ -177,9 +177,12 @@ def test_text_from_outside_is_bounded_and_printable(server, driver):
     assert '\x1b' not in str(caught.value) and len(str(caught.value)) < 600
 
 
-@pytest.mark.parametrize('kind, verb', [('start|chunk', 'write large'), ('media', 'read')])
-def test_errors_tell_no_upload_ids_and_know_their_object(server, driver, kind, verb):
-    server.fail(kind, misbehaving.reset, at=2 if kind != 'media' else 1)
+@pytest.mark.parametrize('kind, fault, verb', [
+    ('chunk', misbehaving.reset, 'write large'), ('media', misbehaving.reset, 'read'),
+    ('start', misbehaving.with_header('Location', 'http://127.0.0.1:9/?upload_id=session-1'),
+     'write large')], ids=['upload', 'download', 'moved'])
+def test_errors_tell_no_upload_ids_and_know_their_object(server, driver, kind, fault, verb):
+    server.fail(kind, fault)
     with pytest.raises(StoreUnavailable) as caught:
         VERBS[verb](driver)
     assert 'upload_id' not in str(caught.value) and 'session-' not in str(caught.value)
@@ -194,6 +197,7 @@ def test_a_bucket_is_made_once(server, make_driver):
     for _ in range(3):
         driver.put_container(BOX)
     assert server.count('make-bucket') == 1 and 'new' in server.storage.buckets
+    assert server.count('list') == 1, 'it is looked for again and again'
 
 
 def test_a_bucket_that_another_made_meanwhile(server, make_driver):
@@ -214,6 +218,13 @@ def test_a_bucket_of_somebody_else(server, make_driver):
     with pytest.raises(PermissionDenied):
         driver.put_container(BOX)
     assert server.count('make-bucket') == 0
+
+
+def test_a_bucket_that_somebody_else_made_meanwhile(server, make_driver):
+    server.fail('make-bucket', misbehaving.status(409, 'conflict'))
+    server.fail('list', misbehaving.forbidden, at=2)
+    with pytest.raises(PermissionDenied):
+        make_driver(server.url, bucket='taken').put_container(BOX)
 
 
 def test_a_bucket_that_may_not_be_made(server, make_driver):
