@@ -44,6 +44,7 @@ class GCSBackupDriver(chunked.ChunkedBackupDriver):
         self._layout = layout.Layout(settings.bucket, settings.prefix, self._by_bucket)
         self._lock = threading.Lock()
         self._connected: Service | None = None
+        self._process = os.getpid()
         self._proven: set[str] = set()
 
     def capabilities(self) -> model.Capabilities:
@@ -182,6 +183,8 @@ class GCSBackupDriver(chunked.ChunkedBackupDriver):
     def _service(self) -> Service:
         from backup_framework_gcs import service
         with self._lock:
+            if self._process != os.getpid():  # a fork: the connections are the other process's
+                self._connected, self._process = None, os.getpid()
             if self._connected is None:
                 self._connected = service.Service(self.settings)
             return self._connected

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from concurrent import futures
 import contextlib
+import os
 import tracemalloc
 
 import pytest
@@ -63,6 +64,21 @@ def test_uploads_that_go_to_another_host_keep_their_connections(server, driver):
     server.fail('start', elsewhere, times=None)
     for number in range(5):
         put(driver, f'{number}', LARGE)
+    assert server.connections == 2
+
+
+def test_a_forked_process_has_connections_of_its_own(server, driver):
+    """Answers would else be read by whichever process is faster."""
+    put(driver, 'parent', SMALL)
+    child = os.fork()
+    if not child:
+        try:
+            put(driver, 'child', SMALL)
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    put(driver, 'again', SMALL)
+    assert sorted(driver.get_container_entries(BOX, '')) == ['again', 'child', 'parent']
     assert server.connections == 2
 
 
