@@ -43,7 +43,7 @@ def _known(value: Any) -> Any:
 
 
 class Check(base.Lister):
-    """Prove what a backend can and cannot promise, in a container of its own.
+    """Prove what a backend can and cannot promise.
 
     Each verb is tried, and a few seconds' worth of data is written and read to measure the speed.
     All of it is removed again.
