@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 import contextlib
 import http.client
 import importlib.util
+import os
 import pathlib
 import signal
 import socket
@@ -106,6 +107,7 @@ class Server:
         pid = self.pid
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        os.waitpid(pid, os.WUNTRACED)  # until each of its threads has stopped
         try:
             yield
         finally:
