@@ -60,6 +60,12 @@ class GCSBackupDriver(chunked.ChunkedBackupDriver):
         task = self._task(service, 'list the objects', 'storage.objects.list')
         service.prove(task, self.settings.bucket)
 
+    def before_operation(self, kind: str) -> None:
+        """Where the bucket is missing, all but a backup is refused: deletes would say 'gone'."""
+        if kind != 'backup' and not self._by_bucket and self.settings.bucket not in self._proven:
+            self.check_for_setup_error()
+            self._proven.add(self.settings.bucket)
+
     def close(self) -> None:
         with self._lock:
             connected, self._connected = self._connected, None

@@ -109,6 +109,19 @@ def test_the_bucket_is_missing_and_may_not_be_made(cli, configure, volume, serve
     assert 'backups' in error and 'storage.buckets.create' in error
 
 
+@pytest.mark.parametrize('command', ['delete', 'verify', 'restore', 'rebuild'])
+def test_a_bucket_that_is_not_there_is_not_an_empty_one(cli, configure, volume, fake_gcs, command):
+    configure(fake_gcs.url)
+    made = cli.create(volume)
+    configure(fake_gcs.url, bucket='bakcups')
+    words = {'restore': ['backup', 'restore', made['id'], cli.directory / 'target'],
+             'rebuild': ['catalog', 'rebuild', 'offsite']}.get(
+                 command, ['backup', command, made['id']])
+    assert 'bakcups' in cli.refused(5, *words)
+    configure(fake_gcs.url)
+    cli.good(*words)
+
+
 def test_the_service_refuses(cli, configure, volume, server):
     configure(server.url, bucket='bucket')
     server.fail('insert|start', misbehaving.forbidden, times=None)
