@@ -14,7 +14,7 @@ import time
 
 from backup_framework import exceptions
 from backup_framework.drivers.tree import MARK, TEMPORARY, Parts, is_default
-from backup_framework_sftp.layout import Layout, is_there, missing_is_fine, unless_missing
+from backup_framework_sftp.layout import MISSING, Layout, is_there, missing_is_fine, unless_missing
 from backup_framework_sftp.packets import Attributes, Code, Flag
 from backup_framework_sftp.protocol import (
     FSYNC,
@@ -49,8 +49,8 @@ class Changes:
         found = unless_missing(session.stat(self._layout.path))
         if found is None:
             self._make_above(session)
-        elif found.mode is not None and not stat.S_ISDIR(found.mode):
-            raise exceptions.StoreError(f'{self._layout.spell()} is not a directory; correct path')
+        else:
+            self._require_directory(self._layout.path, found)
 
     def make_container(self, session: Session, container: Parts) -> None:
         """Make a container's directory, and mark it where it needs a mark."""
@@ -217,14 +217,34 @@ class Changes:
         for path in self._layout.leading():
             try:
                 session.make_directory(path, self._directory_mode).get()
-            except StatusError:
-                if not is_there(session.stat(path)):
-                    raise
+            except StatusError as error:
+                self._look_above(session, path, error)
                 continue
             self._own(session, path)
             # `sync` ends at the store's directory, and those above may be closed to us.
             with contextlib.suppress(StatusError):
                 fsync(session, path.rpartition(b'/')[0] or self._layout.top)
+
+    def _look_above(self, session: Session, path: bytes, error: StatusError) -> None:
+        """Accept a directory that could not be made if it is there; nobody removes these."""
+        found = unless_missing(session.stat(path))
+        if found is not None:
+            self._require_directory(path, found)
+            return
+        spelled = self._layout.spell_path(path)
+        if is_there(session.lstat(path)):
+            raise exceptions.StoreError(
+                f'{spelled} is a symbolic link to what is not there; correct path, or is a disk '
+                'not mounted there?') from error
+        if error.code in MISSING:
+            raise exceptions.StoreError(
+                f'{spelled} cannot be made ({error}); correct path') from error
+        raise error
+
+    def _require_directory(self, path: bytes, found: Attributes) -> None:
+        if found.mode is not None and not stat.S_ISDIR(found.mode):
+            raise exceptions.StoreError(
+                f'{self._layout.spell_path(path)} is not a directory; correct path')
 
     def _own(self, session: Session, path: bytes) -> None:
         """Give a new directory what a umask took from its permissions."""

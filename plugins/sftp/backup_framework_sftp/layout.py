@@ -63,7 +63,10 @@ class Layout:
 
     def spell(self, *parts: bytes) -> str:
         """For messages."""
-        return f'{self._server}:{self.at(*parts).decode(errors="backslashreplace")}'
+        return self.spell_path(self.at(*parts))
+
+    def spell_path(self, path: bytes) -> str:
+        return f'{self._server}:{path.decode(errors="backslashreplace")}'
 
     def require_root(self, session: Session) -> None:
         """:raises StoreError: `path` is no directory."""

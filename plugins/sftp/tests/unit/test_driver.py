@@ -336,6 +336,25 @@ def test_a_read_only_server(make):
             doing()
 
 
+@pytest.mark.parametrize('path, sentence', [
+    ('file/store', r'/file is not a directory; correct path'),
+    ('file/above/store', r'/file is not a directory; correct path'),
+    ('file', r'/file is not a directory; correct path'),
+    ('link', r'/link is a symbolic link to what is not there; correct path'),
+    ('link/store', r'/link is a symbolic link to what is not there; correct path'),
+    ('/proc/store', r'/proc/store cannot be made .*; correct path'),
+])
+def test_a_path_at_which_nothing_can_be_made(make, tmp_path, path, sentence):
+    (tmp_path / 'file').touch()
+    (tmp_path / 'link').symlink_to('nothing')
+    driver = make(path=tmp_path / path)
+    for verb in (driver.check_for_setup_error, lambda: driver.put_container('box'),
+                 lambda: put(driver, 'box', 'name')):
+        with pytest.raises(exceptions.StoreError, match=sentence) as caught:
+            verb()
+        assert not caught.value.retryable
+
+
 @pytest.mark.parametrize('denied', ['write', 'fstat', 'fsetstat', 'close', 'posix-rename'])
 def test_a_writer_that_is_refused_leaves_nothing(make, store, denied):
     """A close that is refused leaves the file open on the server, and posix-rename is no more."""
