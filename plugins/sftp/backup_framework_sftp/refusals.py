@@ -104,5 +104,5 @@ def _space(layout: Layout, session: Session | None) -> Space | None:
     if session is None or not session.offers(STATVFS):
         return None
     with contextlib.suppress(SFTPError):
-        return session.space(layout.path).get()
+        return layout.space(session)
     return None

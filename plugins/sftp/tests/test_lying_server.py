@@ -410,6 +410,18 @@ def test_a_plain_failure_of_a_full_disk_is_told_as_such(liar: LyingServer, bench
     assert 'new' not in objects(liar)
 
 
+def test_a_full_disk_is_told_before_the_store_is_there(liar: LyingServer, lied_to: MakeDriver
+                                                       ) -> None:
+    def full(request: lies.Request, honest: lies.Honest) -> bytes:
+        return lies.shows(lies.space(0, 4096), Kind.EXTENDED_REPLY)(request, honest) if (
+            honest()[4] == Kind.EXTENDED_REPLY) else honest()
+
+    liar.lie('statvfs', full)
+    liar.lie('mkdir', lies.fails())
+    with pytest.raises(exceptions.StoreFull, match='no space'):
+        lied_to(path='/above/store').put_container('box')
+
+
 @pytest.mark.parametrize(('code', 'sentence'), [
     (Code.NO_SPACE_ON_FILESYSTEM, 'no space'), (Code.QUOTA_EXCEEDED, 'quota')])
 def test_codes_of_later_versions_for_a_full_disk(liar: LyingServer, bench: Bench, code: Code,
