@@ -36,13 +36,17 @@ VANISHED = 5
 
 
 class Changes:
-    """Changes of the directories of a layout; permissions are those asked for, whatever umask."""
+    """Changes of the directories of a layout; permissions are those asked for, whatever umask.
+
+    :ivar keeps_modes: whether the server did not refuse to set them so far.
+    """
 
     def __init__(self, layout: Layout, *, file_mode: int, directory_mode: int) -> None:
         self._layout = layout
         self._at = layout.at
         self._file_mode = file_mode
         self._directory_mode = directory_mode
+        self.keeps_modes = True
 
     def make_root(self, session: Session) -> None:
         """Make the store's directory with those above it."""
@@ -250,7 +254,10 @@ class Changes:
         """Give a new directory what a umask took from its permissions."""
         mode = session.lstat(path).get().mode
         if mode is not None and self._directory_mode & ~mode:
-            session.set_mode(path, stat.S_IMODE(mode) | self._directory_mode).get()
+            try:
+                session.set_mode(path, stat.S_IMODE(mode) | self._directory_mode).get()
+            except StatusError:
+                self.keeps_modes = False
 
     def _mark(self, session: Session, container: Parts) -> None:
         """Mark a container that an outer one could take for a directory of its own objects.

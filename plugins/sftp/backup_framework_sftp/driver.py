@@ -49,7 +49,6 @@ class SFTPBackupDriver(chunked.ChunkedBackupDriver):
         self._durability = Durability(self._layout)
         self._pool = pool.Pool(self._make_session, keep=settings.connections)
         self._capabilities: model.Capabilities | None = None
-        self._keeps_modes = True
 
     def connect(self) -> protocol.Stream:
         """A new stream to the server. Another way to get there may override this."""
@@ -78,9 +77,10 @@ class SFTPBackupDriver(chunked.ChunkedBackupDriver):
         if self._durability.refuses_directories():
             found.append('the server syncs files but no directories: a power cut there can take '
                          'the names of objects that were just stored')
-        if not self._keeps_modes:
-            found.append('the server does not keep permissions: objects have others than '
-                         f'file_mode, {self.settings.file_mode:o}')
+        if not self._changes.keeps_modes:
+            found.append('the server does not keep permissions: objects or directories have others '
+                         f'than file_mode, {self.settings.file_mode:o}, and directory_mode, '
+                         f'{self.settings.directory_mode:o}')
         return found
 
     def check_for_setup_error(self) -> None:
@@ -242,7 +242,7 @@ class SFTPBackupDriver(chunked.ChunkedBackupDriver):
 
     def _finish(self, writer: objects.Writer) -> None:
         if not writer.finish():
-            self._keeps_modes = False
+            self._changes.keeps_modes = False
 
     def _discard(self, session: Session, path: bytes) -> None:
         """Remove a temporary file; one that cannot be removed now is left to remove_temporary."""

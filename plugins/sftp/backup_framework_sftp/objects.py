@@ -277,11 +277,9 @@ class Writer:
         return self._handle
 
     def _has_mode(self, attributes: Attributes) -> bool:
-        try:
+        # Where it is refused, what the file has counts: no object is worth less for its mode.
+        with contextlib.suppress(StatusError):
             self._mode_set.get()
-        except StatusError as error:
-            if error.code != Code.OP_UNSUPPORTED:
-                raise
         return attributes.mode is None or stat.S_IMODE(attributes.mode) == self._mode
 
 

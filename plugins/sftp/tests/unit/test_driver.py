@@ -155,6 +155,17 @@ def test_permissions_are_those_asked_for(make, store, umask):
                      'box/sub/.container': 0o640}
 
 
+@pytest.mark.parametrize('file_mode', [0o600, 0o640])
+def test_a_server_that_sets_no_permissions_is_told_of(make, store, file_mode):
+    driver = make('-P', 'fsetstat,setstat', '-u', '077', file_mode=file_mode, directory_mode=(
+        0o750 if file_mode == 0o640 else 0o700))
+    driver.check_for_setup_error()
+    put(driver, 'box/sub', 'name', b'data')
+    assert get(driver, 'box/sub', 'name') == b'data'
+    told = [remark for remark in driver.remarks() if 'does not keep permissions' in remark]
+    assert bool(told) == (file_mode == 0o640)
+
+
 def test_a_directory_that_a_deletion_took_is_made_again(make, store):
     driver, other = make(), make()
     driver.put_container('box/sub')
@@ -355,7 +366,7 @@ def test_a_path_at_which_nothing_can_be_made(make, tmp_path, path, sentence):
         assert not caught.value.retryable
 
 
-@pytest.mark.parametrize('denied', ['write', 'fstat', 'fsetstat', 'close', 'posix-rename'])
+@pytest.mark.parametrize('denied', ['write', 'fstat', 'close', 'posix-rename'])
 def test_a_writer_that_is_refused_leaves_nothing(make, store, denied):
     """A close that is refused leaves the file open on the server, and posix-rename is no more."""
     driver = make('-P', denied)

@@ -149,7 +149,7 @@ def test_any_writes_arrive(pieces, request):
 
 @pytest.mark.parametrize('kind, turns', [
     (Kind.WRITE, (0,)), (Kind.WRITE, (20,)), (Kind.WRITE, (50,)), (Kind.CLOSE, None),
-    (Kind.EXTENDED, (1,)), (Kind.FSTAT, None), (Kind.FSETSTAT, None)])
+    (Kind.EXTENDED, (1,)), (Kind.FSTAT, None)])
 def test_no_refusal_is_lost(kind, turns):
     writer = writer_to(ScriptedStream(
         hook=only(kind, lambda number, _: status(number, Code.FAILURE, b'out of luck'), turns)))
@@ -190,7 +190,7 @@ def test_a_file_that_is_shorter_than_what_was_written():
 
 
 def test_permissions_that_are_not_kept_are_told():
-    for code in (Code.OK, Code.OP_UNSUPPORTED):
+    for code in (Code.OK, Code.OP_UNSUPPORTED, Code.PERMISSION_DENIED, Code.FAILURE):
         writer = writer_to(ScriptedStream(
             hook=only(Kind.FSETSTAT, lambda number, _, code=code: status(number, code))))
         assert writer.finish()
