@@ -1,6 +1,6 @@
 """Every driver, up and down, against the tools that its store is used with otherwise.
 
-    .venv/bin/python -m benchmarks.stores [--mib 256] [--rounds 5] [--only sftp] [--connections N]
+    .venv/bin/python -m benchmarks.stores [--mib 1024] [--rounds 3] [--only sftp] [--connections N]
 
 Each round runs all clients of a store in turn, each in a process of its own, on the same bytes,
 which do not compress; ratios are medians over the rounds. What comes down goes to files where the
@@ -45,10 +45,11 @@ GOALS = [
 """Store, way, ours, theirs, and what the ratio of their rates is to reach with large objects."""
 
 
-def shapes(directory: Path, mib: int) -> list[Shape]:
-    """The same bytes but for a few in objects of 16 MiB, and a quarter of them in small ones."""
+def shapes(directory: Path, mib: int, only: str | None) -> list[Shape]:
+    """So many MiB in large objects, and a quarter of it in small ones."""
+    sizes = {'large': (max(1, mib // 16), 16 * MIB), 'small': (mib * 4, MIB // 16)}
     found = []
-    for count, size in ((max(1, mib // 16), 16 * MIB), (mib * 4, MIB // 16)):
+    for count, size in [sizes[only]] if only else sizes.values():
         source = directory / f'source-{size}'
         source.write_bytes(os.urandom(size))
         found.append(Shape(count, size, source))
@@ -128,9 +129,10 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog='benchmarks.stores', description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--mib', type=int, default=256, help='of large objects')
-    parser.add_argument('--rounds', type=int, default=5)
+    parser.add_argument('--mib', type=int, default=1024, help='of large objects')
+    parser.add_argument('--rounds', type=int, default=3)
     parser.add_argument('--only', choices=STORES, help='one store')
+    parser.add_argument('--objects', choices=('large', 'small'), help='one size')
     parser.add_argument('--connections', type=int, help='else as by default')
     parser.add_argument('--json', type=Path, metavar='FILE', help='where every figure goes')
     parser.add_argument('--directory', type=Path, help='where the stores are')
@@ -143,13 +145,14 @@ def main() -> int:
     tempfile.tempdir = str(options.directory or (memory if memory.is_dir() else '')) or None
     results: Results = collections.defaultdict(list)
     with tempfile.TemporaryDirectory(prefix='bench-stores-') as directory:
-        moved = shapes(Path(directory), options.mib)
+        moved = shapes(Path(directory), options.mib, options.objects)
         for name in [options.only] if options.only else STORES:
             with STORES[name](Path(directory), options.connections) as store:
                 for shape in moved:
                     measure(store, shape, options.rounds, results)
                     print('\n'.join(table(store, shape, results)), flush=True)
-    print('', *goals(results, moved[0]), sep='\n')
+    if options.objects != 'small':
+        print('', *goals(results, moved[0]), sep='\n')
     if options.json:
         options.json.write_text(json.dumps(records(results, options), indent=1))
     return 0

@@ -23,6 +23,8 @@ from backup_framework.engine import parallel
 
 CONTAINER = 'bench'
 LIMIT = 1 << 60
+READ = 1 << 20
+"""What the engine asks an object for at a time."""
 
 Move = Callable[[str], object]
 
@@ -100,7 +102,7 @@ def driver(job: Job) -> Callable[[], None]:
 
     def read(container: store.Container, name: str) -> None:
         with container.open(name) as reader:
-            job.take(name, iter(functools.partial(reader.read, store.WRITE_SIZE), b''))
+            job.take(name, iter(functools.partial(reader.read, READ), b''))
 
     return move
 
