@@ -17,6 +17,7 @@ import re
 import struct
 
 from backup_framework import exceptions
+from backup_framework_sftp import files
 
 REVOKED, AUTHORITY = '@revoked', '@cert-authority'
 
@@ -109,8 +110,8 @@ class KnownHosts:
 def read(path: str) -> KnownHosts:
     """:raises PermissionDenied: it is missing or cannot be read; a server cannot be known then."""
     try:
-        with open(path, encoding='utf-8', errors='surrogateescape') as file:
-            return KnownHosts(path, file.read())
+        with files.open_regular(path) as file:
+            return KnownHosts(path, file.read().decode(errors='surrogateescape'))
     except OSError as error:
         raise exceptions.PermissionDenied(
             f'cannot read the known_hosts file {path}: {error.strerror}. No server is trusted '

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 import contextlib
 import functools
+import io
 import os
+import re
 import time
 from typing import Any
 
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
 import paramiko
 from paramiko.pkey import UnknownKeyType
 
 from backup_framework import exceptions, model
-from backup_framework_sftp import failures, options, private_keys
+from backup_framework_sftp import failures, files, options, private_keys
 from backup_framework_sftp.agent import Agent, AgentSilent
 from backup_framework_sftp.private_keys import KeyFile
 
@@ -101,16 +105,32 @@ def _with_answer(transport: paramiko.Transport, settings: model.Settings) -> Way
 
 
 def _opened(file: KeyFile, passphrase: str | None) -> paramiko.PKey:
-    # Its stub says that a passphrase is text; bytes are what works.
-    secret: Any = passphrase.encode() if passphrase and file.encrypted else None
     try:
-        return paramiko.PKey.from_path(file.path, secret)
-    except (paramiko.SSHException, UnknownKeyType, ValueError, TypeError, OSError):
+        return _load(file.path, passphrase.encode() if passphrase and file.encrypted else None)
+    except (paramiko.SSHException, UnknownKeyType, UnsupportedAlgorithm, ValueError, TypeError,
+            OSError):
         # Their text may hold what they were given.
         reason = ('private_key_passphrase does not open it' if file.encrypted
                   else 'it is damaged, or of a kind that paramiko does not know')
         raise exceptions.PermissionDenied(
             f'cannot use the private key {file.path}: {reason}') from None
+
+
+def _load(path: str, passphrase: bytes | None) -> paramiko.PKey:
+    """A key in any form: PKCS#8, which paramiko does not know, is put into OpenSSH's."""
+    with files.open_regular(path) as file:
+        data = file.read()
+    if not re.search(rb'BEGIN (ENCRYPTED )?PRIVATE KEY', data):
+        # The stub says that a passphrase is text; bytes are what works.
+        untyped: Any = passphrase
+        return paramiko.PKey.from_path(path, untyped)
+    text = serialization.load_pem_private_key(data, passphrase).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH,
+        serialization.NoEncryption()).decode()
+    for kind in (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey):
+        with contextlib.suppress(paramiko.SSHException):
+            return kind.from_private_key(io.StringIO(text))
+    raise ValueError('another kind of key')
 
 
 def _answer(password: str, title: str, instructions: str,

@@ -11,10 +11,11 @@ import stat
 import struct
 
 from backup_framework import exceptions, model
-from backup_framework_sftp import options
+from backup_framework_sftp import files, options
 
 DEFAULTS = ('~/.ssh/id_ed25519', '~/.ssh/id_ecdsa', '~/.ssh/id_rsa')
 _LIMIT = 64 << 10
+_PUBLIC = (b'ssh-', b'ecdsa-', b'sk-', b'---- BEGIN SSH2 PUBLIC KEY')
 _OPENSSH = b'openssh-key-v1\0'
 
 
@@ -65,12 +66,15 @@ def closed(settings: model.Settings, keys: Sequence[KeyFile]) -> str:
 
 def _look(path: str) -> KeyFile:
     try:
-        with open(path, 'rb') as file:
+        with files.open_regular(path) as file:
             status = os.fstat(file.fileno())
             data = file.read(_LIMIT)
     except OSError as error:
         raise exceptions.PermissionDenied(
             f'cannot read the private key {path}: {error.strerror}') from None
+    if data.startswith(_PUBLIC):
+        raise exceptions.PermissionDenied(
+            f'{path} is a public key; private_key is the file beside it, without .pub')
     # What ssh asks for as well.
     if status.st_uid == os.getuid() and stat.S_IMODE(status.st_mode) & 0o077:
         raise exceptions.PermissionDenied(
@@ -105,7 +109,7 @@ def _string(data: bytes) -> tuple[bytes, bytes]:
 def _beside(path: str) -> bytes | None:
     """What `FILE.pub` holds."""
     try:
-        with open(f'{path}.pub', 'rb') as file:
+        with files.open_regular(f'{path}.pub') as file:
             return base64.b64decode(file.read(_LIMIT).split()[1], validate=True)
     except (OSError, IndexError, binascii.Error):
         return None

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
+import os
 from pathlib import Path
 import shutil
 import subprocess
 
-from backup_framework_sftp import private_keys
+from backup_framework_sftp import host_keys, login, private_keys
 from backup_framework_sftp.driver import SFTPBackupDriver
 import pytest
 
@@ -46,6 +47,34 @@ def test_what_is_told(tmp_path: Path, keygen: Callable[..., Path], kind: str, pa
     Path(f'{path}.pub').unlink()
     inside = kind == 'ed25519' or form == 'RFC4716'
     assert private_keys.find(named(path))[0].public == (public if inside else None)
+
+
+@pytest.mark.parametrize('passphrase', ['', 'open sesame'])
+@pytest.mark.parametrize('form', ['RFC4716', 'PEM', 'PKCS8'])
+@pytest.mark.parametrize('kind', ['ed25519', 'rsa', 'ecdsa'])
+def test_each_form_is_opened(tmp_path: Path, keygen: Callable[..., Path], kind: str, form: str,
+                             passphrase: str) -> None:
+    path = keygen(tmp_path / 'key', '-t', kind, '-m', form, passphrase=passphrase)
+    public = base64.b64decode(Path(f'{path}.pub').read_text().split()[1])
+    file, = private_keys.find(named(path))
+    assert login._opened(file, passphrase).asbytes() == public
+    if passphrase:
+        with pytest.raises(exceptions.PermissionDenied, match='does not open it'):
+            login._opened(file, 'no sesame')
+
+
+def test_a_pipe_holds_nothing_up(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / 'pipe', 0o600)
+    for read in (lambda path: private_keys.find(named(path)), host_keys.read):
+        with pytest.raises(exceptions.PermissionDenied, match='not a regular file'):
+            read(str(tmp_path / 'pipe'))
+
+
+def test_a_public_key_is_named_as_one(tmp_path: Path, keygen: Callable[..., Path]) -> None:
+    path = Path(f"{keygen(tmp_path / 'key', '-t', 'ed25519')}.pub")
+    path.chmod(0o644)
+    with pytest.raises(exceptions.PermissionDenied, match='is a public key; private_key is'):
+        private_keys.find(named(path))
 
 
 def test_without_a_name_the_usual_ones_are_tried(tmp_path: Path, keygen: Callable[..., Path]
