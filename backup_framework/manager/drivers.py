@@ -97,6 +97,8 @@ class CatalogMetadata:
 def _make(cls: type[BackupDriver], settings: model.Settings, backend: str) -> Any:
     try:
         return cls(settings)  # type: ignore[call-arg]
+    except exceptions.ConfigurationError as error:
+        raise type(error)(f'section [{backend}]: {error}') from error
     except exceptions.BackupFrameworkError:
         raise
     except Exception as error:
