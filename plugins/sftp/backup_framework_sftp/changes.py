@@ -6,7 +6,7 @@ writer whose directory vanished makes it again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import secrets
 import stat
@@ -20,7 +20,6 @@ from backup_framework_sftp.protocol import (
     FSYNC,
     POSIX_RENAME,
     Session,
-    SFTPError,
     StatusError,
 )
 
@@ -31,6 +30,7 @@ ATTEMPTS = 200
 """How often a directory is made again that another backup's deletion took away meanwhile."""
 TAKEN = {Code.FAILURE, Code.FILE_ALREADY_EXISTS}
 """What servers answer where a name is taken; and, the first, to much else."""
+SYNCED_AT_ONCE = 64
 VANISHED = 5
 """How often a name may have been free after all before it is something else."""
 
@@ -311,17 +311,34 @@ def temporary_name() -> bytes:
     return b'.tmp-' + secrets.token_hex(16).encode()
 
 
-def fsync(session: Session, path: bytes) -> None:
-    """Have the entries of a directory on the disk, where FSYNC is offered."""
+def fsync(session: Session, *paths: bytes) -> int:
+    """Have the entries of directories on the disk, where FSYNC is offered; those missing are fine.
+
+    :returns: how many were.
+    :raises StatusError: one is not; the others were tried.
+    """
     if not session.offers(FSYNC):
-        return
-    handle = session.open(path, Flag.READ).get()
-    try:
-        session.fsync(handle).get()
-    finally:
-        # On a session that was interrupted this fails, and would hide what interrupted it.
-        with contextlib.suppress(SFTPError):
+        return 0
+    synced, errors = 0, list[Exception]()
+    for batch in _batches(paths):
+        handles = list[bytes]()
+        for opened in [session.open(path, Flag.READ) for path in batch]:
+            with _kept(errors):
+                handles.append(opened.get())
+        for reply in [session.fsync(handle) for handle in handles]:
+            with _kept(errors):
+                reply.get()
+                synced += 1
+        for handle in handles:
             session.close_handle(handle)
+    if errors:
+        raise errors[0]
+    return synced
+
+
+def _batches(paths: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    for start in range(0, len(paths), SYNCED_AT_ONCE):
+        yield paths[start:start + SYNCED_AT_ONCE]
 
 
 def _create(session: Session, path: bytes) -> bytes:

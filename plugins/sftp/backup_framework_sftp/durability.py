@@ -7,7 +7,7 @@ import threading
 from backup_framework import exceptions
 from backup_framework.drivers.tree import Parts
 from backup_framework_sftp.changes import fsync
-from backup_framework_sftp.layout import Layout, missing_is_fine
+from backup_framework_sftp.layout import Layout
 from backup_framework_sftp.protocol import FSYNC, Session, StatusError
 
 
@@ -61,30 +61,28 @@ class Durability:
                 raise
 
     def _sync(self, session: Session, container: str, touched: set[Parts]) -> None:
-        """The deepest first, up to the store's own.
+        """All up to the store's own.
 
         A directory above may be new, made by another process that has not synced it yet.
         """
         directories = {parts[:depth] for parts in touched for depth in range(len(parts) + 1)}
-        for parts in sorted(directories, key=len, reverse=True):
-            try:
-                self._fsync(session, parts)
-            except StatusError as error:
-                failure = (
-                    f'container {container} in {self._layout.spell()} could not be made durable '
-                    f'({error}), and what the running backup wrote may be lost: check the disk of '
-                    'the server and make the backup again')
-                with self._lock:
-                    self._failed[container] = failure
-                raise exceptions.StoreError(failure) from error
+        try:
+            self._fsync(session, *sorted(directories, key=len, reverse=True))
+        except StatusError as error:
+            failure = (
+                f'container {container} in {self._layout.spell()} could not be made durable '
+                f'({error}), and what the running backup wrote may be lost: check the disk of '
+                'the server and make the backup again')
+            with self._lock:
+                self._failed[container] = failure
+            raise exceptions.StoreError(failure) from error
 
-    def _fsync(self, session: Session, parts: Parts) -> None:
+    def _fsync(self, session: Session, *directories: Parts) -> None:
         """A failure counts once it has worked: there are servers that only sync files."""
         if self._works is False or not session.offers(FSYNC):
             return
         try:
-            with missing_is_fine():
-                fsync(session, self._layout.at(*parts))
+            if fsync(session, *(self._layout.at(*parts) for parts in directories)):
                 self._works = True
         except StatusError:
             if self._works:

@@ -89,6 +89,8 @@ class Reader:
         """What is still on its way is waited for, as the session goes on to another verb."""
         _let_go(self._session, self._handle)
         self._handle = None
+        # An idle session keeps no memory for the next one.
+        self._session.reuse([])
 
     @contextlib.contextmanager
     def _step(self) -> Iterator[None]:

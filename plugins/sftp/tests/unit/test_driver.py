@@ -289,6 +289,29 @@ def test_sync_reaches_the_directories(make, monkeypatch):
     assert len(synced) == 4
 
 
+def test_all_directories_are_synced_side_by_side(make, monkeypatch):
+    driver = make()
+    for name in 'abcd':
+        put(driver, 'box/sub', f'{name}/name', b'data')
+    with driver._pool.lend() as session:
+        stream, sent = session._stream, []
+    send = stream.sendall
+    stream.sendall = lambda data: sent.append(bytes(data)) or send(data)
+    driver.sync('box/sub')
+    assert len(sent) == 3, 'opened, synced, closed'
+    assert b''.join(sent).count(b'fsync@openssh.com') == 7
+
+
+def test_an_idle_session_keeps_no_memory(make):
+    driver = make()
+    put(driver, 'box', 'name', bytes(8 * MIB))
+    with driver.get_object_reader('box', 'name') as reader:
+        reader.read(4 * MIB)
+        session = reader._session
+        assert session._spare
+    assert not session._spare
+
+
 def test_a_container_that_could_not_be_synced_goes_on_failing(make, monkeypatch):
     driver = make()
     driver.check_for_setup_error()
@@ -317,10 +340,11 @@ def watch_fsync(monkeypatch: pytest.MonkeyPatch, error: StatusError | None = Non
     """The paths of directories that are synced; `error` comes instead."""
     synced = []
 
-    def fsync(_: object, path: bytes) -> None:
-        synced.append(path)
+    def fsync(_: object, *paths: bytes) -> int:
+        synced.extend(paths)
         if error is not None:
             raise error
+        return len(paths)
 
     monkeypatch.setattr('backup_framework_sftp.durability.fsync', fsync)
     return synced
