@@ -65,6 +65,7 @@ OPTIONS = (
 )
 
 _HOST = re.compile(r'[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_.])?')
+_NO_USER = re.compile(r'^-|[\s"`$;&<>|(){}]|^$')
 _CIPHER = re.compile(r'[a-z0-9][a-z0-9@.-]*')
 
 
@@ -73,10 +74,13 @@ def check(settings: model.Settings) -> None:
     check_host(settings.host)
     _require('port', settings.port, 1 <= settings.port <= 65535, 'from 1 to 65535')
     name = user(settings)
-    _require('username', name, name.isprintable() and not re.search(r'^-|\s|^$', name),
-             'a name without blanks that does not begin with -')
-    _require('path', settings.path, bool(settings.path) and '\0' not in settings.path,
-             'a path on the server')
+    _require('username', name, name.isprintable() and not _NO_USER.search(name),
+             'a name without blanks, $, double quotes and what means something to a shell, that '
+             'does not begin with -')
+    _require('path', settings.path, isinstance(settings.path, str) and settings.path
+             and '\0' not in settings.path, 'text, a path on the server')
+    _require('path', settings.path, settings.path.split('/')[0] != '~',
+             'a path without ~: a relative one begins where logins begin, mostly at home')
     _require('transport', settings.transport, settings.transport in TRANSPORTS,
              f'one of {", ".join(TRANSPORTS)}')
     for cipher in settings.ciphers:

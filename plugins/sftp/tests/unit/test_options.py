@@ -35,6 +35,8 @@ def test_no_hosts(host: str) -> None:
 
 @pytest.mark.parametrize(('option', 'value'), [
     ('username', '-l'), ('username', 'a b'), ('username', 'a\nb'), ('username', 'a\0'),
+    ('username', '${HOME}'), ('username', 'a"b'), ('path', '~/x'), ('path', '~'),
+    ('path', Path('/x')),
     ('port', 0), ('port', 65536), ('port', -1), ('path', ''), ('path', 'a\0b'),
     ('transport', 'telnet'), ('ciphers', []), ('ciphers', ['aes128-ctr,none']),
     ('ciphers', ['-x']), ('ciphers', ['+aes128-ctr']), ('ciphers', ['']), ('ciphers', ['a b'])])
