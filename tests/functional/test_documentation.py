@@ -69,8 +69,8 @@ def load(block: str, place: Path) -> conf.Configuration:
 
 
 def test_the_readme_configurations_are_valid(tmp_path: Path) -> None:
-    found = list(blocks(ROOT / 'README.rst', 'ini'))
-    assert any([load(block, tmp_path).volumes() for block in found])
+    volumes = [load(block, tmp_path).volumes() for block in blocks(ROOT / 'README.rst', 'ini')]
+    assert any(volumes)
 
 
 @pytest.mark.parametrize('page', PLUGIN_PAGES, ids=lambda page: page.stem)
