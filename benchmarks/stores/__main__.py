@@ -22,6 +22,7 @@ import json
 import os
 from pathlib import Path
 import platform
+import signal
 import statistics
 import sys
 import tempfile
@@ -141,6 +142,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     options = arguments()
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # ends the servers
     memory = Path('/dev/shm')
     tempfile.tempdir = str(options.directory or (memory if memory.is_dir() else '')) or None
     results: Results = collections.defaultdict(list)

@@ -45,15 +45,22 @@ def run(words: Sequence[str], text: str = '') -> tuple[Taken, str]:
         given.seek(0)
         begin = time.perf_counter()
         process = subprocess.Popen(words, stdin=given, stdout=printed, stderr=said)
-        peak = _watch(process.pid)
-        _, status, used = os.wait4(process.pid, 0)
+        watch = _watch(process.pid)
+        try:
+            _, status, used = os.wait4(process.pid, 0)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        finally:
+            peak = watch.stop()
         seconds = time.perf_counter() - begin
         process.returncode = os.waitstatus_to_exitcode(status)
         printed.seek(0)
         if process.returncode:
             said.seek(0)
             raise RuntimeError(f'{words[0]} ended with {process.returncode}: {said.read()[-2000:]}')
-        return Taken(seconds, used.ru_utime + used.ru_stime, peak.stop()), printed.read()
+        return Taken(seconds, used.ru_utime + used.ru_stime, peak), printed.read()
 
 
 def run_job(job: child.Job) -> Taken:

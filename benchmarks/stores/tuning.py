@@ -16,6 +16,7 @@ import contextlib
 import itertools
 import os
 from pathlib import Path
+import signal
 import statistics
 import sys
 import tempfile
@@ -91,6 +92,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     options = arguments()
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # ends the servers
     memory = Path('/dev/shm')
     tempfile.tempdir = str(memory) if memory.is_dir() else None
     os.environ['NO_PROXY'] = '*'

@@ -42,9 +42,11 @@ OPTIONS = (
     Option('path', required=True, sample='backups', help=(
         'The directory on the server that holds the store. A relative one begins where logins '
         'begin. It is made when it is missing.')),
-    Option('connections', OptionType.INTEGER, 4, minimum=1, maximum=64, help=(
-        'Connections to the server that may be open at once; as many chunks travel side by '
-        'side.')),
+    # Two: near a server more were no faster, and each costs a login and a process on both sides.
+    # The default memory lets no more than two chunks of the default size travel either.
+    Option('connections', OptionType.INTEGER, 2, minimum=1, maximum=64, help=(
+        'Connections to the server that may be open at once; as many chunks travel side by side. '
+        'Far away, more are faster.')),
     Option('timeout', OptionType.FLOAT, 30.0, minimum=1, maximum=3600, help=(
         'Seconds that connecting may take, and that the server may be silent in the middle of a '
         'request, before it counts as unavailable.')),
