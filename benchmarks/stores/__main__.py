@@ -3,8 +3,8 @@
     .venv/bin/python -m benchmarks.stores [--mib 1024] [--rounds 3] [--only sftp] [--connections N]
 
 Each round runs all clients of a store in turn, each in a process of its own, on the same bytes,
-which do not compress; ratios are medians over the rounds. What comes down goes to files where the
-other tools write files, and stays in memory for GCS. Single seconds mean little on a shared
+which do not compress; ratios are medians over the rounds. What comes down is kept nowhere, but by
+cp, the driver local and scp in files. Single seconds mean little on a shared
 machine, ratios of one run do. The clock runs while objects are moved and while connections are
 made and closed; the start of Python and its imports are shown, and not in the rates. Stores are in
 memory where the machine has /dev/shm, so that no disk is measured; --directory puts them elsewhere,

@@ -168,7 +168,7 @@ def sftp(place: Path, connections: int | None) -> Iterator[Store]:
             Client('scp', lambda shape, way: _scp(server, files, shape, way)),
             *[Client(f'driver sftp, {transport}', through(
                 SFTP, [f'backup_framework_sftp.{module}'], threads,
-                options | {'transport': transport}, keep=True))
+                options | {'transport': transport}))
               for transport, module in (('openssh', 'openssh'), ('paramiko', 'portable'))],
         ], files.fill, files.empty)
 
@@ -187,19 +187,19 @@ def _words(server: sshd.Server, program: str, port: str) -> list[str]:
 
 
 def _openssh(server: sshd.Server, files: Files, shape: Shape, way: str, flag: str = '') -> Taken:
-    """One batch."""
+    """One batch. What comes down is kept nowhere, as on our side."""
     words = [*_words(server, 'sftp', '-P'), '-b', '-',
              f'{server.username}@{server.host}:{server.path}/{child.CONTAINER}']
     if way == 'up':
         files.box.mkdir()
         lines = [f'put{flag} {shape.source} {name}' for name in shape.names]
         return processes.run(words, '\n'.join([*lines, '']))[0]
-    with emptied(shape.source.parent) as target:
-        lines = [f'get {name} {target}/' for name in shape.names]
-        return processes.run(words, '\n'.join([*lines, '']))[0]
+    lines = [f'get {name} /dev/null' for name in shape.names]
+    return processes.run(words, '\n'.join([*lines, '']))[0]
 
 
 def _scp(server: sshd.Server, files: Files, shape: Shape, way: str) -> Taken:
+    """What comes down goes to files: scp has nowhere else for several."""
     remote = f'{server.username}@{server.host}:{server.path}/{child.CONTAINER}/'
     words = _words(server, 'scp', '-P')
     if way == 'up':
