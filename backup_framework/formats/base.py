@@ -1,14 +1,12 @@
-"""What the engine knows of a format: chunks go in, entries come out."""
+"""What the engine knows of a format: chunks go in, pieces come out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 import dataclasses
 import datetime
-import re
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from backup_framework.formats import digests
 from backup_framework.model import Backup, Extent
 
 MANIFEST = '_metadata'
@@ -16,28 +14,33 @@ MANIFEST = '_metadata'
 
 LARGEST_MANIFEST = 512 << 20
 
+Tick = Callable[[], None]
+"""Called now and then; may raise to stop."""
+
+Fill = Callable[[int, memoryview], None]
+"""Fills a buffer with the bytes of a volume from an offset on; any thread."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Chunk:
     """A piece of a volume as one unit of work.
 
-    :param read: returns the bytes, in whichever thread calls it; None for a hole, which is zeros.
+    :param read: fills a buffer with the chunk's bytes from a volume offset on; None for a hole,
+        which is zeros. A buffer may begin and end anywhere in the chunk.
+    :param data: the extents outside of which all bytes are zeros, sorted; any thread.
+    :param changed: the extents outside of which nothing differs from the parent, sorted; None where
+        that is not known.
     """
 
     offset: int
     length: int
-    read: Callable[[], bytes | bytearray] | None
+    read: Fill | None
+    data: Callable[[], Iterable[Extent]]
+    changed: Sequence[Extent] | None = None
 
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Entry(Extent):
-    """What one stored object gives to a volume.
-
-    :param zero: its bytes are known to be zeros without looking at the object.
-    """
-
-    name: str
-    zero: bool
+    @property
+    def end(self) -> int:
+        return self.offset + self.length
 
 
 @dataclasses.dataclass
@@ -63,23 +66,56 @@ class Header:
     snapshot_id: str | None = None
     owner: str | None = None
     digests_sha256: str | None = None
+    copied_from: str | None = None
     properties: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
 class Totals:
-    """What a finished backup amounts to. `stored_bytes` counts every object, the manifest too."""
+    """What a finished backup amounts to. `stored_bytes` counts every object, the manifest too.
+
+    :param parent_id: None where it turned out that it could not build on its parent.
+    """
 
     object_count: int
     size_bytes: int
     stored_bytes: int
+    parent_id: str | None = None
 
 
-class Stored(Protocol):
-    """What storing a chunk came to."""
+@dataclasses.dataclass(frozen=True)
+class Choices:
+    """What the configuration says of how to write. None leaves it to the format.
 
-    @property
-    def length(self) -> int: ...
+    :param duplicates: where to look for bytes that are stored already: 'none', 'volume' or
+        'container'.
+    :param index_size: bytes of memory for finding them.
+    :param spool_directory: where temporary files may grow; None is the system's.
+    :param cache_directory: where what can be made again may be kept; None keeps nothing.
+    """
+
+    chunk_size: int | None = None
+    block_size: int | None = None
+    compression: str = 'zstd'
+    digest: str = 'blake3'
+    duplicates: str = 'volume'
+    index_size: int = 16 << 20
+    spool_directory: str | None = None
+    cache_directory: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Task:
+    """Storing what is new in one or more chunks.
+
+    :param length: bytes of the volume.
+    :param cost: bytes of memory that it takes, until its result was added.
+    :param run: any thread, any order; what it returns goes to `Writer.add`.
+    """
+
+    length: int
+    cost: int
+    run: Callable[[], Any]
 
 
 class Writer(Protocol):
@@ -89,24 +125,105 @@ class Writer(Protocol):
     def chunk_size(self) -> int: ...
 
     @property
+    def block_size(self) -> int: ...
+
+    @property
     def largest_hole(self) -> int:
-        """Bytes of a hole that it takes as one chunk."""
+        """Bytes of a hole that it takes as one chunk, a multiple of the chunk size."""
 
-    def store(self, chunk: Chunk) -> Stored:
-        """Store what is new in a chunk; any thread, any order."""
+    @property
+    def largest_object(self) -> int:
+        """Bytes that one of its objects may have."""
 
-    def add(self, stored: Any) -> None:
-        """Take in what `store` returned; in volume order, one thread."""
+    @property
+    def notes(self) -> Sequence[str]:
+        """Sentences for the user, as where a changed option waits for the next full backup."""
 
-    def finish(self, tick: Callable[[], None]) -> Totals:
+    def tasks(self, chunks: Iterable[Chunk]) -> Iterator[Task]:
+        """The chunks, all of the volume in order, as tasks; pulled by one thread, and lazily."""
+
+    def is_as_parent(self, extent: Extent, data: memoryview) -> bool:
+        """Whether the parent has these bytes there; the extent is one whole block."""
+
+    def add(self, result: Any) -> None:
+        """Take in what a task returned; in the order of the tasks, one thread."""
+
+    def finish(self, tick: Tick) -> Totals:
         """Write what describes the backup, the manifest last, all of it durable.
 
-        :param tick: called now and then; may raise to stop.
         :raises InvalidBackup: the format cannot describe it.
         """
 
     def close(self) -> None:
-        """Let temporary files go."""
+        """Let temporary files go; what `add` and `finish` have not stored is lost."""
+
+
+class Piece(NamedTuple):
+    """Verified bytes of a volume; `data` is None for zeros."""
+
+    offset: int
+    length: int
+    data: memoryview | None
+
+
+class Unit(Protocol):
+    """A part of bringing a state back that one thread does.
+
+    :param length: bytes of the volume.
+    :param cost: bytes of memory that it takes.
+    """
+
+    @property
+    def length(self) -> int: ...
+
+    @property
+    def cost(self) -> int: ...
+
+    def pieces(self, present: Fill | None = None) -> Generator[Piece, None, None]:
+        """The verified pieces, each byte in one at most, in any order.
+
+        A piece's data are valid until the next one is asked for.
+
+        :param present: reads what the target has; pieces that it has already may be left out.
+        :raises CorruptObject: something stored is not what was stored.
+        :raises MissingObject: an object is gone.
+        """
+
+    def problems(self, tick: Tick) -> list[str]:
+        """Read and verify all that the unit needs, also what restoring it need not look at."""
+
+
+class State(Protocol):
+    """One restorable state of a volume, from one backup or from a chain. Close it."""
+
+    @property
+    def header(self) -> Header: ...
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What cannot be verified, and why: sentences."""
+
+    def units(self, wanted: Extent) -> Iterator[Unit]:
+        """What brings the wanted bytes back, in volume order, each byte in one unit.
+
+        Pieces outside of `wanted` do not come. Several units may be worked on at once.
+
+        :raises CorruptManifest: no object has some of the bytes.
+        """
+
+    def prepare_check(self) -> list[str]:
+        """To be called before `Unit.problems`; what is wrong beside the units: sentences."""
+
+    def missing(self, sizes: bool, tick: Tick) -> tuple[int, list[str]]:
+        """How many objects are needed, and which are not there: sentences. Nothing is read.
+
+        :param sizes: the store tells stored sizes; compare them where they are known.
+        """
+
+    def close(self) -> None: ...
 
 
 class Reader(Protocol):
@@ -116,52 +233,30 @@ class Reader(Protocol):
     def header(self) -> Header: ...
 
     @property
-    def entries(self) -> Sequence[Entry]:
-        """Sorted by offset, without overlaps."""
-
-    def read(self, entry: Entry, wanted: Sequence[Extent]
-             ) -> Generator[tuple[int, memoryview], None, None]:
-        """The verified bytes of the wanted extents of an entry, with their volume offsets.
-
-        Any thread. Nothing is given out before it has been verified.
-
-        :raises CorruptObject: the object's bytes are not those that were stored.
-        :raises MissingObject: the object is gone.
-        """
-
-    def check(self, entry: Entry) -> None:
-        """Read and verify the stored object itself, also one known to be zeros."""
-
-    def cost(self, entry: Entry) -> int:
-        """Bytes that reading an entry takes at a time."""
-
-    def digests(self, spool_directory: str | None = None) -> digests.Spool | None:
-        """All block digests of the volume, in a spool that the caller closes; None if not kept."""
-
-    def problems(self, sizes: bool) -> list[str]:
-        """What is wrong with the backup's objects, without reading them: sentences.
-
-        :param sizes: the store tells stored sizes; compare them where they are known.
-        """
+    def object_count(self) -> int: ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Format:
     """A version of the stored bytes, as what stands above sees it.
 
-    :param chunk_size: bytes, where the options do not say.
-    :param belongs: matches what stands behind the prefix in the name of a backup's object.
-    :param open_reader: (container, prefix, members of the manifest, whole_limit=bytes)
-    :param open_writer: (container, prefix, header, chunk_size=, block_size=, compression=, parent=,
-        spool_directory=)
-    :param volume_size: (readers of a chain root first, spool directory) in bytes.
-    :param container: the default container of a new backup.
+    :param needs_parent: restoring an incremental backup takes its parents.
+    :param open_reader: (container, prefix, document, members of the manifest)
+    :param open_state: (readers of a chain root first, or of one backup that needs no parent;
+        spool_directory=, whole_limit=bytes of objects that may be held as a whole)
+    :param open_writer: (container, prefix, header, choices, parent: a State or None, size: of the
+        volume or None where it is not known yet); raises InvalidBackup where the parent does not
+        fit, ConfigurationError where the choices do not
+    :param leftovers: (container, prefix, committed=, tick=) what may be deleted once the manifest
+        with this prefix is gone: lists of names, to be deleted in this order; `committed` where
+        there may have been one
+    :param container: the default container of a new backup
     """
 
     version: str
-    chunk_size: int
-    belongs: re.Pattern[str]
+    needs_parent: bool
     open_reader: Callable[..., Reader]
+    open_state: Callable[..., State]
     open_writer: Callable[..., Writer]
-    volume_size: Callable[[Sequence[Reader], str | None], int]
+    leftovers: Callable[..., Sequence[Sequence[str]]]
     container: Callable[[Backup], str]
