@@ -1,0 +1,179 @@
+"""The map of a backup of format 2.0.0: where the block table of each chunk is.
+
+It is written and read as a stream, because it grows with the volume. What is read is untrusted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+import dataclasses
+import struct
+from typing import BinaryIO
+
+from backup_framework import exceptions
+from backup_framework.formats.v2 import digest, layout
+
+_HEAD = struct.Struct('<8sHHI')
+_MAGIC = b'bf2.map.'
+_OBJECT = struct.Struct('<BBHIQ')
+_ZEROS = struct.Struct('<B7sQ')
+_CHUNK = struct.Struct('<BBHIIIQ32s32s')
+_REFERENCE = struct.Struct('<II')
+_END = struct.Struct('<B7s32s')
+_KINDS = {0: _END, 1: _OBJECT, 2: _ZEROS, 3: _CHUNK}
+_PAD = bytes(7)
+
+
+@dataclasses.dataclass(slots=True)
+class Object:
+    """An object that a map refers to.
+
+    :param blocks: that are stored in its frames.
+    :param length: in bytes.
+    """
+
+    name: str
+    blocks: int
+    length: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Zeros:
+    """A run of chunks that are zeros."""
+
+    chunks: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Row:
+    """A chunk with a block table.
+
+    :param object: the number of the object with the table, in the order of a map's objects.
+    :param references: (object, blocks of the chunk in its frames), the table's object among them.
+    """
+
+    object: int
+    offset: int
+    length: int
+    table_digest: bytes
+    chunk_digest: bytes
+    references: Sequence[tuple[int, int]]
+
+
+def head() -> bytes:
+    return _HEAD.pack(_MAGIC, layout.LAYOUT, 0, 0)
+
+
+def encode_object(item: Object) -> bytes:
+    name = item.name.encode()
+    return _OBJECT.pack(1, 0, len(name), item.blocks, item.length) + name
+
+
+def encode_zeros(chunks: int) -> bytes:
+    return _ZEROS.pack(2, _PAD, chunks)
+
+
+def encode_row(row: Row) -> bytes:
+    fixed = _CHUNK.pack(3, 0, 0, len(row.references), row.object, row.length, row.offset,
+                        row.table_digest, row.chunk_digest)
+    return fixed + b''.join(_REFERENCE.pack(*reference) for reference in row.references)
+
+
+def end(everything: bytes) -> bytes:
+    """The last record.
+
+    :param everything: the digest of all bytes before it.
+    """
+    return _END.pack(0, _PAD, everything)
+
+
+class Rows:
+    """The rows of a map in the order of the volume, read from a file as they are asked for.
+
+    `objects` grows while they are: each object is there before the first row that refers to it.
+
+    :param file: at the beginning of a map.
+    :param chunks: how many chunks the volume has; None takes what comes.
+    """
+
+    def __init__(self, file: BinaryIO, algorithm: digest.Algorithm, chunks: int | None) -> None:
+        self.objects: list[Object] = []
+        self._file = file
+        self._chunks = chunks
+        self._hasher = algorithm.new()
+
+    def __iter__(self) -> Iterator[Zeros | Row]:
+        """:raises CorruptObject: it is no map of so many chunks."""
+        if self._take(_HEAD.size) != head():
+            raise _corrupt('its first bytes are not those of one')
+        found = 0
+        names: set[str] = set()
+        while True:
+            kind = self._take(1, hashed=False)[0]
+            if kind not in _KINDS:
+                raise _corrupt(f'it has a record of kind {kind}')
+            if kind == 0:
+                break
+            fields = _KINDS[kind].unpack(self._hash(bytes([kind])) + self._take(
+                _KINDS[kind].size - 1))
+            if kind == 1:
+                self._object(fields, names)
+                continue
+            item: Zeros | Row = self._row(fields) if kind == 3 else _zeros(fields)
+            found += item.chunks if isinstance(item, Zeros) else 1
+            if self._chunks is not None and found > self._chunks:
+                raise _corrupt('it has more chunks than the volume')
+            yield item
+        self._end()
+        if self._chunks is not None and found != self._chunks:
+            raise _corrupt(f'it has {found} of the {self._chunks} chunks of the volume')
+
+    def _object(self, fields: tuple[int, int, int, int, int], names: set[str]) -> None:
+        _, reserved, length, blocks, size = fields
+        name = layout.checked_name(self._take(length), length)
+        if reserved or name in names:
+            raise _corrupt(f'its record of object {name} is impossible')
+        names.add(name)
+        self.objects.append(Object(name, blocks, size))
+
+    def _row(self, fields: tuple[int, int, int, int, int, int, int, bytes, bytes]) -> Row:
+        _, flags, reserved, count, number, length, offset, table_digest, chunk_digest = fields
+        if flags or reserved or not 0 < count <= layout.MOST_BLOCKS + 1:
+            raise _corrupt('one of its rows is impossible')
+        data = self._take(count * _REFERENCE.size)
+        references = list(_REFERENCE.iter_unpack(data))
+        used = {reference for reference, _ in references}
+        if len(used) != count or number not in used or max(used) >= len(self.objects):
+            raise _corrupt('one of its rows refers to objects that it does not name')
+        if offset + length > self.objects[number].length:
+            raise _corrupt('one of its block tables is behind the end of its object')
+        return Row(number, offset, length, table_digest, chunk_digest, references)
+
+    def _end(self) -> None:
+        everything = self._hasher.digest()
+        _, pad, told = _END.unpack(b'\0' + self._take(_END.size - 1, hashed=False))
+        if pad != _PAD or told != everything:
+            raise _corrupt('its digest is not the one of its bytes')
+        if self._file.read(1):
+            raise _corrupt('it goes on behind its end')
+
+    def _take(self, length: int, hashed: bool = True) -> bytes:
+        data = self._file.read(length)
+        if len(data) != length:
+            raise _corrupt('it ends too early')
+        return self._hash(data) if hashed else data
+
+    def _hash(self, data: bytes) -> bytes:
+        self._hasher.update(data)
+        return data
+
+
+def _zeros(fields: tuple[int, bytes, int]) -> Zeros:
+    _, pad, chunks = fields
+    if pad != _PAD or not chunks:
+        raise _corrupt('one of its runs of zeros is impossible')
+    return Zeros(chunks)
+
+
+def _corrupt(reason: str) -> exceptions.CorruptObject:
+    return exceptions.CorruptObject(f'the map is damaged: {reason}')
