@@ -66,7 +66,6 @@ class Header:
     snapshot_id: str | None = None
     owner: str | None = None
     digests_sha256: str | None = None
-    copied_from: str | None = None
     properties: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
