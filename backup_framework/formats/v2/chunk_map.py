@@ -20,6 +20,8 @@ _ZEROS = struct.Struct('<B7sQ')
 _CHUNK = struct.Struct('<BBHIIIQ32s32s')
 _REFERENCE = struct.Struct('<II')
 _END = struct.Struct('<B7s32s')
+SMALLEST = _HEAD.size + _END.size
+"""Bytes of a map without objects and chunks."""
 _KINDS = {0: _END, 1: _OBJECT, 2: _ZEROS, 3: _CHUNK}
 _PAD = bytes(7)
 

@@ -1,0 +1,191 @@
+"""The manifest of format 2.0.0: one JSON object with its own digest, untrusted when it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import dataclasses
+import datetime
+import json
+import re
+from typing import Any
+
+from backup_framework import exceptions
+from backup_framework.formats import base
+from backup_framework.formats.v2 import chunk_map, digest, layout, names
+
+VERSION = '2.0.0'
+SMALLEST_BLOCK, LARGEST_BLOCK = 512, layout.LARGEST_PLAIN
+
+_LARGEST = 1 << 62
+_MOST_OBJECTS = 1 << 40
+_HEXADECIMAL = re.compile(r'[0-9a-f]{64}\Z')
+
+
+@dataclasses.dataclass(frozen=True)
+class Parameters:
+    """What a manifest says beside its header.
+
+    :param digest: the name of the algorithm.
+    :param compression: of new frames.
+    :param references: the prefixes of the other backups whose objects the map names, sorted.
+    :param object_count: data objects that the backup itself stored.
+    """
+
+    chunk_size: int
+    block_size: int
+    digest: str
+    compression: str
+    map_name: str
+    map_length: int
+    map_digest: bytes
+    references: Sequence[str]
+    object_count: int
+
+
+def dump(header: base.Header, parameters: Parameters) -> bytes:
+    """The object's bytes. `header` has the sizes by now."""
+    members = {
+        'version': VERSION,
+        'backup_id': header.backup_id, 'volume_id': header.volume_id,
+        'backup_name': header.name, 'backup_description': header.description,
+        'created_at': _iso(header.created_at), 'parent_id': header.parent_id,
+        'volume_meta': header.volume_meta, 'extra_metadata': header.extra_metadata,
+        'size': header.size, 'chunk_size': parameters.chunk_size,
+        'block_size': parameters.block_size, 'digest': parameters.digest,
+        'compression': parameters.compression,
+        'map': {'name': parameters.map_name, 'length': parameters.map_length,
+                'digest': parameters.map_digest.hex()},
+        'references': list(parameters.references), 'object_count': parameters.object_count,
+        'stored_bytes': header.stored_bytes, 'sealing': None, 'owner': header.owner,
+        'data_timestamp': _iso(header.data_timestamp), 'snapshot_id': header.snapshot_id,
+        'properties': header.properties}
+    body = json.dumps(members, indent=2).removesuffix('\n}').encode()
+    return body + _tail(digest.algorithm(parameters.digest).of(body))
+
+
+def read(document: bytes, members: dict[str, Any], prefix: str
+         ) -> tuple[base.Header, Parameters]:
+    """What a manifest says.
+
+    :param members: of the document, as JSON.
+    :raises CorruptManifest: it is not what was stored, or breaks the format.
+    :raises UnsupportedVersion: it is sealed, or its digests are of an unknown algorithm.
+    """
+    if members.get('sealing') is not None:
+        raise exceptions.UnsupportedVersion(
+            'the backup is sealed, so reading it needs its keys; this release knows none')
+    algorithm = digest.algorithm(_required(members, 'digest'))
+    length = len(_tail(bytes(digest.SIZE)))
+    if document[-length:] != _tail(algorithm.of(document[:-length])):
+        raise exceptions.CorruptManifest('it does not say what it said when it was stored')
+    return _header(members), _parameters(members, prefix)
+
+
+def _tail(found: bytes) -> bytes:
+    """How a manifest ends: its bytes are all covered, or given."""
+    return b',\n  "manifest_digest": "%s"\n}' % found.hex().encode()
+
+
+def _header(members: dict[str, Any]) -> base.Header:
+    return base.Header(
+        version=VERSION, backup_id=_text(members, 'backup_id'),
+        volume_id=_text(members, 'volume_id'), name=_text(members, 'backup_name'),
+        description=_text(members, 'backup_description'),
+        created_at=_time(members, 'created_at'), parent_id=_text(members, 'parent_id'),
+        volume_meta=_text(members, 'volume_meta'), extra_metadata=members.get('extra_metadata'),
+        size=_number(members, 'size', 0, _LARGEST),
+        stored_bytes=_number(members, 'stored_bytes', 0, _LARGEST),
+        data_timestamp=_time(members, 'data_timestamp'),
+        snapshot_id=_text(members, 'snapshot_id'), owner=_text(members, 'owner'),
+        properties=_properties(members))
+
+
+def _parameters(members: dict[str, Any], prefix: str) -> Parameters:
+    block_size = _number(members, 'block_size', SMALLEST_BLOCK, LARGEST_BLOCK)
+    if block_size & (block_size - 1):
+        raise exceptions.CorruptManifest(f'block_size {block_size} is not a power of two')
+    chunk_size = _number(members, 'chunk_size', block_size, layout.MOST_BLOCKS * block_size)
+    if chunk_size % block_size:
+        raise exceptions.CorruptManifest(
+            f'chunk_size {chunk_size} is not a multiple of block_size {block_size}')
+    compression = _required(members, 'compression')
+    if compression not in layout.CODECS:
+        raise exceptions.CorruptManifest(f'its compression is unknown: {compression[:40]!r}')
+    name, length, map_digest = _map(members, prefix)
+    return Parameters(
+        chunk_size, block_size, _required(members, 'digest'), compression, name, length,
+        map_digest, _references(members, prefix), _number(members, 'object_count', 0,
+                                                          _MOST_OBJECTS))
+
+
+def _map(members: dict[str, Any], prefix: str) -> tuple[str, int, bytes]:
+    """Name, length and digest."""
+    described = members.get('map')
+    if not isinstance(described, dict):
+        raise exceptions.CorruptManifest('it does not describe its map')
+    name = _required(described, 'name')
+    if not names.is_map(prefix, name):
+        raise exceptions.CorruptManifest(f'its map {name[:80]!r} is not one of {prefix}')
+    told = _required(described, 'digest')
+    if not _HEXADECIMAL.match(told):
+        raise exceptions.CorruptManifest(f'the digest of its map is impossible: {told[:80]!r}')
+    return name, _number(described, 'length', chunk_map.SMALLEST, _LARGEST), bytes.fromhex(told)
+
+
+def _references(members: dict[str, Any], prefix: str) -> list[str]:
+    found = members.get('references')
+    if not isinstance(found, list):
+        raise exceptions.CorruptManifest('it has no list of references')
+    try:
+        references = [names.check_prefix(reference) for reference in found]
+    except exceptions.InvalidName as error:
+        raise exceptions.CorruptManifest(f'its references are impossible: {error}') from None
+    if references != sorted(set(references)) or prefix in references:
+        raise exceptions.CorruptManifest(
+            'its references are not the sorted prefixes of other backups')
+    return references
+
+
+def _properties(members: dict[str, Any]) -> dict[str, str]:
+    found = members.get('properties')
+    if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
+        raise exceptions.CorruptManifest('its properties are not text')
+    return found
+
+
+def _number(members: dict[str, Any], key: str, smallest: int, largest: int) -> int:
+    value = members.get(key)
+    if type(value) is not int or not smallest <= value <= largest:
+        raise exceptions.CorruptManifest(f'{key} is impossible: {str(value)[:40]}')
+    return value
+
+
+def _text(members: dict[str, Any], key: str) -> str | None:
+    value = members.get(key)
+    if value is not None and not isinstance(value, str):
+        raise exceptions.CorruptManifest(f'{key} is not text')
+    return value
+
+
+def _required(members: dict[str, Any], key: str) -> str:
+    value = _text(members, key)
+    if value is None:
+        raise exceptions.CorruptManifest(f'{key} is missing')
+    return value
+
+
+def _time(members: dict[str, Any], key: str) -> datetime.datetime | None:
+    value = _text(members, key)
+    if value is None:
+        return None
+    try:
+        time = datetime.datetime.fromisoformat(value)
+        if time.tzinfo is not None:
+            return time.astimezone(datetime.UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise exceptions.CorruptManifest(f'{key} is not a time: {value[:40]!r}')
+
+
+def _iso(time: datetime.datetime | None) -> str | None:
+    return time.astimezone(datetime.UTC).isoformat() if time else None

@@ -1,0 +1,81 @@
+"""The names of a backup's objects in format 2.0.0, made and taken apart."""
+
+from __future__ import annotations
+
+import re
+
+from backup_framework import exceptions, store
+from backup_framework.formats import base
+
+CONTAINER = 'bf-container.'
+"""Names that begin with this belong to the container, not to a backup."""
+
+LONGEST_PREFIX = store.LONGEST_NAME - 32
+MAP = '_map'
+
+_DATA = re.compile(r'(.+)-([0-9]{5}|[1-9][0-9]{5,17})\Z', re.DOTALL)
+# At most four digits: a name is never both an attempt at a map and a data object.
+_MAP = re.compile(re.escape(MAP) + r'(-([2-9]|[1-9][0-9]{1,3}))?\Z')
+
+
+def data_name(prefix: str, number: int) -> str:
+    """The name of an object with frames and block tables; numbers count from 1."""
+    return f'{prefix}-{number:05d}'
+
+
+def map_name(prefix: str, attempt: int = 1) -> str:
+    return f'{prefix}{MAP}' if attempt == 1 else f'{prefix}{MAP}-{attempt}'
+
+
+def manifest_name(prefix: str) -> str:
+    return prefix + base.MANIFEST
+
+
+def is_map(prefix: str, name: str) -> bool:
+    """Whether an attempt to store this backup's map has this name."""
+    return name.startswith(prefix) and _MAP.match(name, len(prefix)) is not None
+
+
+def is_data(prefix: str, name: str) -> bool:
+    """Whether a data object of this backup has this name."""
+    found = _DATA.match(name)
+    return found is not None and found[1] == prefix
+
+
+def belongs(prefix: str, name: str) -> bool:
+    """Whether an object of this backup has this name; that of another's, if its prefix is longer,
+    does not."""
+    return name == manifest_name(prefix) or is_map(prefix, name) or is_data(prefix, name)
+
+
+def prefix_of(name: str) -> str:
+    """The prefix of the backup that stored this data object.
+
+    :raises CorruptObject: no data object has such a name.
+    """
+    return _parts(name)[0]
+
+
+def number_of(name: str) -> int:
+    """The number of a data object.
+
+    :raises CorruptObject: no data object has such a name.
+    """
+    return int(_parts(name)[1])
+
+
+def check_prefix(prefix: object) -> str:
+    """:raises InvalidName: no backup has this prefix."""
+    if not isinstance(prefix, str):
+        raise exceptions.InvalidName(f'{str(prefix)[:40]!r} is not a prefix')
+    store.check_new_name(prefix)
+    if prefix.startswith(CONTAINER) or len(prefix) > LONGEST_PREFIX:
+        raise exceptions.InvalidName(f'{prefix[:40]!r} cannot be the prefix of a backup')
+    return prefix
+
+
+def _parts(name: str) -> tuple[str, str]:
+    found = _DATA.match(name)
+    if found is None:
+        raise exceptions.CorruptObject(f'{name[:80]!r} is not the name of a data object')
+    return found[1], found[2]
