@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 import contextlib
 import dataclasses
-import functools
 import os
 import signal
 from typing import Any
 
 from backup_framework import conf, exceptions
-from backup_framework.catalog import Catalog
+from backup_framework.catalog import Catalog, Running
 from backup_framework.engine import directories
 from backup_framework.engine.monitor import Monitor, Operation
 from backup_framework.manager.drivers import Drivers
-from backup_framework.model import Backup
+from backup_framework.model import Backup, Status
 
 _LONGEST_REASON = 1000
 
@@ -34,6 +33,7 @@ class Context:
     def running(self, kind: str, backup: Backup | None = None, detail: str | None = None, *,
                 volume_id: str | None = None, **flags: Any) -> Iterator[tuple[Any, Operation]]:
         """A row of the catalog for an operation, and what to hand to the driver for it."""
+        outer = self.monitor.heartbeat
         with self.catalog.operation(kind, backup_id=backup.id if backup else None,
                                     volume_id=volume_id, detail=detail) as row:
             if not row.recorded:
@@ -41,13 +41,24 @@ class Context:
             operation = Operation(self.monitor, **flags)
             if row.recorded:
                 operation.spool_directory = self._spool_directory()
-                self.monitor.heartbeat = functools.partial(self.catalog.renew, row)
+                self.monitor.heartbeat = self._beat(row)
                 operation.owner = self.catalog.installation
             try:
                 yield row, operation
             finally:
-                self.monitor.heartbeat = None
+                self.monitor.heartbeat = outer
                 self.monitor.end()
+
+    def _beat(self, row: Running) -> Callable[[], None]:
+        """Renews the lease of an operation, and those of the operations that it is a part of."""
+        outer = self.monitor.heartbeat
+
+        def beat() -> None:
+            if outer is not None:
+                outer()
+            self.catalog.renew(row)
+
+        return beat
 
     def _spool_directory(self) -> str | None:
         """Beside the catalog; where that cannot be written, the system's directory for such."""
@@ -65,6 +76,22 @@ def refuse_foreign(backup: Backup, what: str) -> None:
         raise exceptions.Refused(
             f'backup {backup.id} was written by {backup.owner}, so it is read-only here and cannot '
             f'be {what}; "backup set {backup.id} --adopt" makes it yours')
+
+
+def refuse_unreadable(backup: Backup) -> None:
+    """:raises InvalidBackup: it is in a state in which nothing can be read from it."""
+    if backup.status not in (Status.AVAILABLE, Status.RESTORING):
+        raise exceptions.InvalidBackup(
+            f'backup {backup.id} is {backup.status}, not available'
+            + (f': {backup.fail_reason}' if backup.fail_reason else ''))
+
+
+def record_failure(context: Context, row: Running, backup: Backup, error: BaseException) -> None:
+    """The record stays, with the reason, so that `list` shows what failed and `delete` cleans."""
+    try:
+        context.catalog.finish(row, backup.id, Status.ERROR, fail_reason=reason_of(error))
+    except exceptions.BackupFrameworkError as second:
+        error.add_note(f'The failure could not be recorded: {second}')
 
 
 def reason_of(error: BaseException) -> str:

@@ -11,7 +11,7 @@ from backup_framework.catalog import Running
 from backup_framework.engine import source
 from backup_framework.engine.monitor import Operation
 from backup_framework.manager import drivers, hooks
-from backup_framework.manager.context import Context, reason_of, refuse_foreign
+from backup_framework.manager.context import Context, record_failure, refuse_foreign
 from backup_framework.model import Backup, Status, Volume
 
 
@@ -86,7 +86,7 @@ def _run(context: Context, row: Running, section: conf.VolumeConfig | None, back
             updates = _call_driver(context, backup, file, operation)
     except BaseException as error:
         if updates is None:
-            _record_failure(context, row, backup, error)
+            record_failure(context, row, backup, error)
             raise
         error.add_note(f'Backup {backup.id} itself is complete.')
         backup.warnings.append(str(error))
@@ -105,14 +105,6 @@ def _call_driver(context: Context, backup: Backup, file: io.FileIO,
 
 def _told(backup: Backup, operation: Operation) -> list[str]:
     return backup.warnings + operation.warnings
-
-
-def _record_failure(context: Context, row: Running, backup: Backup, error: BaseException) -> None:
-    """The record stays, with the reason, so that `list` shows what failed and `delete` cleans."""
-    try:
-        context.catalog.finish(row, backup.id, Status.ERROR, fail_reason=reason_of(error))
-    except exceptions.BackupFrameworkError as second:
-        error.add_note(f'The failure could not be recorded: {second}')
 
 
 def _volume(context: Context, request: Request

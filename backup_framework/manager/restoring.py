@@ -12,10 +12,8 @@ from backup_framework.engine import source, target
 from backup_framework.engine.monitor import Operation
 from backup_framework.engine.verify import Report
 from backup_framework.manager import drivers
-from backup_framework.manager.context import Context
-from backup_framework.model import Backup, Status
-
-_READABLE = (Status.AVAILABLE, Status.RESTORING)
+from backup_framework.manager.context import Context, refuse_unreadable
+from backup_framework.model import Backup
 
 
 @dataclasses.dataclass
@@ -34,7 +32,7 @@ class Restored:
 def restore(context: Context, backup: Backup, path: str, *, force: bool, truncate: bool
             ) -> Restored:
     """Write a backup to a target; see Manager.restore."""
-    _refuse_unreadable(backup)
+    refuse_unreadable(backup)
     context.catalog.chain(backup)
     driver = context.drivers.get(str(backup.backend))
     forbidden = [*context.drivers.host_paths(), context.configuration.state_path]
@@ -77,15 +75,8 @@ def _volume_at(context: Context, path: str) -> str:
 
 def verify(context: Context, backup: Backup, *, quick: bool) -> Report:
     """Check a backup; see Manager.verify."""
-    _refuse_unreadable(backup)
+    refuse_unreadable(backup)
     context.catalog.chain(backup)
     driver = context.drivers.chunked(str(backup.backend), 'verify backups')
     with context.running('verify', backup, quick=quick) as (_, operation):
         return driver.verify(backup, operation=operation)
-
-
-def _refuse_unreadable(backup: Backup) -> None:
-    if backup.status not in _READABLE:
-        raise exceptions.InvalidBackup(
-            f'backup {backup.id} is {backup.status}, not available'
-            + (f': {backup.fail_reason}' if backup.fail_reason else ''))
