@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import dataclasses
 import time
 
 from backup_framework import exceptions
+from backup_framework.model import Extent
 
 
 class Monitor:
@@ -73,6 +74,9 @@ class Operation:
     """What the caller of `backup`, `restore`, `delete` or `verify` wants beside the interface.
 
     :param parent_required: the parent must fit; without it a full backup is made instead.
+    :param version: the format of a full backup; None is the backend's.
+    :param changed: where alone the volume may differ from the parent: sorted, without overlaps;
+        None where that is not known.
     :param quick: verify manifest and presence only.
     :param owner: the id of this installation, for the manifest.
     :param spool_directory: where temporary files may grow; None is the system's.
@@ -81,6 +85,8 @@ class Operation:
 
     monitor: Monitor = dataclasses.field(default_factory=Monitor)
     parent_required: bool = False
+    version: str | None = None
+    changed: Sequence[Extent] | None = None
     quick: bool = False
     owner: str | None = None
     spool_directory: str | None = None

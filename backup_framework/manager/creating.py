@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+import contextlib
 import dataclasses
-import io
 import os
+from typing import BinaryIO
 
 from backup_framework import conf, exceptions, model
 from backup_framework.catalog import Running
@@ -12,7 +14,7 @@ from backup_framework.engine import source
 from backup_framework.engine.monitor import Operation
 from backup_framework.manager import drivers, hooks
 from backup_framework.manager.context import Context, record_failure, refuse_foreign
-from backup_framework.model import Backup, Status, Volume
+from backup_framework.model import Backup, Extent, Status, Volume
 
 
 @dataclasses.dataclass
@@ -22,6 +24,10 @@ class Request:
     :param volume: a path, or the id or name of a known volume.
     :param state_of: id or name of the volume that the path is a state of.
     :param parent: id or name of the backup to build on; it must fit.
+    :param version: the format of a full backup; an incremental keeps the one of its parent.
+    :param changed: where alone the volume may differ from the backup `changed_since`.
+    :param changed_since: its id; None where `parent` says it.
+    :param stream: read instead of the volume's path, until it ends; `state_of` names the volume.
     :param force: no warning for a volume that is in use.
     """
 
@@ -33,6 +39,10 @@ class Request:
     description: str | None = None
     incremental: bool | None = None
     parent: str | None = None
+    version: str | None = None
+    changed: Sequence[Extent] | None = None
+    changed_since: str | None = None
+    stream: BinaryIO | None = None
     properties: dict[str, str] = dataclasses.field(default_factory=dict)
     force: bool = False
 
@@ -40,22 +50,24 @@ class Request:
 def create(context: Context, request: Request) -> Backup:
     """Back a volume up; see Manager.create."""
     volume, path, section = _volume(context, request)
-    with source.open_volume(path) as file:
-        size = source.size_of(file)
+    with _opened(request, path) as (file, size):
         backup = _record(context, request, volume, section, size)
         _choose_parent(context, request, backup, section)
         if not context.catalog.writable:
             raise exceptions.CatalogReadOnly(
                 f'{context.catalog.name} cannot be written, so no backup can be recorded')
-        with context.running('create', backup, volume_id=volume.id,
-                             parent_required=request.parent is not None) as (row, operation):
-            _warn_of_mounts(context, request, path, operation)
+        with context.running('create', backup, volume_id=volume.id, version=request.version,
+                             parent_required=request.parent is not None,
+                             changed=_hint(request, backup)) as (row, operation):
+            if request.stream is None:
+                _warn_of_mounts(path, operation)
             context.catalog.add_backup(backup)
             updates, problem = _run(context, row, section, backup, file, operation)
             try:
                 context.catalog.finish(row, backup.id, Status.AVAILABLE,
                                        warnings=_told(backup, operation), **updates)
-                context.catalog.update_volume(volume.id, size_bytes=size)
+                context.catalog.update_volume(
+                    volume.id, size_bytes=updates.get('size_bytes', size))
             except exceptions.BackupFrameworkError as error:
                 error.add_note(f'Backup {backup.id} itself is complete in the store: '
                                f'"catalog rebuild {backup.backend}" records it.')
@@ -75,7 +87,7 @@ _FROM_DRIVERS = frozenset(('container', 'service_metadata', 'parent_id', 'object
 
 
 def _run(context: Context, row: Running, section: conf.VolumeConfig | None, backup: Backup,
-         file: io.FileIO, operation: Operation) -> tuple[dict[str, object], BaseException | None]:
+         file: BinaryIO, operation: Operation) -> tuple[dict[str, object], BaseException | None]:
     """The driver's work between the volume's commands: what to record, and what to raise then.
 
     A volume that does not wake up is an error, but not one of the backup, which is complete.
@@ -94,7 +106,7 @@ def _run(context: Context, row: Running, section: conf.VolumeConfig | None, back
     return updates, None
 
 
-def _call_driver(context: Context, backup: Backup, file: io.FileIO,
+def _call_driver(context: Context, backup: Backup, file: BinaryIO,
                  operation: Operation) -> dict[str, object]:
     driver = context.drivers.get(str(backup.backend))
     updates = drivers.call(driver.backup, backup, file, backup_metadata=True, operation=operation)
@@ -111,6 +123,8 @@ def _volume(context: Context, request: Request
             ) -> tuple[Volume, str, conf.VolumeConfig | None]:
     """The volume's record, made at its first backup; the path to read; its section, if any."""
     section = context.configuration.volume(request.state_of or request.volume)
+    if request.stream is not None:
+        return _of_stream(context, request), '', section
     path = _path(context, request, section)
     source.open_volume(path).close()
     if request.state_of is not None:
@@ -121,6 +135,38 @@ def _volume(context: Context, request: Request
     if section is None and volume.name:
         section = context.configuration.volume(volume.name)
     return volume, path, section
+
+
+def _of_stream(context: Context, request: Request) -> Volume:
+    if request.state_of is None:
+        raise exceptions.InvalidInput(
+            'a stream does not say of which volume it is: name that with --volume')
+    try:
+        return context.catalog.get_volume(request.state_of)
+    except exceptions.VolumeNotFound:
+        return context.catalog.add_volume(Volume(name=request.state_of))
+
+
+@contextlib.contextmanager
+def _opened(request: Request, path: str) -> Iterator[tuple[BinaryIO, int | None]]:
+    """What to read, and its bytes where they are known."""
+    if request.stream is not None:
+        yield request.stream, None
+        return
+    with source.open_volume(path) as file:
+        yield file, source.size_of(file)
+
+
+def _hint(request: Request, backup: Backup) -> Sequence[Extent] | None:
+    """The changed extents, where they were taken against the parent that the backup has."""
+    if request.changed is None or backup.parent_id is None:
+        return None
+    if request.changed_since not in (None, backup.parent_id):
+        backup.warnings.append(
+            f'the changed extents were not used: they were taken against backup '
+            f'{request.changed_since}, and the parent is {backup.parent_id}')
+        return None
+    return request.changed
 
 
 def _path(context: Context, request: Request, section: conf.VolumeConfig | None) -> str:
@@ -159,7 +205,7 @@ def _named(context: Context, ref: str, path: str) -> Volume:
 
 
 def _record(context: Context, request: Request, volume: Volume,
-            section: conf.VolumeConfig | None, size: int) -> Backup:
+            section: conf.VolumeConfig | None, size: int | None) -> Backup:
     now = model.utcnow()
     backend = (request.backend or (section.backend if section else None)
                or context.configuration.default_backend)
@@ -176,14 +222,19 @@ def _record(context: Context, request: Request, volume: Volume,
         container=request.container or (section.container if section else None),
         metadata=(dict(section.properties) if section else {}) | request.properties,
         created_at=now, data_timestamp=now, backend=backend, service=drivers.service(driver),
-        size=model.size_gib(size), size_bytes=size, on_save=save)
+        size=model.size_gib(size or 0), size_bytes=size, on_save=save)
 
 
 def _choose_parent(context: Context, request: Request, backup: Backup,
                    section: conf.VolumeConfig | None) -> None:
     """Set the parent, linked to its own; none makes a full backup."""
+    if request.changed is not None and request.parent is None and request.changed_since is None:
+        raise exceptions.InvalidInput(
+            'the changed extents do not say since which backup: name it with --parent')
     if request.parent is not None:
         parent: Backup | None = _given_parent(context, request.parent, backup)
+    elif request.changed_since is not None:
+        parent = _hinted_parent(context, request.changed_since, backup)
     elif _wants_incremental(context, request, backup, section):
         parent = _newest_parent(context, backup)
         if parent is None:
@@ -212,6 +263,15 @@ def _wants_incremental(context: Context, request: Request, backup: Backup,
     return bool(getattr(settings, 'incremental', False))
 
 
+def _hinted_parent(context: Context, backup_id: str, backup: Backup) -> Backup | None:
+    """The backup that changed extents were taken against; where it cannot be built on, another."""
+    try:
+        return _given_parent(context, backup_id, backup)
+    except (exceptions.Refused, exceptions.BackupNotFound) as error:
+        backup.warnings.append(f'the changed extents were not used: {error}')
+        return _newest_parent(context, backup)
+
+
 def _given_parent(context: Context, ref: str, backup: Backup) -> Backup:
     parent = context.catalog.get_backup(ref)
     for member in context.catalog.chain(parent):
@@ -226,7 +286,7 @@ def _given_parent(context: Context, ref: str, backup: Backup) -> Backup:
     return parent
 
 
-def _warn_of_mounts(context: Context, request: Request, path: str, operation: Operation) -> None:
+def _warn_of_mounts(path: str, operation: Operation) -> None:
     mounted = source.writable_mounts(path)
     if mounted:
         operation.warn(f'{_IN_USE} read-write at {", ".join(mounted)}: what is written to it while '
