@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 
 import tenacity
 
-from backup_framework import exceptions
+from backup_framework import exceptions, spool
 from backup_framework.interface import chunked_driver
 
 LOG = logging.getLogger(__name__)
@@ -136,11 +136,12 @@ class Container:
     def create(self) -> None:
         self.retry(lambda: self._driver.put_container(self.name))
 
-    def names(self, prefix: str) -> list[str]:
-        """The objects that begin with `prefix`; none where the container is missing."""
+    def names(self, prefix: str, suffix: str = '') -> list[str]:
+        """The objects that begin and end so; none where the container is missing."""
         try:
-            names = self.retry(
-                lambda: sorted(self._driver.get_container_entries(self.name, prefix)))
+            names = self.retry(lambda: sorted(
+                name for name in self._driver.get_container_entries(self.name, prefix)
+                if name.endswith(suffix)))
         except exceptions.ContainerNotFound:
             return []
         foreign = [name for name in names if not name.startswith(prefix)]
@@ -188,6 +189,20 @@ class Container:
         finally:
             reader.close()
 
+    @contextlib.contextmanager
+    def ranges(self, name: str, spool_directory: str | None = None) -> Iterator[Ranges]:
+        """Read ranges of an object, which is opened once; a read that fails is repeated.
+
+        Where the store reads no ranges, the object passes through a temporary file.
+
+        :param spool_directory: where that one grows; None is the system's.
+        """
+        reader = Ranges(self, check_name(name), spool_directory)
+        try:
+            yield reader
+        finally:
+            reader.close()
+
     def open_once(self, name: str
                   ) -> contextlib.AbstractContextManager[chunked_driver.ObjectReader]:
         """The driver's own reader."""
@@ -219,6 +234,12 @@ class _ResumingReader:
         self._stack = contextlib.ExitStack()
         self._reader: chunked_driver.ObjectReader | None = None
         self._position = 0
+        self._at = 0
+        """Where the driver's reader is."""
+
+    def move(self, position: int) -> None:
+        """Where to read next."""
+        self._position = position
 
     def read(self, size: int = -1, /) -> bytes:
         return self._container.retry(lambda: self._read(size))
@@ -227,24 +248,27 @@ class _ResumingReader:
         try:
             if self._reader is None:
                 self._reader = self._stack.enter_context(self._container.open_once(self._name))
-                self._skip(self._reader, self._position)
+                self._at = 0
+            if self._at != self._position:
+                self._go(self._reader)
             data = self._reader.read(size)
         except exceptions.StoreError:
             self._reader = None
             self.close()
             raise
-        self._position += len(data)
+        self._at = self._position = self._position + len(data)
         return data
 
-    def _skip(self, reader: chunked_driver.ObjectReader, length: int) -> None:
+    def _go(self, reader: chunked_driver.ObjectReader) -> None:
         """Go on behind what was read before; through it where the store reads no ranges."""
         seek = getattr(reader, 'seek', None)
-        if seek is not None and length:
+        if seek is not None:
             with contextlib.suppress(exceptions.NotSupported):
-                seek(length)
+                seek(self._position)
                 return
-        while length > 0 and (data := reader.read(min(length, WRITE_SIZE))):
-            length -= len(data)
+        left = self._position
+        while left > 0 and (data := reader.read(min(left, WRITE_SIZE))):
+            left -= len(data)
 
     def close(self) -> None:
         """Let the driver's reader go. What was read is judged by its digest, not by this."""
@@ -252,6 +276,63 @@ class _ResumingReader:
             self._stack.close()
         except exceptions.StoreError as error:
             LOG.debug('closing object %s: %s', self._name, error)
+
+
+class _SeekingReader(_ResumingReader):
+    """Goes where it should only by `seek`: NotSupported where the store reads no ranges."""
+
+    def _go(self, reader: chunked_driver.ObjectReader) -> None:
+        seek = getattr(reader, 'seek', None)
+        if seek is None:
+            raise exceptions.NotSupported(f'object {self._name} cannot be read from its middle')
+        seek(self._position)
+
+
+class Ranges:
+    """Reads ranges of an object of a container."""
+
+    def __init__(self, container: Container, name: str, spool_directory: str | None) -> None:
+        self.name = name
+        self._container = container
+        self._spool_directory = spool_directory
+        self._reader: _ResumingReader = _SeekingReader(container, name)
+        self._spool: spool.Spool | None = None
+        self._spooled = 0
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Exactly `size` bytes.
+
+        :raises CorruptObject: the object ends before.
+        """
+        if self._spool is None:
+            try:
+                return self._read(offset, size)
+            except exceptions.NotSupported:
+                self._reader.close()
+                self._reader = _ResumingReader(self._container, self.name)
+                self._spool = spool.Spool(self._spool_directory)
+        while self._spooled < offset + size:
+            piece = self._read(self._spooled, min(WRITE_SIZE, offset + size - self._spooled))
+            self._spool.write(self._spooled, piece)
+            self._spooled += len(piece)
+        return self._spool.read(offset, size)
+
+    def _read(self, offset: int, size: int) -> bytes:
+        self._reader.move(offset)
+        pieces = []
+        while size > 0 and (piece := self._reader.read(min(size, WRITE_SIZE))):
+            pieces.append(piece)
+            size -= len(piece)
+        if size:
+            raise exceptions.CorruptObject(
+                f'object {self.name} of container {self._container.name} ends {size} bytes before '
+                'what should be there')
+        return pieces[0] if len(pieces) == 1 else b''.join(pieces)
+
+    def close(self) -> None:
+        self._reader.close()
+        if self._spool is not None:
+            self._spool.close()
 
 
 def _is_retryable(error: BaseException) -> bool:
