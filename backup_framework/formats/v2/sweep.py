@@ -1,0 +1,164 @@
+"""What may be deleted when a backup of format 2.0.0 goes: what no manifest refers to any more.
+
+The backup's own manifest is gone by then, so nothing new can refer to its objects. Its map goes
+last: it names the objects of backups that went before and were kept for this one, so a sweep that
+was interrupted can be repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+import io
+import logging
+
+from backup_framework import exceptions, store
+from backup_framework.formats import base, document
+from backup_framework.formats.v2 import chunk_map, digest, manifest, names
+from backup_framework.interface import chunked_driver
+
+LOG = logging.getLogger(__name__)
+
+_READ_SIZE = 1 << 20
+_REFERRING_TO_NONE = ('1.0.0',)
+"""Versions whose manifests name objects of their own backup only."""
+
+_Gone = (exceptions.ObjectNotFound, exceptions.ContainerNotFound)
+
+
+def leftovers(container: store.Container, prefix: str, *, committed: bool, tick: base.Tick
+              ) -> Sequence[Sequence[str]]:
+    """Names to delete, in this order; see `base.Format`.
+
+    :raises FormatError: a manifest of the container, or the map of one, cannot be read: what it
+        refers to is not known, so nothing may be deleted.
+    """
+    own = container.names(prefix)
+    maps = [name for name in own if names.is_map(prefix, name)]
+    data = {name for name in own if names.is_data(prefix, name)}
+    if committed:
+        manifests = set(container.names('', base.MANIFEST)) - {names.manifest_name(prefix)}
+        data.update(_orphans(container, maps, manifests, tick))
+        try:
+            _keep_used(container, manifests, data, tick)
+        except exceptions.FormatError as error:
+            raise type(error)(
+                f'no objects of the deleted backup with prefix {prefix} can be freed, because '
+                f'what other backups use of them is not known: {error}. Delete that backup as '
+                'well, or put back what is damaged, then delete this one again') from error
+    return sorted(data), maps
+
+
+def _orphans(container: store.Container, maps: Sequence[str], manifests: set[str],
+             tick: base.Tick) -> Iterator[str]:
+    """The objects in own maps that backups without a manifest stored."""
+    for name in maps:
+        for found in _own_objects(container, name, tick):
+            if (not found.startswith(names.CONTAINER)
+                    and names.manifest_name(names.prefix_of(found)) not in manifests):
+                yield found
+
+
+def _own_objects(container: store.Container, name: str, tick: base.Tick) -> list[str]:
+    """What a map names whose manifest is gone, and with it the algorithm of its digests."""
+    for algorithm in map(digest.algorithm, digest.NAMES):
+        try:
+            return _Map(container, name, algorithm, tick).objects()
+        except exceptions.CorruptObject as error:
+            reason: Exception = error
+        except _Gone:
+            return []
+    LOG.warning('Object %s of container %s cannot be read: %s. Objects of earlier backups that '
+                'only this one used, if there are any, are left in the container.',
+                name, container.name, reason)
+    return []
+
+
+def _keep_used(container: store.Container, manifests: Iterable[str], data: set[str],
+               tick: base.Tick) -> None:
+    """Take out of `data` what the backups with these manifests use."""
+    prefixes = {names.prefix_of(name) for name in data}
+    for name in sorted(manifests):
+        if not data:
+            return
+        tick()
+        found = _parameters(container, name)
+        if found is None or prefixes.isdisjoint(found.references):
+            continue
+        try:
+            data.difference_update(_used(container, found, tick))
+        except exceptions.FormatError as error:
+            # Another delete may have come between: without a manifest it uses nothing.
+            if _parameters(container, name) is not None:
+                raise type(error)(f'manifest {name} of container {container.name} names the map '
+                                  f'{found.map_name}: {error}') from error
+
+
+def _parameters(container: store.Container, name: str) -> manifest.Parameters | None:
+    """None where the manifest is gone, or refers to nothing of other backups."""
+    try:
+        data = container.get(name, base.LARGEST_MANIFEST)
+    except _Gone:
+        return None
+    try:
+        members = document.parse(data)
+        version = members.get('version')
+        if version in _REFERRING_TO_NONE:
+            return None
+        if version != manifest.VERSION:
+            raise exceptions.UnsupportedVersion(
+                f'it has version {str(version)[:40]!r}, which this release does not know')
+        return manifest.read(data, members, name.removesuffix(base.MANIFEST))[1]
+    except exceptions.FormatError as error:
+        raise type(error)(f'manifest {name} of container {container.name}: {error}') from error
+
+
+def _used(container: store.Container, parameters: manifest.Parameters, tick: base.Tick
+          ) -> list[str]:
+    """:raises FormatError: the map is gone, or is not the one that the manifest means."""
+    found = _Map(container, parameters.map_name, digest.algorithm(parameters.digest), tick)
+    try:
+        used = found.objects()
+    except _Gone:
+        raise exceptions.MissingObject('it is not in the container') from None
+    if (found.length, found.digest()) != (parameters.map_length, parameters.map_digest):
+        raise exceptions.CorruptObject('it is not the one that was stored')
+    return used
+
+
+class _Map(io.RawIOBase):
+    """A map that passes by once."""
+
+    def __init__(self, container: store.Container, name: str, algorithm: digest.Algorithm,
+                 tick: base.Tick) -> None:
+        super().__init__()
+        self.length = 0
+        self._container = container
+        self._name = name
+        self._algorithm = algorithm
+        self._hasher = algorithm.new()
+        self._tick = tick
+        self._reader: chunked_driver.ObjectReader | None = None
+
+    def objects(self) -> list[str]:
+        """The names of all objects; raises CorruptObject, and ObjectNotFound of the store."""
+        with self._container.open(self._name) as self._reader:
+            rows = chunk_map.Rows(io.BufferedReader(self, _READ_SIZE), self._algorithm, None)
+            for _ in rows:
+                pass
+        return [each.name for each in rows.objects]
+
+    def digest(self) -> bytes:
+        """Of all that was read."""
+        return self._hasher.digest()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        assert self._reader is not None
+        self._tick()
+        data = self._reader.read(len(buffer))
+        buffer[:len(data)] = data
+        self._hasher.update(data)
+        self.length += len(data)
+        return len(data)
