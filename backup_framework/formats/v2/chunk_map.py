@@ -5,13 +5,13 @@ It is written and read as a stream, because it grows with the volume. What is re
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 import dataclasses
 import struct
-from typing import BinaryIO
+from typing import Protocol
 
 from backup_framework import exceptions
-from backup_framework.formats.v2 import digest, layout
+from backup_framework.formats.v2 import digest, layout, names
 
 _HEAD = struct.Struct('<8sHHI')
 _MAGIC = b'bf2.map.'
@@ -20,6 +20,8 @@ _ZEROS = struct.Struct('<B7sQ')
 _CHUNK = struct.Struct('<BBHIIIQ32s32s')
 _REFERENCE = struct.Struct('<II')
 _END = struct.Struct('<B7s32s')
+LARGEST = 1 << 62
+"""What no offset and no length is above."""
 SMALLEST = _HEAD.size + _END.size
 """Bytes of a map without objects and chunks."""
 _KINDS = {0: _END, 1: _OBJECT, 2: _ZEROS, 3: _CHUNK}
@@ -89,19 +91,29 @@ def end(everything: bytes) -> bytes:
     return _END.pack(0, _PAD, everything)
 
 
+class File(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
 class Rows:
     """The rows of a map in the order of the volume, read from a file as they are asked for.
 
     `objects` grows while they are: each object is there before the first row that refers to it.
 
+    :ivar position: behind the row that was given last, in bytes.
     :param file: at the beginning of a map.
     :param chunks: how many chunks the volume has; None takes what comes.
+    :param prefixes: of the backups whose objects it may name; None takes all.
     """
 
-    def __init__(self, file: BinaryIO, algorithm: digest.Algorithm, chunks: int | None) -> None:
+    def __init__(self, file: File, algorithm: digest.Algorithm, chunks: int | None,
+                 prefixes: Collection[str] | None = None) -> None:
         self.objects: list[Object] = []
+        self.position = 0
         self._file = file
         self._chunks = chunks
+        self._prefixes = prefixes
+        self._algorithm = algorithm
         self._hasher = algorithm.new()
 
     def __iter__(self) -> Iterator[Zeros | Row]:
@@ -109,7 +121,7 @@ class Rows:
         if self._take(_HEAD.size) != head():
             raise _corrupt('its first bytes are not those of one')
         found = 0
-        names: set[str] = set()
+        known: set[str] = set()
         while True:
             kind = self._take(1, hashed=False)[0]
             if kind not in _KINDS:
@@ -119,7 +131,7 @@ class Rows:
             fields = _KINDS[kind].unpack(self._hash(bytes([kind])) + self._take(
                 _KINDS[kind].size - 1))
             if kind == 1:
-                self._object(fields, names)
+                self._object(fields, known)
                 continue
             item: Zeros | Row = self._row(fields) if kind == 3 else _zeros(fields)
             found += item.chunks if isinstance(item, Zeros) else 1
@@ -130,12 +142,27 @@ class Rows:
         if self._chunks is not None and found != self._chunks:
             raise _corrupt(f'it has {found} of the {self._chunks} chunks of the volume')
 
-    def _object(self, fields: tuple[int, int, int, int, int], names: set[str]) -> None:
+    def again(self, file: File) -> Iterator[Zeros | Row]:
+        """The rows once more, from a place on where one begins; those of a map that was read to
+        its end, so that its objects are known."""
+        rows = Rows(file, self._algorithm, None)
+        rows.objects = self.objects
+        while (kind := rows._take(1, hashed=False)[0]) != 0:
+            data = bytes([kind]) + rows._take(_KINDS[kind].size - 1, hashed=False)
+            fields = _KINDS[kind].unpack(data)
+            if kind == 1:
+                rows._take(fields[2], hashed=False)
+            else:
+                yield rows._row(fields) if kind == 3 else _zeros(fields)
+
+    def _object(self, fields: tuple[int, int, int, int, int], known: set[str]) -> None:
         _, reserved, length, blocks, size = fields
         name = layout.checked_name(self._take(length), length)
-        if reserved or name in names:
+        if reserved or name in known or size > LARGEST:
             raise _corrupt(f'its record of object {name} is impossible')
-        names.add(name)
+        if self._prefixes is not None and names.prefix_of(name) not in self._prefixes:
+            raise _corrupt(f'it names {name}, of a backup that the manifest does not name')
+        known.add(name)
         self.objects.append(Object(name, blocks, size))
 
     def _row(self, fields: tuple[int, int, int, int, int, int, int, bytes, bytes]) -> Row:
@@ -163,6 +190,7 @@ class Rows:
         data = self._file.read(length)
         if len(data) != length:
             raise _corrupt('it ends too early')
+        self.position += length
         return self._hash(data) if hashed else data
 
     def _hash(self, data: bytes) -> bytes:

@@ -110,6 +110,12 @@ def table_size(blocks: int, frames: int, names: Sequence[str]) -> int:
             + frames * _FRAME.size + blocks * (digest.SIZE + 8))
 
 
+def largest_table(blocks: int) -> int:
+    """Bytes that the block table of a chunk may have at most."""
+    most_names = blocks * (_NAME_LENGTH.size + store.LONGEST_NAME)
+    return table_size(blocks, blocks, ()) + most_names
+
+
 def encode_table(table: Table) -> bytes:
     names = b''.join(_NAME_LENGTH.pack(len(encoded)) + encoded
                      for encoded in (name.encode() for name in table.names))

@@ -16,7 +16,6 @@ from backup_framework.formats.v2 import chunk_map, digest, layout, names
 VERSION = '2.0.0'
 SMALLEST_BLOCK, LARGEST_BLOCK = 512, layout.LARGEST_PLAIN
 
-_LARGEST = 1 << 62
 _MOST_OBJECTS = 1 << 40
 _HEXADECIMAL = re.compile(r'[0-9a-f]{64}\Z')
 
@@ -93,8 +92,8 @@ def _header(members: dict[str, Any]) -> base.Header:
         description=_text(members, 'backup_description'),
         created_at=_time(members, 'created_at'), parent_id=_text(members, 'parent_id'),
         volume_meta=_text(members, 'volume_meta'), extra_metadata=members.get('extra_metadata'),
-        size=_number(members, 'size', 0, _LARGEST),
-        stored_bytes=_number(members, 'stored_bytes', 0, _LARGEST),
+        size=_number(members, 'size', 0, chunk_map.LARGEST),
+        stored_bytes=_number(members, 'stored_bytes', 0, chunk_map.LARGEST),
         data_timestamp=_time(members, 'data_timestamp'),
         snapshot_id=_text(members, 'snapshot_id'), owner=_text(members, 'owner'),
         properties=_properties(members))
@@ -129,7 +128,7 @@ def _map(members: dict[str, Any], prefix: str) -> tuple[str, int, bytes]:
     told = _required(described, 'digest')
     if not _HEXADECIMAL.match(told):
         raise exceptions.CorruptManifest(f'the digest of its map is impossible: {told[:80]!r}')
-    return name, _number(described, 'length', chunk_map.SMALLEST, _LARGEST), bytes.fromhex(told)
+    return name, _number(described, 'length', chunk_map.SMALLEST, chunk_map.LARGEST), bytes.fromhex(told)
 
 
 def _references(members: dict[str, Any], prefix: str) -> list[str]:
