@@ -152,10 +152,11 @@ class Container:
 
     def put(self, name: str, pieces: Callable[[], Iterable[Buffer]]) -> int:
         """Store an object; `pieces` is called anew for each attempt. Returns its bytes."""
-        check_name(name)
-        return self.retry(lambda: self._put_once(name, pieces))
+        return self.retry(lambda: self.put_once(name, pieces))
 
-    def _put_once(self, name: str, pieces: Callable[[], Iterable[Buffer]]) -> int:
+    def put_once(self, name: str, pieces: Callable[[], Iterable[Buffer]]) -> int:
+        """One attempt to store an object: `retry` goes around what is to be repeated."""
+        check_name(name)
         written = 0
         with self._driver.get_object_writer(self.name, name) as writer:
             for piece in pieces():
