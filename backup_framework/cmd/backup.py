@@ -17,9 +17,11 @@ class Create(base.ShowOne):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument('volume', metavar='VOLUME',
-                            help='path of a file or block device, or id or name of a known volume')
+                            help='path of a file or block device, or id or name of a known '
+                                 'volume; - is stdin')
         parser.add_argument('--backend', metavar='B', help='where to; else the default backend')
         parser.add_argument('--container', metavar='C', help='container in the store')
+        base.add_format(parser, 'format of a full backup')
         parser.add_argument('--name', metavar='N', help='name of the backup')
         parser.add_argument('--description', metavar='D', help='text to keep with it')
         kind = parser.add_mutually_exclusive_group()
@@ -31,6 +33,8 @@ class Create(base.ShowOne):
                           help='store what changed since this backup, or fail if it does not fit')
         parser.add_argument('--volume', metavar='NAME|ID', dest='state_of',
                             help='the volume that VOLUME is a state of, such as its snapshot')
+        parser.add_argument('--changed-extents', metavar='FILE',
+                            help='JSON of what changed since the parent: the rest is not read')
         parser.add_argument('--property', metavar='K=V', action='append', default=[],
                             type=base.key_value, help='keep a pair with it; repeatable')
         parser.add_argument('--force', action='store_true',
@@ -43,9 +47,14 @@ class Create(base.ShowOne):
         given = vars(parsed_args)
         request = creating.Request(
             **{name: given[name] for name in (
-                'volume', 'state_of', 'backend', 'container', 'name', 'description',
+                'volume', 'state_of', 'backend', 'container', 'version', 'name', 'description',
                 'incremental', 'parent', 'force')},
             properties=dict(parsed_args.property))
+        if parsed_args.changed_extents:
+            from backup_framework.engine import hints
+            request.changed_since, request.changed = hints.load(parsed_args.changed_extents)
+        if parsed_args.volume == '-':
+            request.stream = base.binary_stdin()
         with self.manager() as manager:
             backup = manager.create(request)
             return columns.BACKUP, columns.Rows(manager.catalog).backup(backup)
@@ -130,13 +139,19 @@ class Restore(base.ShowOne):
         parser = super().get_parser(prog_name)
         parser.add_argument('backup', metavar='ID',
                             help='id or name of a backup; with --latest, of a volume')
-        parser.add_argument('target', metavar='TARGET', help='file or block device to write')
+        parser.add_argument('target', metavar='TARGET',
+                            help='file or block device to write; - is stdout')
         parser.add_argument('--latest', action='store_true',
                             help='restore the newest backup of the volume ID')
         parser.add_argument('--force', action='store_true',
                             help='overwrite TARGET if it exists; needed for every device')
         parser.add_argument('--truncate', action='store_true',
                             help='give an existing file the exact length of the backup')
+        parser.add_argument('--range', metavar='OFFSET:LENGTH', type=base.extent, dest='wanted',
+                            help='only these bytes: to where they were in an existing TARGET, '
+                                 'alone to a new one; sizes such as 4KiB are understood')
+        parser.add_argument('--delta', action='store_true',
+                            help='read TARGET first and write only what differs')
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
@@ -146,14 +161,53 @@ class Restore(base.ShowOne):
             ref = parsed_args.backup
             if parsed_args.latest:
                 ref = manager.latest(ref).id
-            done = manager.restore(ref, parsed_args.target, force=parsed_args.force,
-                                   truncate=parsed_args.truncate)
+            done = manager.restore(ref, self._request(parsed_args))
         if done.tail:
             self.warn(f'{done.target} is longer than the backup: its last {done.tail} bytes were '
                       'left as they were; --truncate cuts them off')
         return (('backup_id', 'target', 'size_bytes', 'seconds'),
                 (done.backup.id, columns.Text(done.target), columns.Size(done.size_bytes),
                  round(time.monotonic() - started, 2)))
+
+
+    def _request(self, parsed_args: argparse.Namespace) -> Any:
+        from backup_framework.manager import restoring
+        given = vars(parsed_args)
+        request = restoring.Request(
+            **{name: given[name] for name in ('target', 'force', 'truncate', 'wanted', 'delta')})
+        if parsed_args.target == '-':
+            request.stream = base.binary_stdout()
+            # What the command has to say must not be in the middle of the volume.
+            self.app.stdout = self.app.stderr
+        return request
+
+
+class Copy(base.Lister):
+    """Copy a backup to another backend or into another format; every byte is verified."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        base.add_backup(parser)
+        parser.add_argument('--to-backend', metavar='B', required=True, help='where to')
+        base.add_format(parser, 'format of the copy')
+        parser.add_argument('--container', metavar='C', help='container of the copy')
+        parser.add_argument('--chain', action='store_true',
+                            help='also copy the backups that it was built on, as a chain')
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        from backup_framework.cmd import columns
+        from backup_framework.manager import copying
+        given = vars(parsed_args)
+        request = copying.Request(**{
+            name: given[name] for name in ('to_backend', 'version', 'container', 'chain')})
+        with self.manager() as manager:
+            rows = [(copied.id, copied.metadata[copying.COPIED_FROM],
+                     columns.Text(copied.display_name), copied.backend, copied.format,
+                     columns.Size(copied.size_bytes), columns.Size(copied.stored_bytes))
+                    for copied in manager.copy(parsed_args.backup, request)]
+        return ('id', 'copied_from', 'name', 'backend', 'format', 'size_bytes',
+                'stored_bytes'), rows
 
 
 class Verify(base.Lister):

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import traceback
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from cliff import command, lister, show
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from backup_framework import conf
     from backup_framework.engine.monitor import Monitor
     from backup_framework.manager import Manager
+    from backup_framework.model import Extent
 
 
 class OutputFailed(Exception):
@@ -193,6 +194,42 @@ def drop_stdout() -> None:
 def add_backup(parser: argparse.ArgumentParser) -> None:
     """The argument of commands on one backup."""
     parser.add_argument('backup', metavar='ID', help='id, name or beginning of an id')
+
+
+def add_format(parser: argparse.ArgumentParser, what: str) -> None:
+    """The option for one of the formats that this release writes."""
+    from backup_framework.driver import options
+    parser.add_argument('--format', metavar='F', dest='version', choices=options.FORMATS,
+                        help=f"{what}: {' or '.join(options.FORMATS)}; else the backend's")
+
+
+def binary_stdin() -> BinaryIO:
+    """:raises InvalidInput: it is a terminal."""
+    return _pipe(sys.stdin, 'read a volume from')
+
+
+def binary_stdout() -> BinaryIO:
+    """:raises InvalidInput: it is a terminal."""
+    return _pipe(sys.stdout, 'write a volume to')
+
+
+def _pipe(stream: TextIO, what: str) -> BinaryIO:
+    if stream.isatty():
+        from backup_framework import exceptions
+        raise exceptions.InvalidInput(f'cannot {what} a terminal: use a pipe or a file')
+    return stream.buffer
+
+
+def extent(text: str) -> Extent:
+    """An argparse type for OFFSET:LENGTH, each a number of bytes or a size such as 4KiB."""
+    from backup_framework import conf, model
+    try:
+        offset, length = map(conf.parse_size, text.split(':'))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'{text!r} is not of the form OFFSET:LENGTH') from None
+    if offset < 0 or length <= 0:
+        raise argparse.ArgumentTypeError(f'{text!r} holds no bytes of a volume')
+    return model.Extent(offset, length)
 
 
 def key_value(text: str) -> tuple[str, str]:

@@ -77,6 +77,9 @@ class Operation:
     :param version: the format of a full backup; None is the backend's.
     :param changed: where alone the volume may differ from the parent: sorted, without overlaps;
         None where that is not known.
+    :param wanted: restore only these bytes; None is all of them.
+    :param wanted_at: where the first of them goes in the target; None is where it was.
+    :param delta: read the target first and write only what differs.
     :param quick: verify manifest and presence only.
     :param owner: the id of this installation, for the manifest.
     :param spool_directory: where temporary files may grow; None is the system's.
@@ -87,6 +90,9 @@ class Operation:
     parent_required: bool = False
     version: str | None = None
     changed: Sequence[Extent] | None = None
+    wanted: Extent | None = None
+    wanted_at: int | None = None
+    delta: bool = False
     quick: bool = False
     owner: str | None = None
     spool_directory: str | None = None

@@ -11,12 +11,21 @@ from backup_framework.catalog import Catalog
 from backup_framework.engine import source
 from backup_framework.engine.monitor import Monitor
 from backup_framework.engine.verify import Report
-from backup_framework.manager import backends, cleaning, creating, deleting, records, restoring
+from backup_framework.manager import (
+    backends,
+    cleaning,
+    copying,
+    creating,
+    deleting,
+    records,
+    restoring,
+)
 from backup_framework.manager.checking import Proof
 from backup_framework.manager.context import Context
 from backup_framework.manager.creating import Request
 from backup_framework.manager.drivers import Drivers
 from backup_framework.manager.records import Rebuilt
+from backup_framework.manager.restoring import Request as RestoreRequest
 from backup_framework.manager.restoring import Restored
 from backup_framework.model import Backup, Status, Volume
 
@@ -73,15 +82,14 @@ class Manager:
             except Exception as error:
                 yield name, error
 
-    def restore(self, backup: str, target: str, *, force: bool = False,
-                truncate: bool = False) -> Restored:
-        """Write a backup to a new file, or with `force` to an existing file or block device.
+    def restore(self, backup: str, request: RestoreRequest) -> Restored:
+        """Write a backup to a new file, to a stream, or over an existing file or block device.
 
         :raises InvalidTarget: before a byte is written.
         :raises FormatError: something stored is damaged; nothing unverified was written.
         """
         record = self.catalog.get_backup(backup)
-        return restoring.restore(self._context, record, target, force=force, truncate=truncate)
+        return restoring.restore(self._context, record, request)
 
     def latest(self, volume: str) -> Backup:
         """The newest available backup of a volume, on whichever backend.
@@ -93,6 +101,16 @@ class Manager:
         if backup is None:
             raise exceptions.BackupNotFound(f'volume {volume} has no available backup')
         return backup
+
+    def copy(self, backup: str, request: copying.Request) -> Iterator[Backup]:
+        """Copy a backup, or its chain, to a backend; each copy comes out when it is complete.
+
+        Copies have ids of their own, and the property `copied_from`. Every byte is verified.
+
+        :raises InvalidBackup: it is not available.
+        :raises FormatError: something stored is damaged; there is no copy then.
+        """
+        return copying.copy(self._context, self.catalog.get_backup(backup), request)
 
     def verify(self, backup: str, *, quick: bool = False) -> Report:
         """Read and check every byte of a backup; `quick` checks manifest and presence."""

@@ -11,9 +11,29 @@ from backup_framework.driver.chunked import ChunkedBackupDriver
 from backup_framework.engine import source, target
 from backup_framework.engine.monitor import Operation
 from backup_framework.engine.verify import Report
+from backup_framework.interface.backup_driver import BackupDriver
 from backup_framework.manager import drivers
 from backup_framework.manager.context import Context, refuse_unreadable
-from backup_framework.model import Backup
+from backup_framework.model import Backup, Extent
+
+
+@dataclasses.dataclass
+class Request:
+    """What `backup restore` was asked for.
+
+    :param force: the target may be an existing file or block device.
+    :param truncate: give an existing file the exact length of the backup.
+    :param wanted: only these bytes of the volume.
+    :param delta: read the target first and write only what differs.
+    :param stream: write to it instead of to `target`, in order.
+    """
+
+    target: str
+    force: bool = False
+    truncate: bool = False
+    wanted: Extent | None = None
+    delta: bool = False
+    stream: BinaryIO | None = None
 
 
 @dataclasses.dataclass
@@ -29,24 +49,69 @@ class Restored:
     tail: int = 0
 
 
-def restore(context: Context, backup: Backup, path: str, *, force: bool, truncate: bool
-            ) -> Restored:
+def restore(context: Context, backup: Backup, request: Request) -> Restored:
     """Write a backup to a target; see Manager.restore."""
     refuse_unreadable(backup)
     context.catalog.chain(backup)
-    driver = context.drivers.get(str(backup.backend))
-    forbidden = [*context.drivers.host_paths(), context.configuration.state_path]
-    with context.running('restore', backup, detail=source.absolute(path)) as (_, operation):
+    driver = _driver(context, backup, request)
+    with context.running('restore', backup, detail=_spelled(request), delta=request.delta,
+                         wanted=request.wanted) as (_, operation):
         size = _size(driver, backup, operation)
-        with target.open_target(path, size, force=force, truncate=truncate,
-                                forbidden=forbidden) as (file, fresh):
-            file.seek(0)
-            drivers.call(driver.restore, backup, _volume_at(context, path), file, fresh,
-                         operation=operation)
-            if not isinstance(driver, ChunkedBackupDriver):
-                _finish(file, size, str(backup.backend))
-    tail = 0 if truncate else target.tail_of(path, size)
-    return Restored(backup, path, size, tail)
+        _refuse_range(request, size)
+        if request.stream is not None:
+            drivers.call(driver.restore, backup, '', request.stream, True, operation=operation)
+            return Restored(backup, request.target, _length(request, size))
+        return _to_path(context, driver, backup, request, size, operation)
+
+
+def _to_path(context: Context, driver: BackupDriver, backup: Backup, request: Request, size: int,
+             operation: Operation) -> Restored:
+    path = request.target
+    if request.wanted is not None:
+        new = not os.path.lexists(path)
+        operation.wanted_at = 0 if new else None
+        size = request.wanted.length if new else request.wanted.end
+    forbidden = [*context.drivers.host_paths(), context.configuration.state_path]
+    with target.open_target(path, size, force=request.force, truncate=request.truncate,
+                            forbidden=forbidden) as (file, fresh):
+        file.seek(0)
+        drivers.call(driver.restore, backup, _volume_at(context, path), file, fresh,
+                     operation=operation)
+        if not isinstance(driver, ChunkedBackupDriver):
+            _finish(file, size, str(backup.backend))
+    # A part is put into what is there, whose end is not the backup's business.
+    whole = not request.truncate and request.wanted is None
+    return Restored(backup, path, _length(request, size),
+                    target.tail_of(path, size) if whole else 0)
+
+
+def _driver(context: Context, backup: Backup, request: Request) -> BackupDriver:
+    """The backup's driver; our own base is wanted for what the interface does not have."""
+    if request.stream is not None or request.wanted is not None or request.delta:
+        return context.drivers.chunked(str(backup.backend), 'restore to a stream, a part of a '
+                                       'volume, or only what differs')
+    return context.drivers.get(str(backup.backend))
+
+
+def _spelled(request: Request) -> str:
+    return request.target if request.stream is not None else source.absolute(request.target)
+
+
+def _length(request: Request, size: int) -> int:
+    return size if request.wanted is None else request.wanted.length
+
+
+def _refuse_range(request: Request, size: int) -> None:
+    """:raises InvalidInput: what was asked for cannot be."""
+    if request.wanted is not None and request.wanted.end > size:
+        raise exceptions.InvalidInput(
+            f'bytes {request.wanted.offset} to {request.wanted.end} are wanted, but the volume '
+            f'has {size}')
+    if request.stream is not None and (request.delta or request.force or request.truncate):
+        raise exceptions.InvalidInput(
+            'a stream can only be written: --delta, --force and --truncate are for files')
+    if request.wanted is not None and request.truncate:
+        raise exceptions.InvalidInput('--truncate is for whole backups, not for a range')
 
 
 def _finish(file: BinaryIO, size: int, backend: str) -> None:

@@ -14,7 +14,7 @@ from oslo_config import cfg
 
 from backup_framework import conf
 from backup_framework.cmd.main import main
-from backup_framework.manager import Manager, creating
+from backup_framework.manager import Manager, creating, restoring
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / 'formats' / 'data'))
 
@@ -64,7 +64,7 @@ class Installation:
         """
         if was is not None:
             target.write_bytes(was)
-        self.manager.restore(backup_id, str(target), force=was is not None)
+        self.manager.restore(backup_id, restoring.Request(str(target), force=was is not None))
         return target.read_bytes()
 
     def verify(self, backup_id):
