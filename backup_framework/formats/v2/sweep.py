@@ -52,17 +52,18 @@ def _orphans(container: store.Container, maps: Sequence[str], manifests: set[str
              tick: base.Tick) -> Iterator[str]:
     """The objects in own maps that backups without a manifest stored."""
     for name in maps:
-        for found in _own_objects(container, name, tick):
-            if (not found.startswith(names.CONTAINER)
-                    and names.manifest_name(names.prefix_of(found)) not in manifests):
+        for stored, found in _named(container, name, tick):
+            if (names.manifest_name(stored) not in manifests
+                    and not found.startswith(names.CONTAINER)):
                 yield found
 
 
-def _own_objects(container: store.Container, name: str, tick: base.Tick) -> list[str]:
-    """What a map names whose manifest is gone, and with it the algorithm of its digests."""
+def _named(container: store.Container, name: str, tick: base.Tick) -> list[tuple[str, str]]:
+    """The objects in a map, with their prefixes. What its digests are of, the manifest knew."""
     for algorithm in map(digest.algorithm, digest.NAMES):
         try:
-            return _Map(container, name, algorithm, tick).objects()
+            found = _Map(container, name, algorithm, tick).objects()
+            return [(names.prefix_of(each), each) for each in found]
         except exceptions.CorruptObject as error:
             reason: Exception = error
         except _Gone:
