@@ -303,7 +303,7 @@ class Ranges:
     def read_at(self, offset: int, size: int) -> bytes:
         """Exactly `size` bytes.
 
-        :raises CorruptObject: the object ends before.
+        :raises CorruptObject: the object ends before; 'it', for the caller knows what it is for.
         """
         if self._spool is None:
             try:
@@ -320,14 +320,13 @@ class Ranges:
 
     def _read(self, offset: int, size: int) -> bytes:
         self._reader.move(offset)
-        pieces = []
+        pieces, end = [], offset + size
         while size > 0 and (piece := self._reader.read(min(size, WRITE_SIZE))):
             pieces.append(piece)
             size -= len(piece)
         if size:
             raise exceptions.CorruptObject(
-                f'object {self.name} of container {self._container.name} ends {size} bytes before '
-                'what should be there')
+                f'it ends {size} bytes before byte {end}, to which it was read')
         return pieces[0] if len(pieces) == 1 else b''.join(pieces)
 
     def close(self) -> None:

@@ -104,6 +104,38 @@ def footer_size(tables: int) -> int:
     return tables * FOOTER_ITEM_SIZE + TRAILER_SIZE
 
 
+def decode_header(data: bytes) -> int:
+    """How many block tables the object has.
+
+    :raises CorruptObject: it is no header.
+    """
+    magic, layout, flags, tables, _, salt, reserved = _HEADER.unpack(data)
+    if ((magic, layout, flags, salt, reserved) != (_OBJECT_MAGIC, LAYOUT, 0, _NO_SALT, _RESERVED)
+            or not 0 < tables <= MOST_BLOCKS):
+        raise exceptions.CorruptObject('its header is not that of a data object')
+    return int(tables)
+
+
+def decode_footer(data: bytes, offset: int, number: int) -> list[FooterItem]:
+    """Where the block tables of an object are.
+
+    :param data: the footer, which begins at `offset`.
+    :param number: the one in the object's name.
+    :raises CorruptObject: it is no footer of this object.
+    """
+    items = len(data) - TRAILER_SIZE
+    told, tables, reserved, told_number, magic = _TRAILER.unpack_from(data, items)
+    if ((told, tables * FOOTER_ITEM_SIZE, reserved, told_number, magic)
+            != (offset, items, 0, number, _FOOTER_MAGIC)):
+        raise exceptions.CorruptObject('its footer does not fit it')
+    found = []
+    for chunk, at, length, reserved in _FOOTER_ITEM.iter_unpack(data[:items]):
+        if reserved or not HEADER_SIZE <= at <= offset - length:
+            raise exceptions.CorruptObject('its footer names an impossible block table')
+        found.append(FooterItem(chunk, at, length))
+    return found
+
+
 def table_size(blocks: int, frames: int, names: Sequence[str]) -> int:
     """Bytes of a block table."""
     return (_TABLE_HEAD.size + sum(_NAME_LENGTH.size + len(name.encode()) for name in names)

@@ -128,7 +128,8 @@ def _map(members: dict[str, Any], prefix: str) -> tuple[str, int, bytes]:
     told = _required(described, 'digest')
     if not _HEXADECIMAL.match(told):
         raise exceptions.CorruptManifest(f'the digest of its map is impossible: {told[:80]!r}')
-    return name, _number(described, 'length', chunk_map.SMALLEST, chunk_map.LARGEST), bytes.fromhex(told)
+    length = _number(described, 'length', chunk_map.SMALLEST, chunk_map.LARGEST)
+    return name, length, bytes.fromhex(told)
 
 
 def _references(members: dict[str, Any], prefix: str) -> list[str]:
