@@ -98,6 +98,14 @@ class Backup:
     def is_incremental(self) -> bool:
         return self.parent_id is not None
 
+    @property
+    def needs_parent(self) -> bool:
+        """Whether it cannot be restored without its parent; since 2.0.0 backups can.
+
+        One whose format is not known yet counts as older.
+        """
+        return self.parent_id is not None and not (self.format or '').startswith('2.')
+
     def chain(self) -> list[Backup]:
         """This backup and the parents it was looked up with, root first."""
         members: list[Backup] = []

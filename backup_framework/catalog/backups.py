@@ -152,12 +152,8 @@ def children(connection: sa.Connection, backup_id: str) -> list[Backup]:
 
 
 def refuse_needed(connection: sa.Connection, backup_id: str) -> None:
-    """Raise BackupInUse if children cannot be restored without this backup.
-
-    Since 2.0.0 a backup restores by itself; one whose format is not known yet counts as older.
-    """
-    needing = [describe(each) for each in children(connection, backup_id)
-               if not (each.format or '').startswith('2.')]
+    """Raise BackupInUse if children cannot be restored without this backup."""
+    needing = [describe(each) for each in children(connection, backup_id) if each.needs_parent]
     if needing:
         more = ' and more' if len(needing) > _MOST_CANDIDATES else ''
         raise exceptions.BackupInUse(
@@ -165,10 +161,10 @@ def refuse_needed(connection: sa.Connection, backup_id: str) -> None:
 
 
 def link_chain(connection: sa.Connection, backup: Backup) -> None:
-    """Set `parent` from this backup up to its root; see `Catalog.chain`."""
+    """Set `parent` from this backup up to the first that needs none; see `Catalog.chain`."""
     seen = {backup.id}
     member = backup
-    while member.parent_id is not None:
+    while member.parent_id is not None and member.needs_parent:
         if member.parent_id in seen:
             raise exceptions.InvalidBackup(
                 f'the chain of {describe(backup)} comes back to {member.parent_id}')

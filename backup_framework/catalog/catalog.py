@@ -20,6 +20,7 @@ from backup_framework.catalog import (
     recovery,
     sqlite,
     volumes,
+    waiting,
 )
 from backup_framework.catalog.database import Database
 from backup_framework.catalog.operations import Running
@@ -159,8 +160,14 @@ class Catalog:
         found = self._database.read(lambda c: backups.children(c, backup_id))
         return [self._shown(each) for each in found]
 
+    def dependents(self, backup_id: str) -> list[Backup]:
+        """Those of the children that cannot be restored without this backup."""
+        return [child for child in self.children(backup_id) if child.needs_parent]
+
     def chain(self, backup: Backup) -> list[Backup]:
         """Set the `parent` of this backup and of its ancestors; the chain, root first.
+
+        It begins with a backup that needs no parent.
 
         :raises InvalidBackup: a parent is not in the catalog, or the chain is a circle.
         """
@@ -304,6 +311,45 @@ class Catalog:
             return []
         locks.sweep(self._locks, self._database.read(recovery.living_locks))
         return sentences
+
+    # Deletes that wait
+
+    def writers(self, backend: str, container: str) -> list[str]:
+        """The ids of the backups that are being made in this container now, or may be."""
+        rows = self._database.read(lambda c: waiting.writers(c, backend, container))
+        return self._living(rows)
+
+    def postpone(self, operation: Running, backup_id: str, awaited: Iterable[str],
+                 **fields: Any) -> None:
+        """Record that a delete of the caller's goes on when backups have ended.
+
+        The block of `operation` is to be left after that.
+
+        :raises InvalidBackup: it was taken for dead, or the backup is not deleting.
+        """
+        self._database.write(
+            lambda c: waiting.postpone(c, operation, backup_id, awaited, fields))
+
+    def postponed(self) -> dict[str, list[str]]:
+        """The backups whose delete waits, each with those that it waits for still."""
+        found = self._database.read(waiting.postponed)
+        if not found:
+            return {}
+        living = set(self._living(self._database.read(waiting.creating)))
+        return {backup_id: [each for each in awaited if each in living]
+                for backup_id, awaited in found.items()}
+
+    def resume(self, operation: Running, backup_id: str) -> None:
+        """Go on with a delete that waits: of two callers one wins, in `operation` already.
+
+        :raises InvalidBackup: it does not wait any more.
+        """
+        self._database.write(lambda c: waiting.resume(c, operation, backup_id))
+
+    def _living(self, rows: Iterable[sa.RowMapping]) -> list[str]:
+        installation = self._known_installation()
+        return [row['backup_id'] for row in rows
+                if row['backup_id'] and not recovery.is_dead(row, installation, self._locks)]
 
     def _known_installation(self) -> str | None:
         try:

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from backup_framework import exceptions
 from backup_framework.catalog import records, schema
-from backup_framework.model import Status
+from backup_framework.model import Backup, Status
 
 _backups = schema.backups
 _operations = schema.operations
@@ -38,15 +38,14 @@ def _unknown_states(connection: sa.Connection) -> Iterator[str]:
 
 
 def _orphans(connection: sa.Connection) -> Iterator[str]:
-    """Since 2.0.0 a backup restores without its parent, whose id is only history."""
     parent = _backups.alias('parent')
-    chosen = sa.select(_backups.c.id, _backups.c.parent_id).where(
+    chosen = sa.select(_backups.c.id, _backups.c.parent_id, _backups.c.format).where(
         _backups.c.parent_id.is_not(None),
-        sa.func.coalesce(_backups.c.format, '').not_like('2.%'),
         ~sa.exists().where(parent.c.id == _backups.c.parent_id))
     for row in connection.execute(chosen):
-        yield (f'backup {row.id} needs backup {row.parent_id}, which is not in the catalog; '
-               'import it, or run "backup-framework catalog rebuild" for its backend')
+        if Backup(parent_id=row.parent_id, format=row.format).needs_parent:
+            yield (f'backup {row.id} needs backup {row.parent_id}, which is not in the catalog; '
+                   'import it, or run "backup-framework catalog rebuild" for its backend')
 
 
 def _cycles(connection: sa.Connection) -> Iterator[str]:

@@ -38,15 +38,19 @@ class Dead:
 
 
 def find(connection: sa.Connection) -> list[sa.RowMapping]:
-    """Every operation, and every unfinished backup without one: all that may be dead."""
+    """Every operation, and every unfinished backup without one: all that may be dead.
+
+    A delete that waits for running backups is not: it has no operation until it goes on.
+    """
     nobody = ~sa.exists().where(_operations.c.backup_id == _backups.c.id)
+    waiting = sa.and_(_backups.c.status == str(Status.DELETING), _backups.c.waits_for.is_not(None))
     states = [str(status) for status in _FATES]
     columns = ('id', 'kind', 'backup_id', 'installation', 'lease_until', 'lock_file', 'detail')
     abandoned = {'kind': _backups.c.status, 'backup_id': _backups.c.id}
     chosen = sa.union_all(
         sa.select(*(_operations.c[name] for name in columns)),
         sa.select(*(abandoned.get(name, sa.null().cast(sa.String(255))).label(name)
-                    for name in columns)).where(_backups.c.status.in_(states), nobody))
+                    for name in columns)).where(_backups.c.status.in_(states), nobody, ~waiting))
     return list(connection.execute(chosen).mappings())
 
 

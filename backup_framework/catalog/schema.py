@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-REVISION = '0001'
+REVISION = '0002'
 """The newest file of `migrations/versions`: what `create` makes."""
 
 NAME_LENGTH = 255
@@ -39,6 +39,8 @@ def _json(column: str) -> sa.Column[str]:
     return sa.Column(column, sa.Text, nullable=False)
 
 
+# `waits_for` is no field of the record. Where the manifest of a backup was deleted while others
+# were running, it has their ids as JSON: objects are deleted when these have ended.
 backups = sa.Table(
     'backups', metadata,
     _name('id', primary_key=True),
@@ -69,6 +71,7 @@ backups = sa.Table(
     sa.Column('stored_bytes', sa.BigInteger),
     _name('owner'),
     _json('warnings'),
+    sa.Column('waits_for', sa.Text),
 )
 
 volumes = sa.Table(

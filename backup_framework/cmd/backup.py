@@ -280,12 +280,14 @@ class Delete(base.Lister):
             planned = manager.plan_delete(
                 parsed_args.backups, with_dependents=parsed_args.with_dependents,
                 adopt=parsed_args.adopt)
-            if not parsed_args.dry_run:
-                for backup in planned:
-                    manager.delete(backup)
-        outcome = 'would be deleted' if parsed_args.dry_run else 'deleted'
-        return ('id', 'name', 'outcome'), [
-            (backup.id, columns.Text(backup.display_name), outcome) for backup in planned]
+            rows = []
+            for backup in planned:
+                if parsed_args.dry_run:
+                    outcome = 'would be deleted'
+                else:
+                    outcome = 'deleted' if manager.delete(backup) else 'waits'
+                rows.append((backup.id, columns.Text(backup.display_name), outcome))
+        return ('id', 'name', 'outcome'), rows
 
 
 class Forget(base.Base):
@@ -301,7 +303,7 @@ class Forget(base.Base):
             backup = manager.forget(parsed_args.backup)
         print(f'Forgot backup {backup.id}. Its objects are still in container {backup.container} '
               f'of backend {backup.backend}; "catalog rebuild" finds them again.', file=sys.stderr)
-        if backup.parent_id:
+        if backup.needs_parent:
             self.warn(f'it needs backup {backup.parent_id}, which may be deleted from now on')
 
 

@@ -125,7 +125,7 @@ class Rows:
                 volume = self._volumes.get(backup.volume_id)
                 return Text(volume.name or volume.path if volume else None)
             case 'has_dependent_backups':
-                return bool(self._catalog.children(backup.id))
+                return bool(self._catalog.dependents(backup.id))
         value = getattr(backup, name)
         return Text(value) if value is None or isinstance(value, str) else value
 

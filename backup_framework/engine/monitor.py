@@ -83,6 +83,9 @@ class Operation:
     :param quick: verify manifest and presence only.
     :param owner: the id of this installation, for the manifest.
     :param spool_directory: where temporary files may grow; None is the system's.
+    :param may_sweep: asked when the manifest of a backup is gone: whether what it leaves may be
+        deleted now; None is yes. Else a running backup may refer to it, and the same delete is
+        repeated later.
     :param warnings: sentences for the user, added while the operation runs.
     """
 
@@ -96,6 +99,7 @@ class Operation:
     quick: bool = False
     owner: str | None = None
     spool_directory: str | None = None
+    may_sweep: Callable[[], bool] | None = None
     warnings: list[str] = dataclasses.field(default_factory=list)
 
     def warn(self, sentence: str) -> None:

@@ -63,7 +63,9 @@ class Manager:
         :raises InvalidVolume: another backup of the volume is running; the message names it.
         :raises InvalidBackup: the parent that was asked for does not fit.
         """
-        return creating.create(self._context, request)
+        backup = creating.create(self._context, request)
+        deleting.take_up(self._context)
+        return backup
 
     def run(self, names: Sequence[str] = ()) -> Iterator[tuple[str, Backup | Exception]]:
         """Back up every volume that has a section, or those named; one failing stops no other.
@@ -127,12 +129,18 @@ class Manager:
         planned = deleting.plan(self._context, chosen, with_dependents)
         for backup in planned:
             backup.owner = None if adopt else backup.owner
-            deleting.check(backup)
+            deleting.check(self._context, backup)
         return planned
 
-    def delete(self, backup: Backup) -> None:
-        """Delete one of what `plan_delete` returned."""
-        deleting.delete(self._context, backup)
+    def delete(self, backup: Backup) -> bool:
+        """Delete one of what `plan_delete` returned.
+
+        False where its objects stay until backups that are running have ended. The next `create`
+        or `delete` frees them then.
+        """
+        done = deleting.delete(self._context, backup)
+        deleting.take_up(self._context)
+        return done
 
     def forget(self, backup: str) -> Backup:
         """Drop the record and leave the store alone."""

@@ -38,7 +38,7 @@ def export(context: Context, backup: Backup) -> dict[str, str]:
         raise exceptions.InvalidBackup(f'backup {backup.id} is {backup.status}, not available')
     driver = context.drivers.get(str(backup.backend))
     service = getattr(driver, 'CINDER_CLASS', None) or str(backup.service)
-    children = len(context.catalog.children(backup.id))
+    children = len(context.catalog.dependents(backup.id))
     return export_record.encode(backup, service, driver.export_record(backup), children)
 
 
@@ -63,7 +63,7 @@ def import_(context: Context, record: object, backend: str | None, adopt: bool) 
             f'{header.parent_id}')
     driver.import_record(backup, driver_info)
     _take_in(context, backup, backend, header, found, adopt)
-    if backup.parent_id and not context.catalog.has_backup(backup.parent_id):
+    if backup.needs_parent and not context.catalog.has_backup(str(backup.parent_id)):
         context.warn(f'the parent {backup.parent_id} of backup {backup.id} is not known here: '
                      'import it as well before you restore')
     return backup
@@ -89,8 +89,8 @@ def rebuild(context: Context, backend: str, container: str | None, adopt: bool) 
         except exceptions.InvalidInput as error:
             rebuilt.problems.append(f'the backup with prefix {found["service_metadata"]} in '
                                     f'container {found["container"]}: {error}')
-    missing = {backup.parent_id for backup in rebuilt.added
-               if backup.parent_id and not context.catalog.has_backup(backup.parent_id)}
+    missing = {str(backup.parent_id) for backup in rebuilt.added
+               if backup.needs_parent and not context.catalog.has_backup(str(backup.parent_id))}
     rebuilt.problems += [f'backup {parent} is the parent of others but is not in the store'
                          for parent in sorted(missing)]
     return rebuilt

@@ -350,20 +350,20 @@ def test_an_older_catalog_is_upgraded(engine, catalog, connection):
 
 
 def test_an_upgrade_keeps_the_records(fresh, file, tmp_path, monkeypatch):
-    """With a second migration, as a later release would bring."""
+    """With another migration, as a later release would bring."""
     fresh().add_backup(Backup(id='b1', display_name='kept'))
     migrations = tmp_path / 'migrations'
     shutil.copytree(Path(schema.__file__).parent / 'migrations', migrations)
-    (migrations / 'versions' / '0002_more.py').write_text(
+    (migrations / 'versions' / '0003_more.py').write_text(
         "from alembic import op\nimport sqlalchemy as sa\n"
-        "revision = '0002'\ndown_revision = '0001'\n"
+        "revision = '0003'\ndown_revision = '0002'\n"
         "def upgrade():\n    op.add_column('backups', sa.Column('more', sa.Text()))\n")
     monkeypatch.setattr(database, '_MIGRATIONS', str(migrations))
-    monkeypatch.setattr(schema, 'REVISION', '0002')
+    monkeypatch.setattr(schema, 'REVISION', '0003')
     assert fresh().get_backup('b1').display_name == 'kept'
     with sqlite3.connect(file) as link:
         assert link.execute('SELECT more FROM backups').fetchall() == [(None,)]
-        assert link.execute('SELECT version_num FROM alembic_version').fetchall() == [('0002',)]
+        assert link.execute('SELECT version_num FROM alembic_version').fetchall() == [('0003',)]
 
 
 def test_a_failed_upgrade_changes_nothing(fresh, file, tmp_path, monkeypatch):
@@ -371,13 +371,13 @@ def test_a_failed_upgrade_changes_nothing(fresh, file, tmp_path, monkeypatch):
     before = file.read_bytes()
     migrations = tmp_path / 'migrations'
     shutil.copytree(Path(schema.__file__).parent / 'migrations', migrations)
-    (migrations / 'versions' / '0002_fails.py').write_text(
+    (migrations / 'versions' / '0003_fails.py').write_text(
         "from alembic import op\nimport sqlalchemy as sa\n"
-        "revision = '0002'\ndown_revision = '0001'\n"
+        "revision = '0003'\ndown_revision = '0002'\n"
         "def upgrade():\n    op.add_column('backups', sa.Column('more', sa.Text()))\n"
         "    op.execute('SELECT nonsense')\n")
     monkeypatch.setattr(database, '_MIGRATIONS', str(migrations))
-    monkeypatch.setattr(schema, 'REVISION', '0002')
+    monkeypatch.setattr(schema, 'REVISION', '0003')
     with pytest.raises(exceptions.CatalogError, match='nonsense'):
         fresh().backups()
     assert file.read_bytes() == before

@@ -1,0 +1,61 @@
+"""Deletes that wait: a backup that is running may refer to objects of one that is deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+import json
+from typing import Any
+
+import sqlalchemy as sa
+
+from backup_framework import exceptions
+from backup_framework.catalog import backups, operations, schema
+from backup_framework.model import Status
+
+_backups = schema.backups
+_operations = schema.operations
+
+
+def writers(connection: sa.Connection, backend: str, container: str) -> list[sa.RowMapping]:
+    """The operations that make a backup in this container, or may do so."""
+    elsewhere = sa.exists().where(
+        _backups.c.id == _operations.c.backup_id,
+        sa.or_(_backups.c.backend != backend, _backups.c.container != container))
+    chosen = sa.select(_operations).where(_operations.c.kind == 'create', ~elsewhere)
+    return list(connection.execute(chosen.order_by(_operations.c.started_at)).mappings())
+
+
+def creating(connection: sa.Connection) -> list[sa.RowMapping]:
+    """The operations that make a backup."""
+    chosen = sa.select(_operations).where(_operations.c.kind == 'create')
+    return list(connection.execute(chosen).mappings())
+
+
+def postpone(connection: sa.Connection, operation: operations.Running, backup_id: str,
+             awaited: Iterable[str], fields: dict[str, Any]) -> None:
+    """See `Catalog.postpone`."""
+    operations.finish(connection, operation, backup_id, Status.DELETING, fields)
+    _set(connection, backup_id, json.dumps(list(awaited)))
+
+
+def postponed(connection: sa.Connection) -> dict[str, list[str]]:
+    """The deletes that wait, oldest first, with the backups that they wait for."""
+    chosen = sa.select(_backups.c.id, _backups.c.waits_for).where(
+        _backups.c.status == str(Status.DELETING), _backups.c.waits_for.is_not(None))
+    return {row.id: json.loads(row.waits_for)
+            for row in connection.execute(chosen.order_by(_backups.c.updated_at))}
+
+
+def resume(connection: sa.Connection, operation: operations.Running, backup_id: str) -> None:
+    """See `Catalog.resume`."""
+    operations.check_mine(connection, operation)
+    if backup_id not in postponed(connection):
+        backup = backups.get(connection, backup_id)
+        raise exceptions.InvalidBackup(
+            f'{backups.describe(backup)} is {backup.status}, its delete does not wait')
+    _set(connection, backup_id, None)
+
+
+def _set(connection: sa.Connection, backup_id: str, value: str | None) -> None:
+    connection.execute(
+        _backups.update().where(_backups.c.id == backup_id).values(waits_for=value))
