@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 import dataclasses
+from typing import NamedTuple
 
 from backup_framework.formats import base, codec
 from backup_framework.formats.v2 import digest, layout, scan
@@ -16,9 +17,8 @@ FRAME = 512 << 10
 Buffer = bytes | bytearray | memoryview
 
 
-@dataclasses.dataclass(frozen=True)
-class Old:
-    """A chunk as the parent has it."""
+class Old(NamedTuple):
+    """The blocks of a chunk as the parent has them; a place is None for zeros."""
 
     digests: Sequence[bytes]
     places: Sequence[Place | None]
@@ -94,7 +94,18 @@ class Packing:
     def contents(self) -> Contents:
         return Contents(self._work.number, self._digests, self._places)
 
-    def frames(self) -> Iterator[Buffer]:
+    @property
+    def is_zero(self) -> bool:
+        """Whether all of the chunk is zeros."""
+        return not any(self._places)
+
+    @property
+    def is_as_before(self) -> bool:
+        """Whether nothing was found that differs from the parent."""
+        old = self._work.old
+        return old is not None and self._digests == old.digests and self._places == old.places
+
+    def frames(self) -> Generator[Buffer, None, None]:
         """The stored bytes of new frames; each is valid until the next one is asked for."""
         work, scanner = self._work, self._packer.scanner
         data = scan.overlap(work.wanted, work.data)
@@ -104,6 +115,7 @@ class Packing:
 
     def _frames_of(self, unit: scan.Unit) -> Iterator[Buffer]:
         frame: Frame | None = None
+        start = 0
         size = self._packer.scanner.block_size
         for block in range(unit.first, unit.end):
             at = (block - unit.first) * size

@@ -40,7 +40,8 @@ class Contents:
     :ivar uses: for each object, how many blocks are in it; None is the one that is not stored yet.
     """
 
-    def __init__(self, chunk: int, digests: Sequence[bytes], places: Iterable[Place | None]) -> None:
+    def __init__(self, chunk: int, digests: Iterable[bytes], places: Iterable[Place | None]
+                 ) -> None:
         self.chunk = chunk
         self.uses: dict[str | None, int] = {None: 0}
         self._digests = b''.join(digests)
@@ -116,3 +117,10 @@ def tail(algorithm: digest.Algorithm, number: int, contents: Sequence[Contents],
 
 def head(contents: Sequence[Contents]) -> bytes:
     return layout.header(contents[0].chunk, len(contents))
+
+
+def settle(contents: Contents, name: str, start: int) -> None:
+    """Say of a chunk's new frames where they are, now that their object is stored."""
+    for frame in contents.fresh:
+        frame.object = name
+        frame.offset += start

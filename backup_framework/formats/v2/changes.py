@@ -1,0 +1,60 @@
+"""What of a chunk has to be looked at, so that what is as in the parent costs least."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+import dataclasses
+
+from backup_framework.formats import base
+from backup_framework.formats.v2 import chunk_map, scan
+from backup_framework.formats.v2.frames import Old, Work
+from backup_framework.formats.v2.parent import Parent
+
+
+@dataclasses.dataclass(frozen=True)
+class Known:
+    """A chunk of the parent with the same bounds.
+
+    :param row: None for zeros.
+    :param objects: that the row refers to by their numbers.
+    """
+
+    parent: Parent
+    row: chunk_map.Row | None
+    objects: Sequence[chunk_map.Object]
+
+
+def work(number: int, chunk: base.Chunk, known: Known | None, scanner: scan.Scanner,
+         renewed: Collection[str]) -> Work | None:
+    """What is to be done for a chunk; None where it is as in the parent.
+
+    :param renewed: objects whose blocks are stored anew.
+    """
+    data = scanner.rounded(chunk, chunk.data())
+    changed = None if known is None or chunk.changed is None else (
+        scanner.rounded(chunk, chunk.changed))
+    if known is None or known.row is None:
+        everything = [(0, scanner.blocks(chunk.length))]
+        return Work(number, chunk, everything if changed is None else changed, data, None)
+    stale = any(known.objects[reference].name in renewed
+                for reference, _ in known.row.references)
+    if changed is not None:
+        if not changed and not stale:
+            return None
+        old = known.parent.old(number, known.row, known.objects)
+        wanted = [block for first, end in changed for block in range(first, end)]
+    else:
+        digests = scanner.digests(chunk, data)
+        if not stale and scanner.algorithm.of(b''.join(digests)) == known.row.chunk_digest:
+            return None
+        old = known.parent.old(number, known.row, known.objects)
+        wanted = [block for block, found in enumerate(digests) if found != old.digests[block]]
+    if stale:
+        wanted = sorted({*wanted, *_in_objects(old, renewed)})
+    return Work(number, chunk, scan.runs_of(wanted), data, old)
+
+
+def _in_objects(old: Old, renewed: Collection[str]) -> Iterable[int]:
+    """The blocks that are in one of these objects."""
+    return (block for block, place in enumerate(old.places)
+            if place and place[0].object in renewed)

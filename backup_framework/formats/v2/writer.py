@@ -1,0 +1,260 @@
+"""Taking a backup in format 2.0.0.
+
+Chunks are looked at by any thread, in any order. One with much that is new becomes an object of its
+own, stored while its frames are made; what is new in others waits in memory until some MiB make an
+object. The rows of the map are written in the order of the volume, so those behind a chunk that
+waits wait with it.
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Collection, Iterable, Iterator
+import contextlib
+import dataclasses
+import functools
+import itertools
+from typing import Any
+
+from backup_framework import exceptions, store
+from backup_framework.formats import base
+from backup_framework.formats.v2 import (
+    changes,
+    compaction,
+    gathering,
+    layout,
+    manifest,
+    names,
+    scan,
+)
+from backup_framework.formats.v2 import choices as choosing
+from backup_framework.formats.v2.duplicates import Index
+from backup_framework.formats.v2.frames import Buffer, Packer, Packing, Work
+from backup_framework.formats.v2.map_writer import MapWriter, Row
+from backup_framework.formats.v2.objects import Objects, Payload
+from backup_framework.formats.v2.parent import Parent, Rows
+from backup_framework.formats.v2.state import State
+from backup_framework.model import Extent
+
+SMALL = 4 << 20
+"""Bytes of new frames from which on a chunk gets an object of its own."""
+HOLE_CHUNKS = 1 << 14
+"""Chunks of a hole that come as one."""
+_BLOCK_COST = 512
+"""Bytes of memory for each block of a chunk that is worked on."""
+
+
+class Writer:
+    """See `formats.base.Writer`.
+
+    :param parent: of the same container and size; None makes a full backup.
+    :param size: of the volume; None where only its end will tell.
+    """
+
+    def __init__(self, container: store.Container, prefix: str, header: base.Header,
+                 choices: base.Choices, parent: State | None, size: int | None) -> None:
+        self.notes: list[str] = []
+        self._container, self._prefix, self._header = container, prefix, header
+        self._parent: Parent | None = None
+        if parent is None:
+            self._parameters = choosing.check(choices)
+        else:
+            self._parameters, self.notes = choosing.of_parent(choices, parent.reader)
+            _check_parent(parent, container, size)
+            self._parent = Parent(parent.reader, choices.spool_directory)
+        self._size = 0
+        self._directory = choices.spool_directory
+        algorithm = self._parameters.algorithm
+        self._scanner = scan.Scanner(algorithm, self.block_size, self.chunk_size)
+        self._index = None if choices.duplicates == 'none' else Index(choices.index_size)
+        self._renewed = self._to_be_renewed()
+        self._packer = Packer(self._scanner, self._parameters.compression, self._index,
+                              self._renewed)
+        self._objects = Objects(container, prefix, algorithm)
+        self._map = MapWriter(algorithm, self._objects.described, choices.spool_directory)
+        self._gathering = gathering.Gathering(self._objects, self._map, self._index)
+
+    @property
+    def chunk_size(self) -> int:
+        return self._parameters.chunk_size
+
+    @property
+    def block_size(self) -> int:
+        return self._parameters.block_size
+
+    @property
+    def largest_hole(self) -> int:
+        return self.chunk_size * HOLE_CHUNKS
+
+    @property
+    def largest_object(self) -> int:
+        blocks = self.chunk_size // self.block_size
+        own = self.chunk_size + layout.largest_table(blocks)
+        return max(own, gathering.GATHERED + SMALL + layout.largest_table(blocks))
+
+    def _to_be_renewed(self) -> Collection[str]:
+        """Objects that are mostly dead, whose blocks are stored anew."""
+        if self._parent is None:
+            return frozenset()
+        committed = {name.removesuffix(base.MANIFEST)
+                     for name in self._container.names('', base.MANIFEST)}
+        with self._parent.reader.open_rows(self._directory) as rows:
+            return compaction.choose(rows, committed)
+
+    def tasks(self, chunks: Iterable[base.Chunk]) -> Iterator[base.Task]:
+        with contextlib.ExitStack() as stack:
+            rows = stack.enter_context(self._parent.rows()) if self._parent else None
+            for chunk in chunks:
+                self._size += chunk.length
+                number, count = chunk.offset // self.chunk_size, self._chunks(chunk.length)
+                if chunk.read is None:
+                    if rows:
+                        rows.skip(count)
+                    run = functools.partial(gathering.Zeros, count)
+                    yield base.Task(chunk.length, 0, run)
+                else:
+                    known = self._known(number, chunk.length, rows) if rows else None
+                    yield base.Task(chunk.length, self._cost(chunk.length),
+                                    functools.partial(self._run, number, chunk, known))
+
+    def _chunks(self, length: int) -> int:
+        return -(-length // self.chunk_size)
+
+    def _cost(self, length: int) -> int:
+        return self._scanner.unit + SMALL + self._scanner.blocks(length) * _BLOCK_COST
+
+    def _known(self, number: int, length: int, rows: Rows) -> changes.Known | None:
+        """What the parent has there; None where it ends before, or somewhere inside."""
+        assert self._parent is not None
+        row = rows.take()
+        if self._parent.reader.chunk_length(number) != length:
+            return None
+        return changes.Known(self._parent, row, rows.objects)
+
+    def _run(self, number: int, chunk: base.Chunk, known: changes.Known | None
+             ) -> gathering.Result:
+        same = self._same(known) if known and known.row else None
+        work = changes.work(number, chunk, known, self._scanner, self._renewed)
+        if work is None:
+            assert same is not None
+            return same
+        if work.old and self._index is not None:
+            self._index.add({found: place for found, place in zip(*work.old)
+                             if place and place[0].object not in self._renewed})
+        return self._container.retry(functools.partial(self._attempt, work, same))
+
+    def _same(self, known: changes.Known) -> Row:
+        """The parent's row, its objects by their names, which may be referred to from now on."""
+        row = known.row
+        assert row is not None
+        used = [(known.objects[number], blocks) for number, blocks in row.references]
+        self._objects.described.update((described.name, described) for described, _ in used)
+        return Row(known.objects[row.object].name, row.offset, row.length, row.table_digest,
+                   row.chunk_digest, {described.name: blocks for described, blocks in used})
+
+    def _attempt(self, work: Work, same: Row | None) -> gathering.Result:
+        """Look at a chunk and store it, or hand back the little that is new."""
+        packing = Packing(self._packer, work)
+        with contextlib.closing(packing.frames()) as frames:
+            gathered, size = collections.deque[Buffer](), 0
+            for frame in frames:
+                gathered.append(bytes(frame))
+                size += len(frame)
+                if size >= SMALL:
+                    break
+            else:
+                if packing.is_zero:
+                    return gathering.Zeros(1)
+                if same and packing.is_as_before:
+                    return same
+                return Payload(gathered, packing.contents(), packing.found)
+            row = self._objects.put_stream(
+                work.number, itertools.chain(_emptying(gathered), frames), packing.contents)
+        if self._index is not None:
+            self._index.add(packing.found)
+        return row
+
+    def is_as_parent(self, extent: Extent, data: memoryview) -> bool:
+        assert self._parent is not None
+        return self._parent.is_there(extent, self._parameters.algorithm.of(data))
+
+    def add(self, result: Any) -> None:
+        self._gathering.add(result)
+
+    def finish(self, tick: base.Tick) -> base.Totals:
+        """Everything that the manifest leads to is durable and there before it is written."""
+        self._gathering.flush()
+        map_digest = self._map.seal()
+        map_name = self._put_map(tick)
+        self._container.sync()
+        tick()
+        self._require_objects(map_name)
+        stored_bytes = sum(self._objects.stored.values()) + self._map.length
+        parent_id = self._header.parent_id
+        if self._parent is None or self._parent.reader.size != self._size:
+            parent_id = None
+        header = dataclasses.replace(
+            self._header, size=self._size, stored_bytes=stored_bytes, parent_id=parent_id)
+        references = {names.prefix_of(name) for name in self._map.names} - {self._prefix}
+        document = manifest.dump(header, manifest.Parameters(
+            self.chunk_size, self.block_size, self._parameters.algorithm.name,
+            self._parameters.compression, map_name, self._map.length, map_digest,
+            sorted(references), len(self._objects.stored)))
+        tick()
+        stored_bytes += self._container.put(
+            names.manifest_name(self._prefix), lambda: [document])
+        self._container.sync()
+        return base.Totals(len(self._objects.stored), self._size, stored_bytes, parent_id)
+
+    def _put_map(self, tick: base.Tick) -> str:
+        """Store the map, each attempt under its own name; the one that succeeded."""
+        attempts = itertools.count(1)
+
+        def pieces() -> Iterator[bytes]:
+            for piece in self._map.pieces():
+                tick()
+                yield piece
+
+        def attempt() -> str:
+            name = names.map_name(self._prefix, next(attempts))
+            self._container.put_once(name, pieces)
+            return name
+
+        return self._container.retry(attempt)
+
+    def _require_objects(self, map_name: str) -> None:
+        """All must be there still: somebody may have tidied up in the store meanwhile."""
+        wanted = {self._prefix: {map_name}}
+        for name in self._map.names:
+            wanted.setdefault(names.prefix_of(name), set()).add(name)
+        for prefix, needed in wanted.items():
+            missing = sorted(needed.difference(self._container.names(prefix)))
+            if missing:
+                raise exceptions.StoreError(
+                    f'{len(missing)} of {len(needed)} objects with prefix {prefix} that this '
+                    f'backup needs in container {self._container.name} are gone, {missing[0]} '
+                    'among them: something removes files of the store while backups run')
+
+    def close(self) -> None:
+        self._map.close()
+        if self._parent is not None:
+            self._parent.close()
+
+
+def _emptying(frames: collections.deque[Buffer]) -> Iterator[Buffer]:
+    """The frames, each let go when the next one is asked for."""
+    while frames:
+        yield frames.popleft()
+
+
+def _check_parent(parent: State, container: store.Container, size: int | None) -> None:
+    """:raises InvalidBackup: a backup cannot be built on this one."""
+    reader = parent.reader
+    if reader.container.name != container.name:
+        raise exceptions.InvalidBackup(
+            f'backup {reader.header.backup_id} is in container {reader.container.name}: a backup '
+            f'in container {container.name} cannot build on it')
+    if size is not None and size != reader.size:
+        raise exceptions.InvalidBackup(
+            f'backup {reader.header.backup_id} is of {reader.size} bytes and the volume has '
+            f'{size}: it needs a full backup')
