@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from backup_framework import conf, exceptions, model
 from backup_framework.catalog import Running
+from backup_framework.driver.chunked import ChunkedBackupDriver
 from backup_framework.engine import source
 from backup_framework.engine.monitor import Operation
 from backup_framework.manager import drivers, hooks
@@ -242,7 +243,39 @@ def _choose_parent(context: Context, request: Request, backup: Backup,
     else:
         return
     if parent is not None:
-        backup.parent_id, backup.parent = parent.id, parent
+        _build_on(context, request, backup, parent)
+
+
+def _build_on(context: Context, request: Request, backup: Backup, parent: Backup) -> None:
+    """An incremental keeps the format of its parent and, since 2.0.0, where it refers to its
+    parent's objects, the container; asking for another makes a full backup.
+    """
+    reason = _misfit(context, request, backup, parent)
+    if reason is not None:
+        if request.parent is not None:
+            raise exceptions.InvalidBackup(
+                f'backup {parent.id} cannot be the parent: {reason}')
+        backup.warnings.append(f'this is a full backup, because {reason}')
+        return
+    backup.parent_id, backup.parent, backup.format = parent.id, parent, parent.format
+    if not backup.needs_parent:
+        backup.container = parent.container
+
+
+def _misfit(context: Context, request: Request, backup: Backup, parent: Backup) -> str | None:
+    driver = context.drivers.get(str(backup.backend))
+    settings = getattr(driver, 'settings', None)
+    version = request.version or getattr(settings, 'format', None)
+    if None not in (version, parent.format) and version != parent.format:
+        return f'the format is {version} and was {parent.format} at backup {parent.id}'
+    shares = not Backup(parent_id=parent.id, format=parent.format).needs_parent
+    if not (shares and isinstance(driver, ChunkedBackupDriver)):
+        return None
+    wanted = backup.container or driver.settings.container
+    container = driver.update_container_name(backup, wanted) or wanted
+    if container and container != parent.container:
+        return f'the container is {container} and was {parent.container} at backup {parent.id}'
+    return None
 
 
 def _newest_parent(context: Context, backup: Backup) -> Backup | None:
