@@ -14,21 +14,22 @@ def backup(source: Source, writer: base.Writer, *, workers: int, budget: int, he
            monitor: Monitor) -> base.Totals:
     """Store the whole of `source`; the manifest, written last, is the commit.
 
-    :param budget: bytes of chunks in flight; a chunk counts twice, as read and as compressed.
+    :param budget: bytes of memory that the tasks in flight may take.
     :param held: bytes that the store's writer may hold as well, of each object at most.
     """
     monitor.start('backup', source.size)
 
-    def cost(chunk: base.Chunk) -> int:
-        return 2 * chunk.length + min(held, chunk.length) if chunk.read else 0
+    def run(task: base.Task) -> tuple[base.Task, object]:
+        return task, task.run()
 
+    chunks = source.chunks(writer.chunk_size, writer.largest_hole)
     stored = parallel.ordered_map(
-        writer.store, source.chunks(writer.chunk_size, writer.largest_hole),
-        workers=workers, budget=budget, cost=cost)
+        run, writer.tasks(chunks), workers=workers, budget=budget,
+        cost=lambda task: task.cost + min(held, task.cost))
     with contextlib.closing(stored):
-        for result in stored:
+        for task, result in stored:
             writer.add(result)
-            monitor.advance(result.length)
+            monitor.advance(task.length)
             monitor.check()
     monitor.start('hashes')
     return writer.finish(monitor.tick)

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+import contextlib
 import errno
 import functools
 import io
 import os
 import stat
 from typing import BinaryIO, Protocol
+import weakref
 
-from backup_framework import exceptions
+from backup_framework import exceptions, spool
 from backup_framework.engine import mounts
 from backup_framework.formats import base
+from backup_framework.model import Extent
+
+_SMALLEST_GAP = 64 << 10
+"""Bytes of a hole that are worth a call; smaller ones are read with what is around them."""
+
+_HELD = 8 << 20
+"""Bytes of a stream's chunk that are kept in memory; longer ones go to a temporary file."""
+
+_STEP = 1 << 20
 
 
 class Source(Protocol):
-    """A volume as chunks. `size` in bytes is fixed when it is opened."""
+    """A volume as chunks. `size` is in bytes; None until its end was seen if it is not known."""
 
-    size: int
+    size: int | None
 
     def chunks(self, chunk_size: int, largest_hole: int = 0) -> Iterator[base.Chunk]:
         """The whole volume in order, each chunk beginning at a multiple of `chunk_size`.
@@ -92,15 +103,17 @@ def writable_mounts(path: str) -> list[str]:
     return [m.mount_point for m in mounts.mounts() if m.device in devices and m.writable]
 
 
-def open_source(volume_file: BinaryIO) -> Source:
+def open_source(volume_file: BinaryIO, spool_directory: str | None = None) -> Source:
     """The way to read `volume_file`: several threads where the kernel's file is at hand.
 
     That is only for a plain `io` file directly on a regular file or block device: others have a
-    `fileno()` too, but its bytes are not theirs (gzip).
+    `fileno()` too, but its bytes are not theirs (gzip). One that cannot seek is read to its end.
+
+    :param spool_directory: where temporary files for parts of a stream may grow.
     """
     raw = plain_file(volume_file)
     if raw is None:
-        return StreamSource(volume_file)
+        return StreamSource(volume_file, spool_directory)
     return FileSource(raw.fileno(), str(getattr(volume_file, 'name', 'volume')))
 
 
@@ -123,23 +136,57 @@ class FileSource:
     def __init__(self, fd: int, name: str) -> None:
         self._fd = fd
         self._name = name
-        self.size = os.lseek(fd, 0, os.SEEK_END)
+        self._length = os.lseek(fd, 0, os.SEEK_END)
+        self.size: int | None = self._length
 
     def chunks(self, chunk_size: int, largest_hole: int = 0) -> Iterator[base.Chunk]:
-        offset, data_at = 0, -1
-        while offset < self.size:
+        offset, data_at, size = 0, -1, self._length
+        while offset < size:
             if data_at < offset:
                 data_at = self._next_data(offset)
-            holes = (data_at - offset) // chunk_size if data_at < self.size else -1
+            holes = (data_at - offset) // chunk_size if data_at < size else -1
             if holes:
-                end = self.size if holes < 0 else offset + holes * chunk_size
+                end = size if holes < 0 else offset + holes * chunk_size
                 length = min(end - offset, max(chunk_size, largest_hole // chunk_size * chunk_size))
                 self._check_length(offset + length)
-                yield base.Chunk(offset, length, None)
+                yield base.Chunk(offset, length, None, tuple)
             else:
-                length = min(chunk_size, self.size - offset)
-                yield base.Chunk(offset, length, functools.partial(self._read, offset, length))
+                length = min(chunk_size, size - offset)
+                self._read_ahead(offset, length)
+                yield base.Chunk(offset, length, self.read,
+                                 functools.partial(self._data, offset, length))
             offset += length
+
+    def read(self, offset: int, view: memoryview) -> None:
+        """Fill `view` with the bytes from `offset` on; any thread."""
+        while view:
+            try:
+                got = os.preadv(self._fd, [view], offset)
+            except OSError as error:
+                raise exceptions.VolumeError(
+                    f'cannot read {self._name} at byte {offset}: {error.strerror}') from error
+            if not got:
+                raise self._shrank(offset)
+            view, offset = view[got:], offset + got
+
+    def _data(self, offset: int, length: int) -> Iterator[Extent]:
+        """Where a chunk is no hole. The descriptor's position moves, but nobody uses it."""
+        end = offset + length
+        start = stop = self._next_data(offset)
+        while stop < end:
+            stop = min(self._next_hole(stop), end)
+            after = self._next_data(stop) if stop < end else end
+            if after >= end or after - stop >= _SMALLEST_GAP:
+                yield Extent(start, stop - start)
+                start = after
+            stop = after
+        self._check_length(end)
+
+    def _read_ahead(self, offset: int, length: int) -> None:
+        """Have the kernel begin: the chunk is not worked on before those in front of it."""
+        for extent in self._data(offset, length):
+            with contextlib.suppress(OSError):
+                os.posix_fadvise(self._fd, extent.offset, extent.length, os.POSIX_FADV_WILLNEED)
 
     def _next_data(self, offset: int) -> int:
         """Where the next data are, at `offset` or behind; the size where only a hole is left."""
@@ -147,7 +194,13 @@ class FileSource:
             return os.lseek(self._fd, offset, os.SEEK_DATA)
         except OSError as error:
             # ENXIO: only a hole is left. Others: holes are not known here, so all is data.
-            return self.size if error.errno == errno.ENXIO else offset
+            return self._length if error.errno == errno.ENXIO else offset
+
+    def _next_hole(self, offset: int) -> int:
+        try:
+            return os.lseek(self._fd, offset, os.SEEK_HOLE)
+        except OSError:
+            return self._length
 
     def _check_length(self, end: int) -> None:
         """Behind the end of a file that was cut SEEK_DATA answers as it does for a hole."""
@@ -159,60 +212,88 @@ class FileSource:
         return exceptions.VolumeChanged(
             f'{self._name} shrank while it was read: it ends before byte {length}')
 
-    def _read(self, offset: int, length: int) -> bytearray:
-        buffer = bytearray(length)
-        view = memoryview(buffer)
-        while view:
-            try:
-                got = os.preadv(self._fd, [view], offset + length - len(view))
-            except OSError as error:
-                raise exceptions.VolumeError(
-                    f'cannot read {self._name} at byte {offset + length - len(view)}: '
-                    f'{error.strerror}') from error
-            if not got:
-                raise self._shrank(offset + length - len(view))
-            view = view[got:]
-        return buffer
-
 
 class StreamSource:
-    """Any object with `read`, `seek` and `tell`: read in order, in one thread."""
+    """Any object with `read`: read in order, in one thread. Its chunks can be read again."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, spool_directory: str | None = None) -> None:
         self._file = file
+        self._spool_directory = spool_directory
+        self.size: int | None = None
         try:
-            file.seek(0, os.SEEK_END)
-            self.size = file.tell()
-            file.seek(0)
+            if not hasattr(file, 'seekable') or file.seekable():
+                file.seek(0, os.SEEK_END)
+                self.size = file.tell()
+                file.seek(0)
         except Exception as error:
             # Whatever the library below raises; so too when it reads.
             raise exceptions.VolumeError(f'cannot seek in the volume: {error}') from error
 
     def chunks(self, chunk_size: int, largest_hole: int = 0) -> Iterator[base.Chunk]:
-        for offset in range(0, self.size, chunk_size):
-            data = self._read(offset, min(chunk_size, self.size - offset))
-            yield base.Chunk(offset, len(data), functools.partial(_same, data))
+        offset = 0
+        while wanted := self._wanted(offset, chunk_size):
+            read, length = self._hold(offset, wanted)
+            if length:
+                extent = Extent(offset, length)
+                yield base.Chunk(offset, length, read, functools.partial(_only, extent))
+                offset += length
+            if length < wanted:
+                self._end(offset)
 
-    def _read(self, offset: int, length: int) -> bytes:
-        pieces: list[bytes] = []
+    def _wanted(self, offset: int, chunk_size: int) -> int:
+        return chunk_size if self.size is None else min(chunk_size, self.size - offset)
+
+    def _end(self, offset: int) -> None:
+        if self.size is not None:
+            raise exceptions.VolumeChanged(
+                f'the volume ends at byte {offset}, before its size {self.size}')
+        self.size = offset
+
+    def _hold(self, offset: int, length: int) -> tuple[base.Fill, int]:
+        """Read on; gives what fills buffers with it, and how much it is."""
+        if length <= _HELD:
+            data = b''.join(self._read(offset, length))
+            return functools.partial(_copy, offset, data), len(data)
+        held, position = _Spooled(offset, self._spool_directory), 0
+        for piece in self._read(offset, length):
+            held.spool.write(position, piece)
+            position += len(piece)
+        return held.read, position
+
+    def _read(self, offset: int, length: int) -> Iterator[bytes]:
+        """Pieces of so many bytes in all, or fewer where the stream ends."""
         left = length
         while left:
             try:
-                piece = self._file.read(left)
+                piece = self._file.read(min(left, _STEP))
             except Exception as error:
                 raise exceptions.VolumeError(
                     f'cannot read the volume at byte {offset + length - left}: {error}') from error
-            if not piece:
-                raise exceptions.VolumeChanged(
-                    f'the volume ends at byte {offset + length - left}, before its size '
-                    f'{self.size}')
-            if len(piece) > left:
+            if piece is None or len(piece) > min(left, _STEP):
                 raise exceptions.VolumeError(
-                    f'the volume gave {len(piece)} bytes where {left} were asked for')
-            pieces.append(piece)
+                    f'the volume gave {"nothing yet" if piece is None else len(piece)} where '
+                    f'{min(left, _STEP)} bytes were asked for')
+            if not piece:
+                return
+            yield piece
             left -= len(piece)
-        return pieces[0] if len(pieces) == 1 else b''.join(pieces)
 
 
-def _same(data: bytes) -> bytes:
-    return data
+class _Spooled:
+    """A chunk in a temporary file, which goes with it."""
+
+    def __init__(self, offset: int, directory: str | None) -> None:
+        self.spool = spool.Spool(directory)
+        self._offset = offset
+        weakref.finalize(self, self.spool.close)
+
+    def read(self, offset: int, view: memoryview) -> None:
+        self.spool.read_into(offset - self._offset, view)
+
+
+def _copy(start: int, data: bytes, offset: int, view: memoryview) -> None:
+    view[:] = memoryview(data)[offset - start:offset - start + len(view)]
+
+
+def _only(extent: Extent) -> Iterable[Extent]:
+    return (extent,)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 import contextlib
 import ctypes
 import errno
@@ -16,15 +16,22 @@ from typing import BinaryIO, Protocol
 
 from backup_framework import exceptions
 from backup_framework.engine import mounts, parallel, source
+from backup_framework.formats import base
 
 _PUNCH_HOLE = 0x02 | 0x01  # FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, linux/falloc.h
 _BLKZEROOUT = 0x127f  # linux/fs.h
 _ZERO_RUN = 64 << 10
+_SECTORS = 4 << 10
 _ZEROS = bytes(1 << 20)
+_COMPARED = len(_ZEROS)
 
 
 class Target(Protocol):
     """Where restored bytes go; any thread, any order, each byte once."""
+
+    @property
+    def present(self) -> base.Fill | None:
+        """Reads what it has, where that is of use: what is there already need not be written."""
 
     def write(self, offset: int, data: memoryview) -> None: ...
 
@@ -34,22 +41,51 @@ class Target(Protocol):
         """All is written: make it durable and at least `size` bytes long."""
 
 
-def wrap(volume_file: BinaryIO, fresh: bool) -> Target:
+def wrap(volume_file: BinaryIO, fresh: bool, delta: bool = False) -> Target:
     """The way to write to `volume_file`.
 
     :param fresh: it reads as zeros wherever nothing is written.
+    :param delta: read it first, and write only what differs.
     """
     raw = source.plain_file(volume_file)
     if raw is None:
+        if delta:
+            raise exceptions.InvalidTarget('the target is neither a regular file nor a block '
+                                           'device, so what differs in it cannot be told')
         return StreamTarget(volume_file, fresh)
     if fcntl.fcntl(raw.fileno(), fcntl.F_GETFL) & os.O_APPEND:
         raise exceptions.InvalidTarget(
             'the target is open for appending; bytes cannot be written at their places')
-    return FileTarget(raw.fileno(), fresh)
+    file = FileTarget(raw.fileno(), fresh)
+    return DeltaTarget(file) if delta and not fresh else file
+
+
+def can_seek(volume_file: BinaryIO) -> bool:
+    """Whether bytes can be written at their places."""
+    return not hasattr(volume_file, 'seekable') or volume_file.seekable()
+
+
+def write_to(volume_file: BinaryIO) -> Callable[[memoryview], None]:
+    """What writes to a file that cannot seek, one piece behind the other."""
+    position = 0
+
+    def write(data: memoryview) -> None:
+        nonlocal position
+        with _told(position):
+            while data:
+                written = volume_file.write(data)
+                if written == 0:
+                    raise OSError(errno.EIO, 'it takes no more bytes')
+                written = len(data) if written is None else written
+                data, position = data[written:], position + written
+
+    return write
 
 
 class FileTarget:
     """A regular file or block device."""
+
+    present: base.Fill | None = None
 
     def __init__(self, fd: int, fresh: bool) -> None:
         self._fd = fd
@@ -75,6 +111,15 @@ class FileTarget:
             if length and not zero(self._fd, offset, length):
                 self._write_zeros(offset, length)
 
+    def read(self, offset: int, view: memoryview) -> None:
+        """Fill `view`; behind the end of a file are zeros, as `finish` leaves it."""
+        with _told(offset, 'read from'):
+            while view:
+                got = os.preadv(self._fd, [view], offset)
+                if not got:
+                    view[:] = bytes(len(view))
+                view, offset = view[got:] if got else view[:0], offset + got
+
     def finish(self, size: int) -> None:
         with _told(size):
             if not self._device and os.fstat(self._fd).st_size < size:
@@ -91,8 +136,50 @@ class FileTarget:
             self._write(offset + at, memoryview(_ZEROS)[:length - at])
 
 
+class DeltaTarget:
+    """A file or device of which only what differs is written."""
+
+    def __init__(self, file: FileTarget) -> None:
+        self._file = file
+        self.present: base.Fill | None = file.read
+
+    def write(self, offset: int, data: memoryview) -> None:
+        for at in range(0, len(data), _COMPARED):
+            piece = data[at:at + _COMPARED]
+            there = bytearray(len(piece))
+            self._file.read(offset + at, memoryview(there))
+            for start, end in _differing(there, piece):
+                self._file.write(offset + at + start, piece[start:end])
+
+    def zero(self, offset: int, length: int) -> None:
+        for at in range(offset, offset + length, _COMPARED):
+            there = bytearray(min(_COMPARED, offset + length - at))
+            self._file.read(at, memoryview(there))
+            if not _ZEROS.startswith(there):
+                self._file.zero(at, len(there))
+
+    def finish(self, size: int) -> None:
+        self._file.finish(size)
+
+
+def _differing(there: bytearray, data: memoryview) -> Iterator[tuple[int, int]]:
+    """Runs (start, end) that are not the same, in steps of 4 KiB."""
+    start: int | None = None
+    for at in range(0, len(data), _SECTORS):
+        if there.startswith(data[at:at + _SECTORS], at):
+            if start is not None:
+                yield start, at
+            start = None
+        elif start is None:
+            start = at
+    if start is not None:
+        yield start, len(data)
+
+
 class StreamTarget:
     """Any object with `write` and `seek`, one call at a time."""
+
+    present: base.Fill | None = None
 
     def __init__(self, file: BinaryIO, fresh: bool) -> None:
         self._file = file
@@ -134,8 +221,8 @@ def data_runs(data: memoryview) -> Iterator[tuple[int, int]]:
     """Runs (start, end) of `data` that are not zeros, in steps of 64 KiB."""
     start: int | None = None
     for at in range(0, len(data), _ZERO_RUN):
-        piece = bytes(data[at:at + _ZERO_RUN])
-        if piece == _ZEROS[:len(piece)]:
+        # A memcmp, where comparing a memoryview goes byte by byte.
+        if _ZEROS.startswith(data[at:at + _ZERO_RUN]):
             if start is not None:
                 yield start, at
             start = None
@@ -372,7 +459,7 @@ def _zero_device(fd: int, offset: int, length: int) -> bool:
 
 
 @contextlib.contextmanager
-def _told(offset: int) -> Iterator[None]:
+def _told(offset: int, what: str = 'write to') -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -380,8 +467,8 @@ def _told(offset: int) -> Iterator[None]:
             raise exceptions.NoSpace(
                 f'no space left on the target at byte {offset}') from error
         raise exceptions.VolumeError(
-            f'cannot write to the target at byte {offset}: {error.strerror or error}') from error
+            f'cannot {what} the target at byte {offset}: {error.strerror or error}') from error
     except Exception as error:
         # Whatever the library of a stream raises.
         raise exceptions.VolumeError(
-            f'cannot write to the target at byte {offset}: {error}') from error
+            f'cannot {what} the target at byte {offset}: {error}') from error

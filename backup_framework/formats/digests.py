@@ -8,15 +8,10 @@ equal can still be compared as bytes.
 from __future__ import annotations
 
 from collections.abc import Iterator
-import contextlib
-import errno
 import functools
 import hashlib
-import os
-import tempfile
-from typing import BinaryIO
 
-from backup_framework import exceptions
+from backup_framework import spool
 
 DIGEST_SIZE = 32
 ZERO = bytes(DIGEST_SIZE)
@@ -42,10 +37,19 @@ def count(length: int, block_size: int) -> int:
 def of(data: Buffer, block_size: int) -> bytes:
     """The digests of `data`, which begins at a block's start."""
     view = memoryview(data)
-    zero = zero_digest(block_size)
-    found = (hashlib.sha256(view[at:at + block_size]).digest()
-             for at in range(0, len(view), block_size))
-    return b''.join(ZERO if digest == zero else digest for digest in found)
+    zeros = _zeros(block_size)
+    found: list[bytes] = []
+    for at in range(0, len(view), block_size):
+        block = view[at:at + block_size]
+        # A memcmp, where comparing a memoryview goes byte by byte.
+        zero = zeros.startswith(block) and len(block) == block_size
+        found.append(ZERO if zero else hashlib.sha256(block).digest())
+    return b''.join(found)
+
+
+@functools.lru_cache(maxsize=4)
+def _zeros(length: int) -> bytes:
+    return bytes(length)
 
 
 def of_zeros(length: int, block_size: int) -> bytes:
@@ -91,21 +95,18 @@ class Spool:
     def __init__(self, block_size: int, directory: str | None = None) -> None:
         self.block_size = block_size
         self.length = 0
-        with _told('make a temporary file'):
-            self._file: BinaryIO = tempfile.TemporaryFile(dir=directory, buffering=0)
+        self._spool = spool.Spool(directory)
 
     def append(self, digests: bytes) -> None:
         """:raises NoSpace: the disk of the spool directory is full."""
         if digests.count(0) != len(digests):
-            with _told('write a temporary file'):
-                _write_all(self._file.fileno(), digests, self.length * DIGEST_SIZE)
+            self._spool.write(self.length * DIGEST_SIZE, digests)
         self.length += len(digests) // DIGEST_SIZE
 
     def get(self, first: int, blocks: int) -> bytes:
         """Digests of so many blocks from block `first`; fewer at the end of the volume."""
         blocks = max(0, min(blocks, self.length - first))
-        with _told('read a temporary file'):
-            data = os.pread(self._file.fileno(), blocks * DIGEST_SIZE, first * DIGEST_SIZE)
+        data = self._spool.read(first * DIGEST_SIZE, blocks * DIGEST_SIZE)
         return data + bytes(blocks * DIGEST_SIZE - len(data))
 
     def batches(self, blocks: int = 16384) -> Iterator[bytes]:
@@ -114,27 +115,10 @@ class Spool:
             yield self.get(first, blocks)
 
     def close(self) -> None:
-        self._file.close()
+        self._spool.close()
 
     def __enter__(self) -> Spool:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
-
-
-def _write_all(fd: int, data: bytes, offset: int) -> None:
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(fd, view, offset)
-        view, offset = view[written:], offset + written
-
-
-@contextlib.contextmanager
-def _told(what: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        kind = exceptions.NoSpace if full else exceptions.VolumeError
-        raise kind(f'cannot {what}: {error.strerror}') from error

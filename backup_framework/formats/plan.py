@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Sequence
 import dataclasses
+import operator
 
 from backup_framework.model import Extent
 
@@ -21,14 +23,15 @@ class Unit:
         return sum(extent.length for extent in self.extents)
 
 
-def compose(layers: Sequence[Sequence[Extent]], size: int) -> tuple[list[Unit], list[Extent]]:
-    """What each entry contributes to the first `size` bytes, the newest layer winning.
+def compose(layers: Sequence[Sequence[Extent]], wanted: Extent
+            ) -> tuple[list[Unit], list[Extent]]:
+    """What each entry contributes to the wanted bytes, the newest layer winning.
 
     :param layers: oldest first; each sorted by offset and without overlaps.
     :returns: units in volume order, each byte in one of them at most; and the gaps that no layer
         covers.
     """
-    gaps = [Extent(0, size)] if size else []
+    gaps = [wanted] if wanted.length else []
     units: list[Unit] = []
     for layer in range(len(layers) - 1, -1, -1):
         found, gaps = _take(layers[layer], gaps)
@@ -37,12 +40,15 @@ def compose(layers: Sequence[Sequence[Extent]], size: int) -> tuple[list[Unit], 
     return units, gaps
 
 
+_end = operator.attrgetter('end')
+
+
 def _take(entries: Sequence[Extent], gaps: list[Extent]
           ) -> tuple[list[tuple[int, list[Extent]]], list[Extent]]:
     """What `entries` fill of `gaps`, both sorted; and the gaps that are left."""
     found: list[tuple[int, list[Extent]]] = []
     left: list[Extent] = []
-    index = 0
+    index = bisect.bisect_right(entries, gaps[0].offset, key=_end) if gaps else 0
     for gap in gaps:
         position = gap.offset
         while index < len(entries) and entries[index].end <= position:
