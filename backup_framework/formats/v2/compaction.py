@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from backup_framework.formats.v2 import chunk_map, names
 
@@ -36,27 +36,29 @@ def choose(rows: chunk_map.Rows, committed: Collection[str]) -> frozenset[str]:
             live.extend([0] * (len(rows.objects) - len(live)))
             for number, blocks in row.references:
                 live[number] += blocks
-            crowding.update(_crowding(row.references))
+            crowding.update(crowders(row.references))
     chosen = pick([each.blocks for each in rows.objects], live, crowding, frozenset(
         number for number, each in enumerate(rows.objects)
         if names.prefix_of(each.name) in committed))
     return frozenset(rows.objects[number].name for number in chosen)
 
 
-def _crowding(references: Sequence[tuple[int, int]]) -> Iterable[int]:
-    """The objects with the fewest blocks of a chunk that is spread over too many."""
+def crowders(references: Sequence[tuple[int, int]]) -> dict[int, int]:
+    """The objects with the fewest blocks of a chunk that is spread over too many, and how many."""
     if len(references) <= MOST_REFERENCES:
-        return ()
+        return {}
     fewest = sorted(references, key=lambda reference: reference[1])
-    return [number for number, _ in fewest[:-MOST_REFERENCES // 2]]
+    return dict(fewest[:-MOST_REFERENCES // 2])
 
 
-def pick(stored: Sequence[int], live: Sequence[int], crowding: Collection[int],
+def pick(stored: Sequence[int], live: Sequence[int], crowding: Mapping[int, int],
          staying: Collection[int]) -> list[int]:
     """See `choose`; objects are numbers here.
 
     :param stored: blocks in each object.
     :param live: how many of them the parent uses.
+    :param crowding: how many of these are in crowded chunks. What else an object has must be
+        little: the place of many duplicates is not worth storing anew for the chunks that use it.
     """
     total = sum(live)
     budget = max(BUDGET_FLOOR, int(BUDGET_SHARE * total))
@@ -65,7 +67,8 @@ def pick(stored: Sequence[int], live: Sequence[int], crowding: Collection[int],
     chosen: list[int] = []
     for number in sorted(range(len(live)), key=lambda each: live[each] / max(1, stored[each])):
         wasteful = number not in staying and dead > DEAD_SHARE * total
-        if live[number] <= budget and (wasteful or number in crowding):
+        if live[number] <= budget and (
+                wasteful or 2 * crowding.get(number, 0) > live[number]):
             chosen.append(number)
             budget -= live[number]
             dead -= 0 if number in staying else stored[number] - live[number]
