@@ -10,7 +10,7 @@ import dataclasses
 import struct
 from typing import Protocol
 
-from backup_framework import exceptions
+from backup_framework import exceptions, store
 from backup_framework.formats.v2 import digest, layout, names
 
 _HEAD = struct.Struct('<8sHHI')
@@ -104,28 +104,30 @@ class Rows:
     :param file: at the beginning of a map.
     :param chunks: how many chunks the volume has; None takes what comes.
     :param prefixes: of the backups whose objects it may name; None takes all.
+    :param called: what errors call it.
     """
 
     def __init__(self, file: File, algorithm: digest.Algorithm, chunks: int | None,
-                 prefixes: Collection[str] | None = None) -> None:
+                 prefixes: Collection[str] | None = None, called: str = 'the map') -> None:
         self.objects: list[Object] = []
         self.position = 0
         self._file = file
         self._chunks = chunks
         self._prefixes = prefixes
+        self._called = called
         self._algorithm = algorithm
         self._hasher = algorithm.new()
 
     def __iter__(self) -> Iterator[Zeros | Row]:
         """:raises CorruptObject: it is no map of so many chunks."""
         if self._take(_HEAD.size) != head():
-            raise _corrupt('its first bytes are not those of one')
+            raise self._corrupt('its first bytes are not those of one')
         found = 0
         known: set[str] = set()
         while True:
             kind = self._take(1, hashed=False)[0]
             if kind not in _KINDS:
-                raise _corrupt(f'it has a record of kind {kind}')
+                raise self._corrupt(f'it has a record of kind {kind}')
             if kind == 0:
                 break
             fields = _KINDS[kind].unpack(self._hash(bytes([kind])) + self._take(
@@ -133,19 +135,19 @@ class Rows:
             if kind == 1:
                 self._object(fields, known)
                 continue
-            item: Zeros | Row = self._row(fields) if kind == 3 else _zeros(fields)
+            item: Zeros | Row = self._row(fields) if kind == 3 else self._zeros(fields)
             found += item.chunks if isinstance(item, Zeros) else 1
             if self._chunks is not None and found > self._chunks:
-                raise _corrupt('it has more chunks than the volume')
+                raise self._corrupt('it has more chunks than the volume')
             yield item
         self._end()
         if self._chunks is not None and found != self._chunks:
-            raise _corrupt(f'it has {found} of the {self._chunks} chunks of the volume')
+            raise self._corrupt(f'it has {found} of the {self._chunks} chunks of the volume')
 
     def again(self, file: File) -> Iterator[Zeros | Row]:
         """The rows once more, from a place on where one begins; those of a map that was read to
         its end, so that its objects are known."""
-        rows = Rows(file, self._algorithm, None)
+        rows = Rows(file, self._algorithm, None, called=self._called)
         rows.objects = self.objects
         while (kind := rows._take(1, hashed=False)[0]) != 0:
             data = bytes([kind]) + rows._take(_KINDS[kind].size - 1, hashed=False)
@@ -153,43 +155,51 @@ class Rows:
             if kind == 1:
                 rows._take(fields[2], hashed=False)
             else:
-                yield rows._row(fields) if kind == 3 else _zeros(fields)
+                yield rows._row(fields) if kind == 3 else rows._zeros(fields)
 
     def _object(self, fields: tuple[int, int, int, int, int], known: set[str]) -> None:
         _, reserved, length, blocks, size = fields
-        name = layout.checked_name(self._take(length), length)
+        name, prefix = self._name(self._take(length))
         if reserved or name in known or size > LARGEST:
-            raise _corrupt(f'its record of object {name} is impossible')
-        if self._prefixes is not None and names.prefix_of(name) not in self._prefixes:
-            raise _corrupt(f'it names {name}, of a backup that the manifest does not name')
+            raise self._corrupt(f'its record of object {name} is impossible')
+        if self._prefixes is not None and prefix not in self._prefixes:
+            raise self._corrupt(f'it names {name}, of a backup that the manifest does not name')
         known.add(name)
         self.objects.append(Object(name, blocks, size))
+
+    def _name(self, encoded: bytes) -> tuple[str, str]:
+        """The name and its prefix."""
+        try:
+            name = store.check_new_name(encoded.decode())
+            return name, names.prefix_of(name)
+        except (UnicodeDecodeError, exceptions.InvalidName, exceptions.CorruptObject):
+            raise self._corrupt('it names an object as none is named') from None
 
     def _row(self, fields: tuple[int, int, int, int, int, int, int, bytes, bytes]) -> Row:
         _, flags, reserved, count, number, length, offset, table_digest, chunk_digest = fields
         if flags or reserved or not 0 < count <= layout.MOST_BLOCKS + 1:
-            raise _corrupt('one of its rows is impossible')
+            raise self._corrupt('one of its rows is impossible')
         data = self._take(count * _REFERENCE.size)
         references = list(_REFERENCE.iter_unpack(data))
         used = {reference for reference, _ in references}
         if len(used) != count or number not in used or max(used) >= len(self.objects):
-            raise _corrupt('one of its rows refers to objects that it does not name')
+            raise self._corrupt('one of its rows refers to objects that it does not name')
         if offset + length > self.objects[number].length:
-            raise _corrupt('one of its block tables is behind the end of its object')
+            raise self._corrupt('one of its block tables is behind the end of its object')
         return Row(number, offset, length, table_digest, chunk_digest, references)
 
     def _end(self) -> None:
         everything = self._hasher.digest()
         _, pad, told = _END.unpack(b'\0' + self._take(_END.size - 1, hashed=False))
         if pad != _PAD or told != everything:
-            raise _corrupt('its digest is not the one of its bytes')
+            raise self._corrupt('its digest is not the one of its bytes')
         if self._file.read(1):
-            raise _corrupt('it goes on behind its end')
+            raise self._corrupt('it goes on behind its end')
 
     def _take(self, length: int, hashed: bool = True) -> bytes:
         data = self._file.read(length)
         if len(data) != length:
-            raise _corrupt('it ends too early')
+            raise self._corrupt('it ends too early')
         self.position += length
         return self._hash(data) if hashed else data
 
@@ -197,13 +207,11 @@ class Rows:
         self._hasher.update(data)
         return data
 
+    def _zeros(self, fields: tuple[int, bytes, int]) -> Zeros:
+        _, pad, chunks = fields
+        if pad != _PAD or not chunks:
+            raise self._corrupt('one of its runs of zeros is impossible')
+        return Zeros(chunks)
 
-def _zeros(fields: tuple[int, bytes, int]) -> Zeros:
-    _, pad, chunks = fields
-    if pad != _PAD or not chunks:
-        raise _corrupt('one of its runs of zeros is impossible')
-    return Zeros(chunks)
-
-
-def _corrupt(reason: str) -> exceptions.CorruptObject:
-    return exceptions.CorruptObject(f'the map is damaged: {reason}')
+    def _corrupt(self, reason: str) -> exceptions.CorruptObject:
+        return exceptions.CorruptObject(f'{self._called} is damaged: {reason}')

@@ -201,24 +201,18 @@ def _names(data: bytes, count: int) -> list[str]:
             raise _corrupt('its names end too early')
         length, = _NAME_LENGTH.unpack_from(data, at)
         at += _NAME_LENGTH.size
-        names.append(checked_name(data[at:at + length], length))
+        names.append(_name(data[at:at + length]))
         at += length
     if at != len(data):
         raise _corrupt('its names do not fill their room')
     return names
 
 
-def checked_name(encoded: bytes, length: int) -> str:
-    """An object's name as it was stored, of so many bytes.
-
-    :raises CorruptObject: it is none that a writer could have made.
-    """
+def _name(encoded: bytes) -> str:
     try:
-        if len(encoded) == length:
-            return store.check_new_name(encoded.decode())
+        return store.check_new_name(encoded.decode())
     except (UnicodeDecodeError, exceptions.InvalidName):
-        pass
-    raise _corrupt('it names an object as none is named')
+        raise _corrupt('it names an object as none is named') from None
 
 
 def _frames(data: bytes, others: int) -> list[Frame]:

@@ -45,6 +45,8 @@ class Reader:
         self.map_digest = found.map_digest
         self.object_count = found.object_count
 
+        self._called = f'object {self.map_name} of container {container.name} (the map)'
+
     @property
     def chunks(self) -> int:
         return -(-self.size // self.chunk_size)
@@ -76,7 +78,6 @@ class Reader:
 
     def _fetch_map(self, spooled: spool.Spool) -> None:
         hasher, position = self.algorithm.new(), 0
-        named = f'object {self.map_name} of container {self.container.name} (the map)'
         try:
             with self.container.open(self.map_name) as reader:
                 while piece := reader.read(min(_PIECE, self.map_length + 1 - position)):
@@ -84,19 +85,19 @@ class Reader:
                     spooled.write(position, piece)
                     position += len(piece)
         except (exceptions.ObjectNotFound, exceptions.ContainerNotFound):
-            raise exceptions.MissingObject(f'{named} is missing') from None
+            raise exceptions.MissingObject(f'{self._called} is missing') from None
         if position != self.map_length:
             has = f'{position} bytes' if position < self.map_length else 'more bytes'
             raise exceptions.CorruptObject(
-                f'{named} is damaged: it has {has} instead of {self.map_length}')
+                f'{self._called} is damaged: it has {has} instead of {self.map_length}')
         if hasher.digest() != self.map_digest:
             raise exceptions.CorruptObject(
-                f'{named} is damaged: its digest is not the one in the manifest')
+                f'{self._called} is damaged: its digest is not the one in the manifest')
 
     def rows(self, spooled: spool.Spool) -> chunk_map.Rows:
         """The rows of a map that was spooled."""
-        return chunk_map.Rows(
-            rows_file(spooled), self.algorithm, self.chunks, {self.prefix, *self.references})
+        return chunk_map.Rows(rows_file(spooled), self.algorithm, self.chunks,
+                              {self.prefix, *self.references}, self._called)
 
     def table(self, index: int, row: chunk_map.Row, objects: Sequence[chunk_map.Object],
               ranges: store.Ranges | None = None) -> layout.Table:
