@@ -6,15 +6,15 @@ All of it lets other threads run while it works.
 from __future__ import annotations
 
 import bz2
-from collections.abc import Callable, Iterator
-import contextlib
+from collections.abc import Callable
 import functools
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol
 import zlib
 
 import zstandard
 
 from backup_framework import exceptions
+from backup_framework.formats import pool
 
 try:
     # Some twenty times as fast as zlib's usual level, for a tenth more bytes.
@@ -104,31 +104,10 @@ def open_body(codec: str, reader: Readable) -> Readable:
     return _Inflater(reader, _INFLATE[codec]())
 
 
-T = TypeVar('T')
-
-
-class _Pool(Generic[T]):
-    """Things that one thread may use at a time and that are dear to make: as many as threads."""
-
-    def __init__(self, make: Callable[[], T]) -> None:
-        self._make = make
-        self._free: list[T] = []
-
-    @contextlib.contextmanager
-    def one(self) -> Iterator[T]:
-        # Taking from a list and adding to it are atomic.
-        try:
-            thing = self._free.pop()
-        except IndexError:
-            thing = self._make()
-        yield thing
-        # After an error it is not used again.
-        self._free.append(thing)
-
-
 # Frames with their content size in the header: older readers of Cinder need it.
-_compressors = _Pool(lambda: zstandard.ZstdCompressor(level=ZSTD_LEVEL, write_content_size=True))
-_decompressors = _Pool(lambda: zstandard.ZstdDecompressor(max_window_size=_FRAME_WINDOW))
+_compressors = pool.Pool(lambda: zstandard.ZstdCompressor(
+    level=ZSTD_LEVEL, write_content_size=True))
+_decompressors = pool.Pool(lambda: zstandard.ZstdDecompressor(max_window_size=_FRAME_WINDOW))
 
 
 def _zstd(data: Buffer) -> bytes:

@@ -1,22 +1,23 @@
-"""Which version reads and writes a backup, and what the manifests of all versions share."""
+"""Which format reads and writes a backup."""
 
 from __future__ import annotations
 
 from backup_framework import exceptions, store
-from backup_framework.formats import base, cinder_v1
+from backup_framework.formats import base
+from backup_framework.formats.cinder_v1 import format as cinder_v1
 from backup_framework.formats.document import parse
+from backup_framework.formats.v2 import format as v2
 
-FORMATS = {known.version: known for known in (cinder_v1.FORMAT,)}
+FORMATS = {known.version: known for known in (cinder_v1.FORMAT, v2.FORMAT)}
 
 
 def manifest_name(prefix: str) -> str:
     return prefix + base.MANIFEST
 
 
-def open_reader(container: store.Container, prefix: str, *, whole_limit: int) -> base.Reader:
+def open_reader(container: store.Container, prefix: str) -> base.Reader:
     """A reader of the version that the manifest says.
 
-    :param whole_limit: objects of more bytes, uncompressed, are not held in memory as a whole.
     :raises MissingObject: there is no manifest.
     :raises CorruptManifest: it is damaged, or of no release's making.
     :raises UnsupportedVersion: a newer release wrote it.
@@ -30,7 +31,7 @@ def open_reader(container: store.Container, prefix: str, *, whole_limit: int) ->
     try:
         members = parse(document)
         reader = format_of(members.get('version')).open_reader(
-            container, prefix, members, whole_limit=whole_limit)
+            container, prefix, document, members)
     except exceptions.FormatError as error:
         raise type(error)(f'manifest {name} of container {container.name}: {error}') from None
     if reader.header.stored_bytes is not None:

@@ -1,0 +1,20 @@
+"""Names of the objects of format 1.0.0."""
+
+from __future__ import annotations
+
+import re
+
+_BELONGS = re.compile(r'(-[0-9]{5,}|_sha256file|_metadata)\Z')
+
+
+def hash_list_name(prefix: str) -> str:
+    return f'{prefix}_sha256file'
+
+
+def data_name(prefix: str, number: int) -> str:
+    return f'{prefix}-{number:05d}'
+
+
+def belongs(prefix: str, name: str) -> bool:
+    """Whether an object is of the backup with this prefix, and not of one with a longer one."""
+    return name.startswith(prefix) and _BELONGS.match(name, len(prefix)) is not None

@@ -1,0 +1,76 @@
+"""Reading the objects of format 1.0.0: nothing is given out before its MD5 was found right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import hashlib
+
+from backup_framework import exceptions, store
+from backup_framework.formats import codec
+from backup_framework.formats.manifest import StoredObject
+
+_PIECE = 1 << 20
+_Gone = (exceptions.ObjectNotFound, exceptions.ContainerNotFound)
+
+
+def pieces(container: store.Container, stored: StoredObject
+           ) -> Iterator[tuple[int, memoryview]]:
+    """The object's bytes with their offsets in the volume.
+
+    :raises CorruptObject: behind the last one, where they were not right.
+    :raises MissingObject: it is gone.
+    """
+    md5 = hashlib.md5(usedforsecurity=False)
+    position = 0
+    try:
+        with container.open(stored.name) as reader:
+            body = codec.open_body(codec.canonical(stored.compression), reader)
+            while piece := body.read(_PIECE):
+                if position + len(piece) > stored.length:
+                    raise exceptions.CorruptObject('it has more bytes than its manifest says')
+                md5.update(piece)
+                yield stored.offset + position, memoryview(piece)
+                position += len(piece)
+    except exceptions.CorruptObject as error:
+        raise _corrupt(container, stored, str(error)) from None
+    except _Gone:
+        raise _missing(container, stored) from None
+    if position != stored.length:
+        raise _corrupt(container, stored, f'it has {position} bytes instead of {stored.length}')
+    if md5.hexdigest() != stored.md5:
+        raise _corrupt(container, stored, 'its MD5 is not the one in the manifest')
+
+
+def check(container: store.Container, stored: StoredObject) -> None:
+    """Read it all; see `pieces` for what it raises."""
+    for _ in pieces(container, stored):
+        pass
+
+
+def is_zero_body(container: store.Container, stored: StoredObject) -> bool:
+    """Whether the stored bytes are those that we store for zeros: no need to unpack them.
+
+    :raises MissingObject: it is gone.
+    """
+    if codec.canonical(stored.compression) != codec.ZSTD:
+        return False
+    body = codec.zero_body(stored.length)
+    try:
+        return container.get(stored.name, len(body)) == body
+    except exceptions.CorruptObject:
+        return False
+    except _Gone:
+        raise _missing(container, stored) from None
+
+
+def _corrupt(container: store.Container, stored: StoredObject, reason: str
+             ) -> exceptions.CorruptObject:
+    return exceptions.CorruptObject(
+        f'object {stored.name} of container {container.name} (bytes {stored.offset} to '
+        f'{stored.offset + stored.length} of the volume) is damaged: {reason}')
+
+
+def _missing(container: store.Container, stored: StoredObject) -> exceptions.MissingObject:
+    return exceptions.MissingObject(
+        f'object {stored.name} of container {container.name} (bytes {stored.offset} to '
+        f'{stored.offset + stored.length} of the volume) is missing')

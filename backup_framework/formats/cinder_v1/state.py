@@ -1,0 +1,184 @@
+"""Bringing back a chain of format 1.0.0: the newest version of each extent, read once."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+import functools
+
+from backup_framework import exceptions
+from backup_framework.formats import base, digests, plan, pool
+from backup_framework.formats.cinder_v1 import comparison, objects
+from backup_framework.formats.cinder_v1.reader import Reader
+from backup_framework.model import Extent
+
+_PIECE = 1 << 20
+
+
+class State:
+    """See `formats.base.State`. A unit is what one object gives to the volume.
+
+    :param chain: root first.
+    :param whole_limit: objects of more bytes, uncompressed, are streamed twice: checked, then given
+        out; smaller ones are held in memory.
+    """
+
+    def __init__(self, chain: Sequence[Reader], *, spool_directory: str | None,
+                 whole_limit: int) -> None:
+        self.header = chain[-1].header
+        self.notes: list[str] = []
+        self.chain = chain
+        self.whole_limit = whole_limit
+        self.buffers = pool.Buffers()
+        self.known: digests.Spool | None = None
+        """What units compare with."""
+        self._spool_directory = spool_directory
+        self._spool: digests.Spool | None = None
+        self._spooled = False
+
+    @functools.cached_property
+    def size(self) -> int:
+        """The volume's bytes at the newest backup.
+
+        Our own manifests say it. Otherwise the full backup's extents do, unless the hash list of an
+        incremental has another number of blocks; the last of these may be shorter than its block,
+        which shows where an extent ends in it.
+        """
+        if self.header.size is not None:
+            return self.header.size
+        ends = [reader.end for reader in self.chain]
+        if len(ends) == 1:
+            return ends[0]
+        spool = self.digests()
+        if spool is None:
+            return max(ends[0], ends[-1])
+        last = spool.length * spool.block_size
+        if ends[-1] > last:
+            raise exceptions.CorruptManifest(
+                f'the hash list of backup {self.header.backup_id} ends at byte {last}, before '
+                f'what the backup has stored, which ends at {ends[-1]}')
+        inside = [end for end in ends if last - spool.block_size < end <= last]
+        return inside[-1] if inside else last
+
+    def digests(self) -> digests.Spool | None:
+        """The hash list of the newest backup, for as long as this is open; None without one.
+
+        :raises CorruptManifest: it is damaged.
+        """
+        if not self._spooled:
+            self._spool = self.chain[-1].digests(self._spool_directory)
+            self._spooled = True
+        return self._spool
+
+    def units(self, wanted: Extent) -> Iterator[base.Unit]:
+        end = min(wanted.end, self.size)
+        planned, gaps = plan.compose([reader.extents for reader in self.chain],
+                                     Extent(wanted.offset, max(0, end - wanted.offset)))
+        if gaps:
+            raise exceptions.CorruptManifest(
+                f'bytes {gaps[0].offset} to {gaps[0].end} of the volume are in no object of backup '
+                f'{self.header.backup_id}' + (' and its parents' if len(self.chain) > 1 else ''))
+        return (Unit(self, unit) for unit in planned)
+
+    def prepare_check(self) -> list[str]:
+        end = self.chain[0].end
+        if self.header.size is None and self.size < end:
+            # Cinder does not store sizes in bytes: a hash list that was cut would look the same.
+            self.notes.append(f'by its hash list the volume had {self.size} bytes, fewer than the '
+                              f'{end} of its full backup')
+        try:
+            known = self.digests()
+        except exceptions.CorruptManifest as error:
+            return [str(error)]
+        if known is None:
+            self.notes.append('the backup has no hash list: its objects were checked, but a wrong '
+                              'parent would not be found')
+        elif known.length != digests.count(self.size, known.block_size):
+            return [f'the hash list has {known.length} blocks, the volume has '
+                    f'{digests.count(self.size, known.block_size)}']
+        self.known = known
+        return []
+
+    def missing(self, sizes: bool, tick: base.Tick) -> tuple[int, list[str]]:
+        self.units(Extent(0, self.size))
+        count, problems = 0, []
+        for reader in self.chain:
+            tick()
+            count += reader.object_count
+            problems += reader.problems(sizes)
+        return count, problems
+
+    def close(self) -> None:
+        if self._spool is not None:
+            self._spool.close()
+
+
+class Unit:
+    """See `formats.base.Unit`."""
+
+    def __init__(self, state: State, planned: plan.Unit) -> None:
+        reader = state.chain[planned.layer]
+        self._state = state
+        self._container = reader.container
+        self._stored = reader.objects[planned.entry]
+        self._zero = reader.zeros[planned.entry]
+        self._extents = planned.extents
+        self.length = planned.length
+
+    @property
+    def _whole(self) -> bool:
+        return self._stored.length <= self._state.whole_limit
+
+    @property
+    def cost(self) -> int:
+        return self._stored.length if self._whole and not self._zero else _PIECE
+
+    def pieces(self, present: base.Fill | None = None) -> Generator[base.Piece, None, None]:
+        if self._zero:
+            for extent in self._extents:
+                yield base.Piece(extent.offset, extent.length, None)
+        elif self._whole:
+            with self._state.buffers.one(self._stored.length) as data:
+                for offset, piece in objects.pieces(self._container, self._stored):
+                    at = offset - self._stored.offset
+                    data[at:at + len(piece)] = piece
+                yield from self._wanted(self._stored.offset, data)
+        else:
+            objects.check(self._container, self._stored)
+            for offset, piece in objects.pieces(self._container, self._stored):
+                yield from self._wanted(offset, piece)
+
+    def _wanted(self, offset: int, data: memoryview) -> Iterator[base.Piece]:
+        for extent in self._extents:
+            start = max(extent.offset, offset)
+            end = min(extent.end, offset + len(data))
+            if start < end:
+                yield base.Piece(start, end - start, data[start - offset:end - offset])
+
+    def problems(self, tick: base.Tick) -> list[str]:
+        try:
+            return self._misaligned() + self._problems(tick)
+        except (exceptions.CorruptObject, exceptions.MissingObject) as error:
+            return [str(error)]
+
+    def _misaligned(self) -> list[str]:
+        known = self._state.known
+        if known is None or comparison.whole_blocks(
+                self._extents, self._state.size, known.block_size):
+            return []
+        return [f'object {self._stored.name} holds parts of blocks of {known.block_size} bytes: a '
+                'damaged manifest, or a damaged hash list']
+
+    def _problems(self, tick: base.Tick) -> list[str]:
+        known, size = self._state.known, self._state.size
+        if self._zero:
+            if not objects.is_zero_body(self._container, self._stored):
+                objects.check(self._container, self._stored)
+            return list(comparison.of_zeros(self._extents, size, known)) if known else []
+        problems: list[str] = []
+        comparer = comparison.Comparer(known, size) if known else None
+        for offset, data in objects.pieces(self._container, self._stored):
+            tick()
+            for piece in self._wanted(offset, data):
+                if comparer is not None and piece.data is not None:
+                    problems += comparer.feed(piece.offset, piece.data)
+        return problems
