@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-import contextlib
+from collections.abc import Sequence
 
+from backup_framework import spool
 from backup_framework.formats.v2 import chunk_map, frames
 from backup_framework.formats.v2.reader import Reader
 from backup_framework.model import Extent
@@ -19,15 +19,20 @@ class Parent:
     def __init__(self, reader: Reader, spool_directory: str | None) -> None:
         self.reader = reader
         self._directory = spool_directory
-        self._sampled = contextlib.ExitStack()
+        self._map: spool.Spool | None = None
         self._sampling: Rows | None = None
         self._chunk: int | None = None
         self._blocks: frames.Old | None = None
 
-    @contextlib.contextmanager
-    def rows(self) -> Iterator[Rows]:
-        with self.reader.open_rows(self._directory) as rows:
-            yield Rows(rows)
+    def rows(self) -> chunk_map.Rows:
+        """The rows from the first one on; the map is fetched once.
+
+        :raises CorruptObject: it is not what was stored.
+        :raises MissingObject: it is gone.
+        """
+        if self._map is None:
+            self._map = self.reader.spool_map(self._directory)
+        return self.reader.rows(self._map)
 
     def old(self, number: int, row: chunk_map.Row, objects: Sequence[chunk_map.Object]
             ) -> frames.Old:
@@ -47,19 +52,18 @@ class Parent:
 
     def _load(self, number: int) -> frames.Old | None:
         if self._sampling is None or self._sampling.position > number:
-            self._sampled.close()
-            self._sampling = self._sampled.enter_context(self.rows())
+            self._sampling = Rows(self.rows())
         self._sampling.skip(number - self._sampling.position)
         row = self._sampling.take()
         return None if row is None else self.old(number, row, self._sampling.objects)
 
     def close(self) -> None:
-        self._sampled.close()
-        self._sampling = None
+        if self._map is not None:
+            self._map.close()
 
 
 class Rows:
-    """The rows of a map, one a chunk.
+    """The rows of a map in step with chunks.
 
     :ivar position: the chunk whose row comes next.
     :ivar objects: that rows refer to by their numbers; it grows with the rows.

@@ -63,7 +63,6 @@ class Writer:
             _check_parent(parent, container, size)
             self._parent = Parent(parent.reader, choices.spool_directory)
         self._size = 0
-        self._directory = choices.spool_directory
         algorithm = self._parameters.algorithm
         self._scanner = scan.Scanner(algorithm, self.block_size, self.chunk_size)
         self._index = None if choices.duplicates == 'none' else Index(choices.index_size)
@@ -98,27 +97,22 @@ class Writer:
             return frozenset()
         committed = {name.removesuffix(base.MANIFEST)
                      for name in self._container.names('', base.MANIFEST)}
-        with self._parent.reader.open_rows(self._directory) as rows:
-            return compaction.choose(rows, committed)
+        return compaction.choose(self._parent.rows(), committed)
 
     def tasks(self, chunks: Iterable[base.Chunk]) -> Iterator[base.Task]:
-        with contextlib.ExitStack() as stack:
-            rows = stack.enter_context(self._parent.rows()) if self._parent else None
-            for chunk in chunks:
-                self._size += chunk.length
-                number, count = chunk.offset // self.chunk_size, self._chunks(chunk.length)
-                if chunk.read is None:
-                    if rows:
-                        rows.skip(count)
-                    run = functools.partial(gathering.Zeros, count)
-                    yield base.Task(chunk.length, 0, run)
-                else:
-                    known = self._known(number, chunk.length, rows) if rows else None
-                    yield base.Task(chunk.length, self._cost(chunk.length),
-                                    functools.partial(self._run, number, chunk, known))
-
-    def _chunks(self, length: int) -> int:
-        return -(-length // self.chunk_size)
+        rows = Rows(self._parent.rows()) if self._parent else None
+        for chunk in chunks:
+            self._size += chunk.length
+            number, count = chunk.offset // self.chunk_size, -(-chunk.length // self.chunk_size)
+            if chunk.read is None:
+                if rows:
+                    rows.skip(count)
+                run = functools.partial(gathering.Zeros, count)
+                yield base.Task(chunk.length, 0, run)
+            else:
+                known = self._known(number, chunk.length, rows) if rows else None
+                yield base.Task(chunk.length, self._cost(chunk.length),
+                                functools.partial(self._run, number, chunk, known))
 
     def _cost(self, length: int) -> int:
         return self._scanner.unit + SMALL + self._scanner.blocks(length) * _BLOCK_COST
