@@ -7,8 +7,10 @@ import random
 
 import pytest
 
+from backup_framework import exceptions
 from backup_framework.formats.v2 import chunk_unit
 from backup_framework.model import Extent
+from backup_framework.testing import faults, memory
 from tests.formats import v2_stores
 from tests.unit.formats.v2 import shelf
 
@@ -195,3 +197,21 @@ def test_an_empty_volume_and_one_of_zeros_of_any_size() -> None:
         assert list(unit.pieces()) == [(0, (16 << 40) + 1, None)]
         unit, = found.units(Extent(5, 1 << 30))
         assert list(unit.pieces()) == [(5, 1 << 30, None)]
+
+
+@pytest.mark.parametrize('verb', ['get_object_reader', 'read'])
+def test_a_connection_that_drops_while_it_is_read(verb: str) -> None:
+    """Each read once in turn; what follows it goes on where it was."""
+    driver = faults.FaultyDriver(memory.MemoryBackupDriver())
+    driver.put_container('shelf')
+    for name, body in MAKER.objects.items():
+        with driver.get_object_writer('shelf', name) as writer:
+            writer.write(body)
+    dropped = exceptions.StoreUnavailable('the connection dropped')
+    for call in itertools.count(1):
+        driver.plan = [faults.Fault(verb, call=call, error=dropped)]
+        with shelf.opened(driver) as found:
+            assert shelf.bring_back(found) == DATA
+        if not driver.happened:
+            break
+    assert call > 10
