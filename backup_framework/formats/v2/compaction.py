@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from backup_framework.formats.v2 import chunk_map, names
 
-DEAD_SHARE = 0.3
+DEAD_SHARE = 0.25
 """Dead blocks that are left alone, as a share of the live ones."""
 MOST_REFERENCES = 64
 """Objects that one chunk is spread over, before the smallest parts of it are stored anew."""
