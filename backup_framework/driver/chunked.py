@@ -139,9 +139,21 @@ class ChunkedBackupDriver(backup_driver.BackupDriver, chunked_driver.BackupChunk
         """
         return work.Work(self, operation).backup(backup, volume_file, backup_metadata)
 
+    def store_state(self, backup: model.Backup, state: base.State, *,
+                    operation: Operation | None = None) -> dict[str, Any]:
+        """Back up what `open_state` gave, of this driver or of another; as `backup` does."""
+        return work.Work(self, operation).store_state(backup, state)
+
+    def open_state(self, backup: model.Backup, operation: Operation | None = None) -> base.State:
+        """What a backup restores, to be read as verified pieces. Close it.
+
+        :raises FormatError: it cannot be read.
+        """
+        return work.Work(self, operation).open_state(backup)
+
     def restore(self, backup: model.Backup, volume_id: str, volume_file: BinaryIO,
                 volume_is_new: bool = False, *, operation: Operation | None = None) -> None:
-        """See the interface.
+        """See the interface. What cannot seek gets all bytes in order.
 
         :param volume_is_new: the file reads as zeros wherever nothing is written.
         """

@@ -77,12 +77,14 @@ class Operation:
     :param version: the format of a full backup; None is the backend's.
     :param changed: where alone the volume may differ from the parent: sorted, without overlaps;
         None where that is not known.
+    :param source_size: bytes that a volume has which cannot seek; None where nobody knows.
     :param wanted: restore only these bytes; None is all of them.
     :param wanted_at: where the first of them goes in the target; None is where it was.
     :param delta: read the target first and write only what differs.
     :param quick: verify manifest and presence only.
     :param owner: the id of this installation, for the manifest.
     :param spool_directory: where temporary files may grow; None is the system's.
+    :param cache_directory: where what can be made again may be kept; None keeps nothing.
     :param may_sweep: asked when the manifest of a backup is gone: whether what it leaves may be
         deleted now; None is yes. Else a running backup may refer to it, and the same delete is
         repeated later.
@@ -93,12 +95,14 @@ class Operation:
     parent_required: bool = False
     version: str | None = None
     changed: Sequence[Extent] | None = None
+    source_size: int | None = None
     wanted: Extent | None = None
     wanted_at: int | None = None
     delta: bool = False
     quick: bool = False
     owner: str | None = None
     spool_directory: str | None = None
+    cache_directory: str | None = None
     may_sweep: Callable[[], bool] | None = None
     warnings: list[str] = dataclasses.field(default_factory=list)
 

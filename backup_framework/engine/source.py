@@ -103,17 +103,19 @@ def writable_mounts(path: str) -> list[str]:
     return [m.mount_point for m in mounts.mounts() if m.device in devices and m.writable]
 
 
-def open_source(volume_file: BinaryIO, spool_directory: str | None = None) -> Source:
+def open_source(volume_file: BinaryIO, spool_directory: str | None = None,
+                size: int | None = None) -> Source:
     """The way to read `volume_file`: several threads where the kernel's file is at hand.
 
     That is only for a plain `io` file directly on a regular file or block device: others have a
     `fileno()` too, but its bytes are not theirs (gzip). One that cannot seek is read to its end.
 
     :param spool_directory: where temporary files for parts of a stream may grow.
+    :param size: bytes of one that cannot seek; None reads it until it ends.
     """
     raw = plain_file(volume_file)
     if raw is None:
-        return StreamSource(volume_file, spool_directory)
+        return StreamSource(volume_file, spool_directory, size)
     return FileSource(raw.fileno(), str(getattr(volume_file, 'name', 'volume')))
 
 
@@ -216,10 +218,11 @@ class FileSource:
 class StreamSource:
     """Any object with `read`: read in order, in one thread. Its chunks can be read again."""
 
-    def __init__(self, file: BinaryIO, spool_directory: str | None = None) -> None:
+    def __init__(self, file: BinaryIO, spool_directory: str | None = None,
+                 size: int | None = None) -> None:
         self._file = file
         self._spool_directory = spool_directory
-        self.size: int | None = None
+        self.size = size
         try:
             if not hasattr(file, 'seekable') or file.seekable():
                 file.seek(0, os.SEEK_END)

@@ -54,6 +54,7 @@ def full(state: base.State, report: Report, *, workers: int, budget: int, monito
 
     :param budget: bytes of memory that the units in flight may take.
     """
+    units = state.units(Extent(0, state.size))
     for problem in state.prepare_check():
         report.add(problem)
     report.notes += state.notes
@@ -62,8 +63,8 @@ def full(state: base.State, report: Report, *, workers: int, budget: int, monito
     def check(unit: base.Unit) -> tuple[int, list[str]]:
         return unit.length, unit.problems(monitor.check)
 
-    checked = parallel.ordered_map(check, state.units(Extent(0, state.size)), workers=workers,
-                                   budget=budget, cost=lambda unit: unit.cost)
+    checked = parallel.ordered_map(check, units, workers=workers, budget=budget,
+                                   cost=lambda unit: unit.cost)
     with contextlib.closing(checked):
         for length, problems in checked:
             for problem in problems:

@@ -77,7 +77,7 @@ def test_nesting_as_deep_as_the_parser_goes(driver: memory.MemoryBackupDriver,
         assert not driver.verify(backup).ok
 
 
-@pytest.mark.parametrize('version', ['2.0.0', '1.0.1', '1.0', '', None, 1, 1.0, ['1.0.0'], {},
+@pytest.mark.parametrize('version', ['3.0.0', '1.0.1', '1.0', '', None, 1, 1.0, ['1.0.0'], {},
                                      '1.0.0 ', '\x1b[2J', 'x' * 10_000, True])
 def test_versions(driver: memory.MemoryBackupDriver, backup: model.Backup,
                   version: object) -> None:
