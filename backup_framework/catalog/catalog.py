@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 import contextlib
 import logging
 import os
@@ -97,9 +97,9 @@ class Catalog:
             return found
         return self._database.write(lambda c: volumes.at_path(c, path, size_bytes))
 
-    def volumes(self) -> list[Volume]:
-        """All volumes, oldest first."""
-        return self._database.read(volumes.every)
+    def volumes(self, ids: Collection[str] | None = None) -> list[Volume]:
+        """All volumes, or those of these ids that there are; oldest first."""
+        return self._database.read(lambda c: volumes.every(c, ids))
 
     def update_volume(self, volume_id: str, **fields: Any) -> None:
         """Change fields; raises VolumeNotFound, and InvalidInput for a taken name."""
@@ -161,6 +161,8 @@ class Catalog:
 
     def chain(self, backup: Backup) -> list[Backup]:
         """Set the `parent` of this backup and of its ancestors; the chain, root first.
+
+        It begins with the last one that restores by itself: a full backup, or one of 2.0.0.
 
         :raises InvalidBackup: a parent is not in the catalog, or the chain is a circle.
         """

@@ -132,6 +132,11 @@ def test_filters(catalog, add):
     assert [each.id for each in catalog.backups(backend='local')] == ['b1']
     assert [each.id for each in catalog.backups(status='error')] == ['b2']
     assert catalog.backups(status='error', backend='local') == []
+    with catalog.operation('restore', backup_id='b1'):
+        for status, wanted in (('restoring', ['b1']), ('error', ['b2']), ('available', [])):
+            found = catalog.backups(status=status, limit=1)
+            assert [(each.id, each.status) for each in found] == [(id, status) for id in wanted]
+    assert catalog.backups(limit=0) == []
 
 
 def test_newest_usable(catalog, add):
@@ -159,6 +164,12 @@ def test_chain(catalog, add):
     tip = add(id='tip', parent_id='middle')
     assert [each.id for each in catalog.chain(tip)] == ['root', 'middle', 'tip']
     assert tip.parent.parent.id == 'root'
+
+
+def test_a_chain_begins_with_what_restores_by_itself(catalog, add):
+    add(id='middle', parent_id='deleted', format='2.0.0')
+    tip = add(id='tip', parent_id='middle', format='2.0.0')
+    assert [each.id for each in catalog.chain(tip)] == ['tip'] and tip.parent is None
 
 
 def test_a_broken_chain_is_refused(catalog, add):
@@ -244,7 +255,9 @@ def test_volumes(catalog):
     for ref in ('v1', 'db', '/dev/vg/db'):
         assert catalog.get_volume(ref) == volume
     assert catalog.find_volume_by_path('/nowhere') is None
-    assert catalog.volumes() == [volume]
+    assert catalog.volumes() == catalog.volumes({'v1', 'v2'}) == [volume]
+    assert catalog.volumes({'v1', *map(str, range(1000))}) == [volume]
+    assert catalog.volumes({'v2'}) == catalog.volumes(set()) == []
     for unknown in ('nothing', '/nowhere', 'dev/vg/db', '', '\udcff', 'nul\0'):
         with pytest.raises(exceptions.VolumeNotFound):
             catalog.get_volume(unknown)
