@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 import contextlib
 import dataclasses
 import os
@@ -120,7 +120,7 @@ def _prepared(kind: type[Tool], directory: Path, volume: Path) -> Tool:
 def _operation(tool: Tool, operation: str, number: int, pair: Pair, results: Results) -> None:
     before = tool.stored()
     settle([pair.first, pair.second, *_files(tool.place.parent)])
-    taken, synced = _timed(lambda: tool.run(operation))
+    taken, synced = timed(tool, operation)
     stored = tool.stored()
     results.runs.append(Measured(tool.name, operation, number, taken.seconds, synced, taken.cpu,
                                  taken.peak, stored, stored - before))
@@ -136,8 +136,9 @@ def _leave_out(tool: Tool, operation: str, reason: str, results: Results) -> Non
     print(f'{tool.name}, {operation}: left out: {reason}', file=sys.stderr)
 
 
-def _timed(action: Callable[[], Taken]) -> tuple[Taken, float]:
-    taken = action()
+def timed(tool: Tool, operation: str) -> tuple[Taken, float]:
+    """What an operation took, and its seconds until all is on the disk."""
+    taken = tool.run(operation)
     begin = time.perf_counter()
     os.sync()
     return taken, taken.seconds + time.perf_counter() - begin

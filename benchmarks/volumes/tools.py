@@ -38,6 +38,8 @@ class Tool:
     name = ''
     operations: Sequence[str] = ()
     environment: Mapping[str, str] = {}
+    state = 'second'
+    """The state of the volume that is restored and verified."""
 
     def __init__(self, place: Path, volume: Path) -> None:
         self.place = place
@@ -88,13 +90,14 @@ class Cp(Tool):
     operations = ('full', 'incremental', 'unchanged', 'restore', 'verify')
 
     def words(self, operation: str) -> list[str]:
-        copy = str(self.store / ('second' if operation != 'full' else 'first'))
+        kept = str(self.store / self.state)
         if operation == 'verify':
-            return ['cmp', str(self.volume), copy]
+            return ['cmp', str(self.volume), kept]
         if operation == 'restore':
-            return ['cp', '--sparse=always', copy, str(self.target / 'volume')]
-        Path(copy).unlink(missing_ok=True)
-        return ['cp', '--sparse=always', str(self.volume), copy]
+            return ['cp', '--sparse=always', kept, str(self.target / 'volume')]
+        copy = self.store / ('first' if operation == 'full' else 'second')
+        copy.unlink(missing_ok=True)
+        return ['cp', '--sparse=always', str(self.volume), str(copy)]
 
 
 class Ours(Tool):
@@ -119,15 +122,15 @@ class Ours(Tool):
         if operation == 'version':
             return [COMMAND, '--version']
         return words + {
-            'full': ['backup', 'create', str(self.volume), '--name', 'full'],
+            'full': ['backup', 'create', str(self.volume), '--name', 'first'],
             'incremental': ['backup', 'create', str(self.volume), '--name', 'second',
                             '--incremental'],
-            'hints': ['backup', 'create', str(self.volume), '--name', 'hinted', '--parent', 'full',
-                      '--changed-extents', str(self.changes)],
+            'hints': ['backup', 'create', str(self.volume), '--name', 'hinted', '--parent',
+                      'first', '--changed-extents', str(self.changes)],
             'unchanged': ['backup', 'create', str(self.volume), '--name', 'same', '--parent',
                           'second'],
-            'restore': ['backup', 'restore', 'second', str(self.target / 'volume')],
-            'verify': ['backup', 'verify', 'second'],
+            'restore': ['backup', 'restore', self.state, str(self.target / 'volume')],
+            'verify': ['backup', 'verify', self.state],
             'list': ['backup', 'list'],
         }[operation]
 
