@@ -63,7 +63,7 @@ def points(place: Path, pair: images.Pair, workers: Sequence[int],
         with tempfile.TemporaryDirectory(dir=place, prefix='growth-') as directory:
             tool = prepared(kind, Path(directory), pair, chosen)
             for operation in WAYS:
-                rounds.settle([pair.first, *tool.store.rglob('*-*')])
+                rounds.settle([pair.first, *rounds.files(tool.store)])
                 taken, synced = rounds.timed(tool, operation)
                 found.append(Point(pair.mib, name, operation, synced, taken.cpu, taken.peak))
                 print(f'{pair.mib} MiB, {name}, {operation}: {synced:.2f} s', file=sys.stderr)

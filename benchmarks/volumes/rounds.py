@@ -119,7 +119,7 @@ def _prepared(kind: type[Tool], directory: Path, volume: Path) -> Tool:
 
 def _operation(tool: Tool, operation: str, number: int, pair: Pair, results: Results) -> None:
     before = tool.stored()
-    settle([pair.first, pair.second, *_files(tool.place.parent)])
+    settle([pair.first, pair.second, *files(tool.place.parent)])
     taken, synced = timed(tool, operation)
     stored = tool.stored()
     results.runs.append(Measured(tool.name, operation, number, taken.seconds, synced, taken.cpu,
@@ -167,17 +167,18 @@ def may_drop_caches() -> bool:
     return os.access(DROP, os.W_OK)
 
 
-def settle(files: Iterable[Path]) -> None:
-    """Write everything out and forget it, or where this user may not, what these files hold."""
+def settle(paths: Iterable[Path]) -> None:
+    """Write everything out and forget it; or these files alone, where this user may do no more."""
     os.sync()
     if may_drop_caches():
         with contextlib.suppress(OSError):  # a container's root may not, all the same
             DROP.write_text('3')
             return
-    for path in files:
+    for path in paths:
         with open(path, 'rb') as file:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def _files(directory: Path) -> list[Path]:
+def files(directory: Path) -> list[Path]:
+    """All that is in a directory, at any depth."""
     return [path for path in directory.rglob('*') if path.is_file()]
