@@ -56,12 +56,12 @@ def numbers(text: str) -> list[int]:
 def points(place: Path, pair: images.Pair, workers: Sequence[int],
            options: Mapping[str, str]) -> list[Point]:
     """One round for one size."""
-    kinds = {'cp': (tools.Cp, options), **{
-        f'{count} workers': (tools.Ours, {**options, 'workers': str(count)}) for count in workers}}
     found = []
-    for name, (kind, chosen) in kinds.items():
+    for count in (None, *workers):
+        name = 'cp' if count is None else '1 worker' if count == 1 else f'{count} workers'
+        kind = tools.Cp if count is None else tools.Ours
         with tempfile.TemporaryDirectory(dir=place, prefix='growth-') as directory:
-            tool = prepared(kind, Path(directory), pair, chosen)
+            tool = prepared(kind, Path(directory), pair, {**options, 'workers': str(count)})
             for operation in WAYS:
                 rounds.settle([pair.first, *rounds.files(tool.store)])
                 taken, synced = rounds.timed(tool, operation)

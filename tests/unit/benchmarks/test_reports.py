@@ -66,7 +66,7 @@ def test_a_table_is_one_that_docutils_reads() -> None:
 
 def test_a_picture_is_drawn(tmp_path: Path) -> None:
     pytest.importorskip('matplotlib', reason='matplotlib is in the extra bench')
-    plot.draw(tmp_path / 'plot.png', [('full', 'cp', 256, 100.0), ('full', '1 workers', 256, 90.0)],
+    plot.draw(tmp_path / 'plot.png', [('full', 'cp', 256, 100.0), ('full', '1 worker', 256, 90.0)],
               {'processor': 'any', 'processors': 2, 'date': '2026-11-22T00:00:00'})
     assert (tmp_path / 'plot.png').read_bytes().startswith(b'\x89PNG')
 

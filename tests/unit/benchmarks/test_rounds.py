@@ -115,7 +115,7 @@ def test_growth_with_size_and_workers(tmp_path: Path) -> None:
     pairs = [images.pair(tmp_path, mib) for mib in (16, 32)]
     found = [point for pair in pairs for point in growth.points(tmp_path, pair, [1], {})]
     assert [(point.mib, point.tool, point.operation) for point in found] == [
-        (mib, tool, operation) for mib in (16, 32) for tool in ('cp', '1 workers')
+        (mib, tool, operation) for mib in (16, 32) for tool in ('cp', '1 worker')
         for operation in ('full', 'restore')]
     told = growth.told(found, [16, 32], [1.5])
     assert told[-1] == 'a second core: 1.50 × as fast; 1.6 × is missed'
