@@ -14,7 +14,6 @@ with the image. Tools that are not installed are left out, and named with the re
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import sys
 
@@ -48,14 +47,14 @@ def measure(options: argparse.Namespace) -> None:
     tools.Ours.options, tools.Ours.changes = command_line.backend_options(options), pair.changes
     results = rounds.Results()
     results.left_out.update(left_out)
-    for number in range(options.rounds):
-        rounds.run(options.directory, pair, found, number, results)
     about = report.machine(options.directory) | {
         'mib': options.mib, 'rounds': options.rounds, 'versions': tools.versions(found),
         'options': dict(command_line.backend_options(options))}
+    for number in range(options.rounds):
+        rounds.run(options.directory, pair, found, number, results)
+        if options.json:  # each time: what ends a later round does not take these figures away
+            report.write(options.json, results, options.mib, about)
     print(report.sentence(about), '', *report.lines(results, options.mib), sep='\n')
-    if options.json:
-        options.json.write_text(json.dumps(report.records(results, options.mib, about), indent=1))
     if options.clean:
         shutil.rmtree(pair.first.parent)
 

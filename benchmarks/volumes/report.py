@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 import dataclasses
 import datetime
+import json
 import os
 from pathlib import Path
 import platform
@@ -82,21 +83,17 @@ def _file_system(directory: Path) -> str:
     return max(above, default=(0, ''))[1]
 
 
-def records(results: Results, mib: int, about: dict[str, Any]) -> dict[str, Any]:
-    """What --json writes."""
-    return about | {
+def write(path: Path, results: Results, mib: int, about: dict[str, Any]) -> None:
+    """Every figure, as JSON."""
+    path.write_text(json.dumps(about | {
         'goals': [dataclasses.asdict(goal) | {'met': goal.reached(goal.must),
                                               'stretch_met': goal.reached(goal.stretch)}
                   for goal in goals.goals(results, mib)],
         'left_out': results.left_out,
-        'runs': [dataclasses.asdict(run) for run in results.runs]}
+        'runs': [dataclasses.asdict(run) for run in results.runs]}, indent=1))
 
 
 def sentence(about: dict[str, Any]) -> str:
     """One line of what the figures were measured on."""
     return ', '.join(f'{name.replace("_", " ")} {value}' for name, value in about.items()
                      if isinstance(value, str | int))
-
-
-def write(path: Path, text: Iterable[str]) -> None:
-    path.write_text('\n'.join([*text, '']))

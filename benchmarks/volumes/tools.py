@@ -309,4 +309,7 @@ def versions(found: Sequence[type[Tool]]) -> dict[str, str]:
     told = {name: subprocess.run(words, capture_output=True, text=True, env=dict(
         os.environ, LC_ALL='C')).stdout.splitlines()[0]
         for name, words in asked.items() if name in names}
-    return told | {'cinder': tool._client.VERSION for tool in found if issubclass(tool, Cinder)}
+    for tool in found:
+        if issubclass(tool, Cinder):
+            told['cinder'] = tool._client.VERSION
+    return told
