@@ -3,6 +3,8 @@
 # make test          lint, then all tests but the long ones
 # make test-long     the long ones
 # make system-deps   the Debian packages of bindep.txt, as root
+# make bench         our speed beside cp, borg, restic and Cinder; BENCH='--mib 256 --rounds 1'
+# make bench-plot    throughput against volume size and workers, as a picture
 # make lint docs man genconfig clean
 #
 # PYTHON=python3.13 chooses another interpreter; pip's own PIP_* variables are honoured.
@@ -18,12 +20,13 @@ ENV := .venvs/$(HERE)
 FOR_DEMO := .venv/.$(HERE).demo
 FOR_STORES := .venv/.$(HERE).stores
 FOR_TEST := .venv/.$(HERE).test
+FOR_BENCH := .venv/.$(HERE).bench
 PLUGINS := plugins/sftp plugins/gcs
 PIP := PIP_USE_PEP517=1 $(ENV)/bin/python -m pip --disable-pip-version-check install --quiet
 PUT_IN_PLACE = ln -sfnT $(ENV) .venv.new && mv -T .venv.new .venv
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo demo-stores test test-long lint docs man genconfig system-deps check-python clean
+.PHONY: demo demo-stores test test-long bench bench-plot lint docs man genconfig system-deps check-python clean
 
 demo: $(FOR_DEMO)
 	@$(BIN)/python tools/demo.py
@@ -36,6 +39,13 @@ test: lint
 
 test-long: $(FOR_TEST)
 	@$(PYTEST) -m long --timeout 3600
+
+bench: $(FOR_BENCH)
+	@$(BIN)/python -m benchmarks.volumes $(BENCH)
+
+bench-plot: $(FOR_BENCH)
+	@mkdir -p doc/build
+	@$(BIN)/python -m benchmarks.volumes.growth --plot doc/build/throughput.png $(BENCH)
 
 lint: $(FOR_TEST)
 	@$(BIN)/ruff check
@@ -60,7 +70,7 @@ $(ENV)/.made:
 	@$(PYTHON) -m venv $(@D)
 	@touch $@
 
-# Three levels: the package alone, its plugins with emulators, and what the tests need.
+# Levels: the package alone, its plugins with emulators, what the tests need; what draws pictures.
 $(FOR_DEMO): setup.cfg $(ENV)/.made
 	@echo 'Installing backup_framework into .venv' >&2
 	@$(PIP) --editable .
@@ -78,6 +88,12 @@ $(FOR_TEST): setup.cfg $(PLUGINS:=/setup.cfg) $(ENV)/.made
 	@$(PIP) --editable '.[test]' $(PLUGINS:%=--editable './%[test]')
 	@$(PUT_IN_PLACE)
 	@touch $(FOR_DEMO) $(FOR_STORES) $@
+
+$(FOR_BENCH): setup.cfg $(ENV)/.made
+	@echo 'Installing backup_framework and what the benchmarks need into .venv' >&2
+	@$(PIP) --editable '.[bench]'
+	@$(PUT_IN_PLACE)
+	@touch $(FOR_DEMO) $@
 
 check-python:
 	@command -v $(PYTHON) >/dev/null && $(PYTHON) -c 'import venv, ensurepip, sqlite3, ssl' \

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+import contextlib
 import dataclasses
 import difflib
+import functools
 import importlib
 from importlib import metadata
 import inspect
 import logging
+import os
 import re
+import sys
 from typing import Any
 
 from stevedore import driver, extension
@@ -61,8 +65,10 @@ def drivers() -> dict[str, DriverInfo]:
     found: dict[str, list[DriverInfo]] = {}
     for entry in entry_points():
         assert entry.dist is not None
-        info = DriverInfo(entry.name, entry.value, entry.dist.name or 'a nameless distribution',
-                          entry.dist.version or 'of unknown version')
+        # Each question for it reads and parses the file again.
+        told = entry.dist.metadata
+        info = DriverInfo(entry.name, entry.value, told['Name'] or 'a nameless distribution',
+                          told['Version'] or 'of unknown version')
         found.setdefault(entry.name, []).append(info)
     return {name: dataclasses.replace(infos[0], rivals=tuple(str(other) for other in infos[1:]))
             for name, infos in sorted(found.items())}
@@ -85,15 +91,47 @@ def declare_empty(namespace: str) -> None:
 def entry_points(namespace: str = NAMESPACE) -> list[metadata.EntryPoint]:
     """Entry points; a distribution that is installed twice counts once, first on the path."""
     found: dict[str, list[metadata.EntryPoint]] = {}
-    for distribution in metadata.distributions():
-        try:
-            entries = list(distribution.entry_points.select(group=namespace))
+    for distribution, offered in _installed(_state_of_path()):
+        entries = [entry for entry in offered if entry.group == namespace]
+        with _outliving(distribution):
             if entries:
-                found.setdefault(re.sub('[-_.]+', '-', distribution.name or '').lower(), entries)
-        except Exception as error:
-            # One damaged distribution must not hide the others.
-            LOG.warning('cannot read the entry points of %s: %s', distribution, error)
+                found.setdefault(_plain_name(distribution), entries)
     return [entry for entries in found.values() for entry in entries]
+
+
+def _state_of_path() -> tuple[tuple[str, int], ...]:
+    """What changes when something is installed or taken away."""
+    state = []
+    for place in sys.path:
+        try:
+            state.append((place, os.stat(place or '.').st_mtime_ns))
+        except OSError:
+            state.append((place, 0))
+    return tuple(state)
+
+
+@functools.lru_cache(maxsize=1)
+def _installed(state: object) -> list[tuple[metadata.Distribution, list[metadata.EntryPoint]]]:
+    """All that distributions offer. A command asks several times, and each look takes a while."""
+    found = []
+    for distribution in metadata.distributions():
+        with _outliving(distribution):
+            found.append((distribution, list(distribution.entry_points)))
+    return found
+
+
+@contextlib.contextmanager
+def _outliving(distribution: metadata.Distribution) -> Iterator[None]:
+    """One damaged distribution must not hide the others."""
+    try:
+        yield
+    except Exception as error:
+        LOG.warning('cannot read the entry points of %s: %s', distribution, error)
+
+
+@functools.lru_cache
+def _plain_name(distribution: metadata.Distribution) -> str:
+    return re.sub('[-_.]+', '-', distribution.name or '').lower()
 
 
 def load(name: str) -> type:

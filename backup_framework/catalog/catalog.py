@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 import contextlib
 import logging
 import os
@@ -98,9 +98,9 @@ class Catalog:
             return found
         return self._database.write(lambda c: volumes.at_path(c, path, size_bytes))
 
-    def volumes(self) -> list[Volume]:
-        """All volumes, oldest first."""
-        return self._database.read(volumes.every)
+    def volumes(self, ids: Collection[str] | None = None) -> list[Volume]:
+        """All volumes, or those of these ids that there are; oldest first."""
+        return self._database.read(lambda c: volumes.every(c, ids))
 
     def update_volume(self, volume_id: str, **fields: Any) -> None:
         """Change fields; raises VolumeNotFound, and InvalidInput for a taken name."""
@@ -202,7 +202,7 @@ class Catalog:
     def forget(self, backup_id: str, *, operation: Running | None = None) -> None:
         """Remove the record, and nothing else.
 
-        :param operation: the caller's own delete, which must still be its own.
+        :param operation: the caller's own delete, which must still be its own, and ends with it.
         :raises BackupInUse: children need it, or an operation runs on it.
         :raises BackupNotFound: there is no such backup.
         :raises InvalidBackup: the caller's operation was taken for dead.
@@ -214,7 +214,11 @@ class Catalog:
             operations.refuse_others(connection, backup_id, operation)
             backups.refuse_needed(connection, backup_id)
             backups.remove(connection, backup_id)
+            if operation is not None:
+                operations.remove(connection, operation.id)
         self._database.write(work)
+        if operation is not None:
+            operation.recorded = False
 
     def _shown(self, backup: Backup) -> Backup:
         return recovery.pretend(backup, self._presumed_dead)
@@ -253,20 +257,20 @@ class Catalog:
                 raise
             self._database.read(lambda c: operations.check_conflicts(c, operation))
         finally:
-            if not operation.recorded and operation.lock is not None:
-                operation.lock.release()
+            if not operation.recorded:
+                operation.release()
 
     def _end(self, operation: Running) -> None:
         """The outcome is known and recorded by now: failing here must not change it."""
-        if operation.pid != os.getpid() or not operation.recorded:
+        if operation.pid != os.getpid():
             return
         try:
-            self._database.write(lambda c: operations.remove(c, operation.id))
+            if operation.recorded:
+                self._database.write(lambda c: operations.remove(c, operation.id))
         except (exceptions.CatalogError, exceptions.NoSpace) as error:
             LOG.warning('The end of a %s could not be recorded: %s', operation.kind, error)
         finally:
-            if operation.lock is not None:
-                operation.lock.release()
+            operation.release()
 
     def renew(self, operation: Running) -> None:
         """Say that it goes on; as often as one likes, at most one write a minute comes of it.
@@ -290,8 +294,12 @@ class Catalog:
 
         :raises InvalidBackup: it was taken for dead, or the backup is not creating (deleting).
         """
-        self._database.write(
-            lambda c: operations.finish(c, operation, backup_id, to, fields))
+        def work(connection: sa.Connection) -> None:
+            operations.finish(connection, operation, backup_id, to, fields)
+            # With the outcome, because every transaction waits for the disk several times.
+            operations.remove(connection, operation.id)
+        self._database.write(work)
+        operation.recorded = False
 
     def recover(self) -> list[str]:
         """Record the end of operations that died; what to tell the user about them.

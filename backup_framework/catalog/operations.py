@@ -33,7 +33,8 @@ class Running:
     """A running operation.
 
     :param detail: what a message about its end should name: the target of a restore.
-    :param recorded: whether it has a row; False where the catalog cannot be written.
+    :param recorded: whether it has a row; False where the catalog cannot be written, and after
+        its outcome was recorded.
     """
 
     kind: str
@@ -55,6 +56,12 @@ class Running:
         if not thing:
             raise exceptions.InvalidInput(f'a {self.kind} must say of what')
         return f'{self.kind}:{thing}'
+
+    def release(self) -> None:
+        """Let go of the lock."""
+        lock, self.lock = self.lock, None
+        if lock is not None:
+            lock.release()
 
 
 def insert(connection: sa.Connection, operation: Running, installation: str) -> None:

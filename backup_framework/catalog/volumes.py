@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 import os
 from typing import Any
 
@@ -12,6 +13,9 @@ from backup_framework.catalog import records, schema
 from backup_framework.model import Volume, utcnow
 
 _table = schema.volumes
+_MOST_IDS = 500
+"""Databases limit how many values a question may hold."""
+
 _oldest_first = (sa.func.coalesce(_table.c.created_at, ''), _table.c.id)
 
 
@@ -69,8 +73,13 @@ def at_path(connection: sa.Connection, path: str, size_bytes: int | None) -> Vol
     return volume
 
 
-def every(connection: sa.Connection) -> list[Volume]:
-    return _where(connection, sa.true())
+def every(connection: sa.Connection, ids: Collection[str] | None = None) -> list[Volume]:
+    """See `Catalog.volumes`."""
+    if ids is None:
+        return _where(connection, sa.true())
+    if len(ids) <= _MOST_IDS:
+        return _where(connection, _table.c.id.in_(ids))
+    return [each for each in _where(connection, sa.true()) if each.id in ids]
 
 
 def update(connection: sa.Connection, volume_id: str, fields: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
     from backup_framework.engine.monitor import Monitor
     from backup_framework.manager import Manager
     from backup_framework.model import Extent
+
+
+MANY_OBJECTS = 100_000
+"""How many the garbage collector lets a command make until its manager is there."""
+
+_USUAL = gc.get_threshold()
 
 
 class OutputFailed(Exception):
@@ -78,6 +85,8 @@ class Base(command.Command):
         monitor = self._monitor()
         with (manager.Manager(configuration, monitor=monitor, warn=self.warn) as opened,
               stopping(monitor)):
+            gc.freeze()
+            gc.set_threshold(*_USUAL)
             if self.options.debug:
                 print(configuration.describe_source(), file=sys.stderr)
             yield opened

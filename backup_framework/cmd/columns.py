@@ -94,18 +94,26 @@ class Rows:
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        self._volumes = {volume.id: volume for volume in catalog.volumes()}
+        self._volumes: dict[str, Volume | None] = {}
 
     def backup(self, backup: Backup, names: Sequence[str] = BACKUP) -> tuple[Any, ...]:
+        self._look_up([backup])
         return tuple(self._value(backup, name) for name in names)
 
-    def listing(self, backups: Iterable[Backup], parsed_args: argparse.Namespace
+    def listing(self, backups: Sequence[Backup], parsed_args: argparse.Namespace
                 ) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
         """Names and rows: for a table that nobody chose columns for, as many as fit."""
         chosen = {*parsed_args.columns, *parsed_args.sort_columns}
         short = parsed_args.formatter == 'table' and chosen <= set(BACKUP_TABLE)
         names = BACKUP_TABLE if short else BACKUP_LIST
+        self._look_up(backups)
         return names, [self.backup(backup, names) for backup in backups]
+
+    def _look_up(self, backups: Iterable[Backup]) -> None:
+        missing = {backup.volume_id for backup in backups} - self._volumes.keys()
+        if missing:
+            self._volumes |= dict.fromkeys(missing)
+            self._volumes |= {volume.id: volume for volume in self._catalog.volumes(missing)}
 
     def _value(self, backup: Backup, name: str) -> Any:
         match name:
@@ -122,7 +130,7 @@ class Rows:
             case 'warnings':
                 return Sentences(backup.warnings)
             case 'volume':
-                volume = self._volumes.get(backup.volume_id)
+                volume = self._volumes[backup.volume_id]
                 return Text(volume.name or volume.path if volume else None)
             case 'has_dependent_backups':
                 return bool(self._catalog.dependents(backup.id))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 from collections.abc import Sequence
+import gc
 import os
 import sys
 from typing import Any
@@ -109,6 +111,9 @@ def _options_first(argv: Sequence[str]) -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
+    # Importing makes many objects and no garbage. At the end all of them go anyway.
+    gc.set_threshold(base.MANY_OBJECTS)
+    atexit.register(gc.freeze)
     _open_missing_streams()
     try:
         code = App().run(list(sys.argv[1:] if argv is None else argv))

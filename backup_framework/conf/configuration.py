@@ -13,9 +13,8 @@ import re
 import urllib.parse
 
 from oslo_config import cfg
-from oslo_log import log
 
-from backup_framework.conf import checks, core, files, masking, settings, state, volumes
+from backup_framework.conf import checks, core, files, logs, masking, settings, state, volumes
 from backup_framework.conf.values import Values, nearest
 from backup_framework.conf.volumes import VolumeConfig
 from backup_framework.exceptions import BackendNotFound, ConfigurationError
@@ -221,12 +220,13 @@ def load(config_files: Sequence[str] | None = None, config_dirs: Sequence[str] |
         _loaded.append(values := Values(oslo, text))
     else:
         values = Values(oslo, text)
-    _parse(oslo, list(text.files))
+    _parse(oslo, text)
     return Configuration(values, state_path)
 
 
-def _parse(oslo: cfg.ConfigOpts, config_files: list[str]) -> None:
-    log.register_options(oslo)
+def _parse(oslo: cfg.ConfigOpts, text: files.Text) -> None:
+    config_files = list(text.files)
+    logs.register_options(oslo, text)
     oslo.register_opts(core.CORE)
     said = io.StringIO()
     try:
@@ -255,7 +255,6 @@ def _mask_what_looks_secret(text: files.Text) -> None:
 def default_names() -> frozenset[str]:
     """The options of [DEFAULT], oslo.config's and oslo.log's included."""
     fresh = cfg.ConfigOpts()
-    log.register_options(fresh)
-    fresh.register_opts(core.CORE)
+    fresh.register_opts([*logs.options(), *core.CORE])
     fresh(args=[], default_config_files=[], default_config_dirs=[], use_env=False)
     return frozenset(fresh)

@@ -3,17 +3,42 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
-from typing import TextIO
+from types import TracebackType
+from typing import TYPE_CHECKING, TextIO
 
-from oslo_log import log
+from oslo_config import cfg
+from oslo_log import _options
 
-from backup_framework.conf import masking
-from backup_framework.conf.configuration import Configuration
+from backup_framework.conf import core, files, masking
 from backup_framework.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from backup_framework.conf.configuration import Configuration
 
 SHORT = '%(levelname)s: %(message)s'
 LONG = '%(asctime)s %(levelname)s %(name)s: %(message)s'
+
+
+def options() -> list[cfg.Opt]:
+    """Those of oslo.log, all of [DEFAULT], from the module that its entry point names.
+
+    The rest of it takes longer to import than all of oslo.config, and most installations say
+    nothing of logging.
+    """
+    return [option for _, found in _options.list_opts() for option in found]
+
+
+def register_options(oslo: cfg.ConfigOpts, text: files.Text) -> None:
+    """Register what oslo.log reads. It does so itself where it may have been told anything."""
+    ours = {option.dest for option in core.CORE}
+    if (set(text.options('DEFAULT')) <= ours
+            and not any(name.startswith('OS_DEFAULT__') for name in os.environ)):
+        oslo.register_opts(options())
+        return
+    from oslo_log import log
+    log.register_options(oslo)
 
 
 def setup_logging(configuration: Configuration, debug: bool = False, quiet: bool = False,
@@ -27,17 +52,43 @@ def setup_logging(configuration: Configuration, debug: bool = False, quiet: bool
     """
     oslo = configuration.oslo
     debug = debug or configuration.debug
+    terminal = _terminal(debug, quiet, stream)
+    root = logging.getLogger()
+    if debug or _is_told(oslo):
+        _setup_oslo_log(oslo, debug)
+        _drop_stdout(root)
+    else:
+        # Nobody but the terminal listens.
+        for handler in list(root.handlers):
+            root.removeHandler(handler)
+        root.setLevel(terminal.level)
+        sys.excepthook = _log_unhandled
+    if not (oslo.log_config_append or oslo.use_stderr):
+        root.addHandler(terminal)
+    for handler in _all_handlers():
+        masking.install(handler)
+
+
+def _is_told(oslo: cfg.ConfigOpts) -> bool:
+    """Whether any option of oslo.log is given, in whatever way."""
+    places = (oslo.get_location(option.dest) for option in options())
+    return any(place and place.location is not cfg.Locations.opt_default for place in places)
+
+
+def _setup_oslo_log(oslo: cfg.ConfigOpts, debug: bool) -> None:
+    from oslo_log import log
     oslo.set_override('debug', debug)
     try:
         log.setup(oslo, 'backup_framework')
     except (OSError, ValueError, TypeError, RuntimeError, log.LogConfigError) as error:
         raise ConfigurationError(f'cannot set up logging: {masking.mask(str(error))}') from error
-    root = logging.getLogger()
-    _drop_stdout(root)
-    if not (oslo.log_config_append or oslo.use_stderr):
-        root.addHandler(_terminal(debug, quiet, stream))
-    for handler in _all_handlers():
-        masking.install(handler)
+
+
+def _log_unhandled(kind: type[BaseException], error: BaseException,
+                   trace: TracebackType | None) -> None:
+    """As oslo.log does: the handlers mask what a traceback shows."""
+    logging.getLogger('backup_framework').critical(
+        'Unhandled error', exc_info=(kind, error, trace))
 
 
 def _drop_stdout(root: logging.Logger) -> None:

@@ -6,13 +6,12 @@ the very values of the secret options that this process has read. When in doubt 
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import re
 from typing import Any
 import urllib.parse
-
-from oslo_utils import strutils
 
 MASK = '***'
 
@@ -51,8 +50,6 @@ _FORMS = (
     (r'\bya29\.[\w.-]+', MASK),
     (r'\bgAAAA[\w=-]{20,}', MASK),
 )
-_PATTERNS = [(re.compile(pattern, re.IGNORECASE | re.DOTALL), replacement)
-             for pattern, replacement in _FORMS]
 
 _secrets: set[str] = set()
 _literals: re.Pattern[str] | None = None
@@ -91,12 +88,20 @@ def _literal(text: str) -> str:
 
 def mask(text: str) -> str:
     """The text without secrets."""
+    # Its patterns take longer to compile than all else here, and most commands say nothing.
+    from oslo_utils import strutils
     literals = _literals
     if literals is not None:
         text = literals.sub(MASK, text)
-    for pattern, replacement in _PATTERNS:
+    for pattern, replacement in _patterns():
         text = pattern.sub(replacement, text)
     return strutils.mask_password(text, secret=MASK)
+
+
+@functools.cache
+def _patterns() -> list[tuple[re.Pattern[str], str]]:
+    return [(re.compile(pattern, re.IGNORECASE | re.DOTALL), replacement)
+            for pattern, replacement in _FORMS]
 
 
 def mask_data(value: Any) -> Any:

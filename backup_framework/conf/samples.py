@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import importlib
 import io
 
-from oslo_config import cfg, generator
+from oslo_config import cfg
 
 from backup_framework.conf import core
 from backup_framework.conf.types import oslo_options
@@ -61,6 +61,8 @@ def sample(others: Iterable[tuple[str, Group]] = ()) -> str:
 
     :param others: what follows the core's sections, each with the distribution it comes from.
     """
+    # It brings docutils and YAML along.
+    from oslo_config import generator
     oslo = cfg.ConfigOpts()
     generator.register_cli_opts(oslo)
     oslo(args=['--namespace', NAMESPACE, '--wrap-width', str(WIDTH)], default_config_files=[],

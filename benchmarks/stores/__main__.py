@@ -27,7 +27,7 @@ import statistics
 import sys
 import tempfile
 
-from benchmarks.stores.processes import Taken
+from benchmarks.processes import Taken
 from benchmarks.stores.stores import STORES, Shape, Store
 
 MIB = 1 << 20

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 import contextlib
 import dataclasses
+import json
 from pathlib import Path
 import pkgutil
 import shutil
+import sys
 import tempfile
 from typing import Any
 
 import requests
 
-from benchmarks.stores import child, processes
-from benchmarks.stores.processes import Taken
+from benchmarks import processes
+from benchmarks.processes import Taken
+from benchmarks.stores import child
 from tools.servers import gcs, sshd
 
 BUCKET = 'bench'
@@ -99,11 +102,18 @@ def through(driver: str, imports: Sequence[str], threads: int, options: dict[str
     """
     def run(shape: Shape, way: str) -> Taken:
         with emptied(shape.source.parent) as directory:
-            return processes.run_job(shape.job(
+            return _run_job(shape.job(
                 'driver', way, threads, directory if keep else None,
                 **{'class': driver, 'imports': list(imports), 'options': options}))
 
     return run
+
+
+def _run_job(job: child.Job) -> Taken:
+    """Run a job in a child; what it says of itself is without the start of Python."""
+    taken, printed = processes.run([sys.executable, '-m', child.__name__], json.dumps(
+        dataclasses.asdict(job)))
+    return dataclasses.replace(taken, **json.loads(printed))
 
 
 # --- files
@@ -230,7 +240,7 @@ def google(place: Path, connections: int | None) -> Iterator[Store]:
                              ).raise_for_status()
 
         def plain(client: str, threads: int) -> Run:
-            return lambda shape, way: processes.run_job(
+            return lambda shape, way: _run_job(
                 shape.job(client, way, threads, None, **told))
 
         empty()

@@ -22,8 +22,8 @@ import sys
 import tempfile
 from typing import Any
 
-from benchmarks.stores import processes
-from benchmarks.stores.processes import Taken
+from benchmarks import processes
+from benchmarks.processes import Taken
 from tools import demo_stores
 from tools.servers import gcs, sshd
 

@@ -17,13 +17,13 @@ from tests.functional import other_distribution
 SECRET = 'kNu7-open-sesame'
 
 
-def loaded_by(*argv: str) -> set[str]:
+def loaded_by(*argv: str, cwd: os.PathLike[str] | None = None) -> set[str]:
     """The modules that a fresh interpreter has imported when the command ends."""
     code = ('import sys\nfrom backup_framework.cmd import main\n'
             'try:\n    main.main(sys.argv[1:])\nexcept SystemExit:\n    pass\n'
             'print("\\n" + "\\n".join(sys.modules), file=sys.stderr)\n')
     done = subprocess.run([sys.executable, '-c', code, *argv], check=True, text=True,
-                          capture_output=True)
+                          capture_output=True, cwd=cwd)
     return set(done.stderr.split())
 
 
@@ -49,6 +49,48 @@ def test_listing_backups_loads_no_driver(cli, volume):
     loaded = loaded_by('--config-file', str(cli.config), 'backup', 'list')
     assert not {name for name in loaded if name.startswith('backup_framework.drivers.')}
     assert 'alembic' not in loaded and 'rich' not in loaded
+
+
+SELDOM = {'alembic', 'docutils', 'rich', 'yaml', 'oslo_config.generator', 'oslo_log.log',
+          'oslo_utils.strutils'}
+"""What only a migration, the sample, a terminal, debugging or bad news needs."""
+
+
+@pytest.mark.parametrize('words', [
+    'backup list -f json', 'backup show {id}', 'volume list', 'backup create {volume}',
+    'backup create --incremental {volume}', 'backup restore {id} new', 'backup verify {id}'])
+def test_no_command_imports_what_it_seldom_needs(cli, volume, words):
+    made = cli.create(volume)
+    argv = words.format(id=made['id'], volume=volume).split()
+    loaded = loaded_by('--config-file', str(cli.config), *argv, cwd=cli.directory)
+    assert 'oslo_config.cfg' in loaded
+    assert not loaded & SELDOM
+
+
+def test_garbage_is_looked_for_once_the_manager_is_there(cli):
+    code = ('import gc, sys\n'
+            'usual = gc.get_threshold()\n'
+            'from backup_framework.cmd import base, main\n'
+            'class Look(base.Base):\n'
+            '    def take_action(self, parsed_args):\n'
+            '        print(gc.get_threshold() == usual)\n'
+            '        with self.manager():\n'
+            '            print(gc.get_threshold() == usual, gc.get_freeze_count() > 1000)\n'
+            'main.App.run_subcommand = lambda self, argv: Look(self, None).run(None)\n'
+            'main.main(sys.argv[1:])\n')
+    done = subprocess.run([sys.executable, '-c', code, '--config-file', cli.config, 'look'],
+                          check=True, text=True, capture_output=True)
+    assert done.stdout.splitlines() == ['False', 'True True']
+
+
+def test_no_garbage_is_looked_for_at_the_end():
+    code = ('import atexit, gc\n'
+            'atexit.register(lambda: print(len(gc.get_objects()) < 100))\n'
+            'from backup_framework.cmd import main\n'
+            'main.main(["--version"])\n')
+    done = subprocess.run([sys.executable, '-c', code], check=True, text=True,
+                          capture_output=True)
+    assert done.stdout.splitlines()[-1] == 'True'
 
 
 @pytest.fixture

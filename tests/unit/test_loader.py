@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+from importlib import metadata
 import os
 import subprocess
 import sys
@@ -123,6 +124,25 @@ def test_a_damaged_distribution_hides_no_other(install, tmp_path):
     (folder / 'entry_points.txt').write_bytes(b'\xff\xfe[\n')
     assert 'acme' in loader.drivers()
     assert loader.load('acme')
+
+
+def test_one_whose_name_cannot_be_read_hides_no_other(install, tmp_path):
+    install('acme-backup', 'acme = fake_acme:Driver', 'fake_acme', GOOD)
+    install('bad-backup', 'bad = fake_bad:Driver')
+    (tmp_path / 'bad_backup-1.2.dist-info' / 'METADATA').write_bytes(b'Name: \xff\xfe\n')
+    assert 'acme' in loader.drivers() and 'bad' not in loader.drivers()
+
+
+def test_what_is_installed_is_looked_at_once_and_again_when_it_changes(install, monkeypatch):
+    looks = []
+    distributions = metadata.distributions
+    monkeypatch.setattr(metadata, 'distributions', lambda: looks.append(1) or distributions())
+    install('acme-backup', 'acme = fake_acme:Driver', 'fake_acme', GOOD)
+    assert 'acme' in loader.drivers() and 'other' not in loader.drivers()
+    loader.bypass_cache('cliff.formatter.list')
+    assert len(looks) == 1
+    install('other-backup', 'other = fake_other:Driver')
+    assert {'acme', 'other'} <= set(loader.drivers()) and len(looks) == 2
 
 
 def test_an_unknown_driver_names_the_nearest(install):

@@ -132,6 +132,11 @@ def test_filters(catalog, add):
     assert [each.id for each in catalog.backups(backend='local')] == ['b1']
     assert [each.id for each in catalog.backups(status='error')] == ['b2']
     assert catalog.backups(status='error', backend='local') == []
+    with catalog.operation('restore', backup_id='b1'):
+        for status, wanted in (('restoring', ['b1']), ('error', ['b2']), ('available', [])):
+            found = catalog.backups(status=status, limit=1)
+            assert [(each.id, each.status) for each in found] == [(id, status) for id in wanted]
+    assert catalog.backups(limit=0) == []
 
 
 def test_newest_usable(catalog, add):
@@ -159,6 +164,12 @@ def test_chain(catalog, add):
     tip = add(id='tip', parent_id='middle')
     assert [each.id for each in catalog.chain(tip)] == ['root', 'middle', 'tip']
     assert tip.parent.parent.id == 'root'
+
+
+def test_a_chain_begins_with_what_restores_by_itself(catalog, add):
+    add(id='middle', parent_id='deleted', format='2.0.0')
+    tip = add(id='tip', parent_id='middle', format='2.0.0')
+    assert [each.id for each in catalog.chain(tip)] == ['tip'] and tip.parent is None
 
 
 def test_a_broken_chain_is_refused(catalog, add):
@@ -250,6 +261,15 @@ def test_volumes(catalog):
             catalog.get_volume(unknown)
     with pytest.raises(exceptions.InvalidInput, match='v1 already'):
         catalog.add_volume(Volume(id='v1'))
+
+
+@pytest.mark.parametrize('others', [0, 1, 1000])
+def test_volumes_by_their_ids(catalog, others):
+    for volume_id in ('v1', 'v2', 'v3'):
+        catalog.add_volume(Volume(id=volume_id))
+    unknown = set(map(str, range(others)))
+    assert [each.id for each in catalog.volumes({'v3', 'v1'} | unknown)] == ['v1', 'v3']
+    assert catalog.volumes(unknown) == []
 
 
 def test_volume_names_are_unique_when_set(catalog):

@@ -108,13 +108,23 @@ def test_restoring_is_shown_while_restores_run_side_by_side(catalog, add):
     assert catalog.get_backup('b1').status == Status.AVAILABLE
 
 
-def test_finish_a_create(catalog, add):
+def test_finish_a_create(catalog, add, rows, state_path):
     with catalog.operation('create', backup_id='b1', volume_id='v1') as operation:
         add(id='b1', status=Status.CREATING)
         catalog.finish(operation, 'b1', Status.AVAILABLE, object_count=4)
+        assert rows() == [], 'the outcome and the end are one transaction'
+    assert os.listdir(f'{state_path}/locks') == []
     assert catalog.get_backup('b1').object_count == 4
     assert catalog.recover() == []
     assert catalog.get_backup('b1').status == Status.AVAILABLE
+
+
+def test_forgetting_ends_a_delete(catalog, add, rows, state_path):
+    add(id='b1')
+    with catalog.operation('delete', backup_id='b1') as operation:
+        catalog.forget('b1', operation=operation)
+        assert rows() == []
+    assert os.listdir(f'{state_path}/locks') == []
 
 
 def test_finish_of_what_was_taken_for_dead(catalog, add, open_catalog, state_path, rows):

@@ -200,6 +200,50 @@ def test_values_of_the_configuration(terminal, secret_driver):
     assert terminal.shown() == 'WARNING: the server said: *** *** ***\n'
 
 
+@pytest.mark.parametrize('flags', [{}, {'debug': True}], ids=str)
+def test_what_nobody_caught(terminal, flags):
+    terminal(**flags)
+    try:
+        raise OSError(f'sftp://u:{SECRET}@h refused')
+    except OSError as error:
+        sys.excepthook(OSError, error, error.__traceback__)
+    assert 'CRITICAL' in terminal.shown() and 'refused' in terminal.shown()
+    assert SECRET not in terminal.shown()
+
+
+LOGGING = """
+[loggers]
+keys = root
+[handlers]
+keys = file
+[formatters]
+keys = context
+[logger_root]
+level = INFO
+handlers = file
+[handler_file]
+class = FileHandler
+args = ('{}',)
+formatter = context
+[formatter_context]
+class = oslo_log.formatters.ContextFormatter
+"""
+
+
+@pytest.mark.parametrize('in_file', [True, False])
+def test_logging_as_a_file_of_its_own_says(terminal, tmp_path, monkeypatch, in_file):
+    monkeypatch.setattr(formatters, '_CONF', None)
+    (tmp_path / 'logging.conf').write_text(LOGGING.format(tmp_path / 'log'))
+    text = ''
+    if in_file:
+        text = f'[DEFAULT]\nlog_config_append = {tmp_path}/logging.conf\n'
+    else:
+        monkeypatch.setenv('OS_DEFAULT__LOG_CONFIG_APPEND', f'{tmp_path}/logging.conf')
+    terminal(text).info('password=%s', SECRET)
+    assert terminal.shown() == ''
+    assert (tmp_path / 'log').read_text().endswith('password=***\n')
+
+
 def test_log_files(terminal, tmp_path):
     log = terminal(f'[DEFAULT]\nlog_file = {tmp_path}/log\n')
     log.warning('password=%s', SECRET)

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
-import json
 import os
 from pathlib import Path
+import re
 import subprocess
-import sys
 import tempfile
 import threading
 import time
 
-from benchmarks.stores import child
-
 SAMPLE_SECONDS = 0.1
 PAGE = os.sysconf('SC_PAGE_SIZE')
+TICKS = os.sysconf('SC_CLK_TCK')
+LIST_SECONDS = 0.1
+"""For which a list of processes is kept: to make it takes longer than to use it."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Taken:
-    """What moving objects took.
+    """What a piece of work took.
 
     :param cpu: seconds, of the client's processes only.
     :param peak: bytes resident in all of them together; pages that are shared count for each.
@@ -34,18 +34,27 @@ class Taken:
     imports: float = 0.0
 
 
-def run(words: Sequence[str], text: str = '') -> tuple[Taken, str]:
+class CommandFailed(Exception):
+    """A command that is measured ended with an error; the text has the end of what it said."""
+
+
+def run(words: Sequence[str], text: str = '', *, environment: Mapping[str, str] | None = None,
+        directory: Path | None = None, every: float = SAMPLE_SECONDS) -> tuple[Taken, str]:
     """Run a command with a text as its input; also gives what it printed.
 
-    Its memory is looked at rarely: whoever looks takes time from what is measured.
+    :param environment: what is added to this process's.
+    :param every: seconds between looks at its memory, each of which takes time from what is
+        measured.
+    :raises CommandFailed: it did not end well.
     """
     with (tempfile.TemporaryFile('w+') as given, tempfile.TemporaryFile('w+') as printed,
           tempfile.TemporaryFile('w+') as said):
         given.write(text)
         given.seek(0)
         begin = time.perf_counter()
-        process = subprocess.Popen(words, stdin=given, stdout=printed, stderr=said)
-        watch = _watch(process.pid)
+        process = subprocess.Popen(words, stdin=given, stdout=printed, stderr=said, cwd=directory,
+                                   env={**os.environ, **(environment or {})})
+        watch = Watch(process.pid, every)
         try:
             _, status, used = os.wait4(process.pid, 0)
         except BaseException:
@@ -59,22 +68,17 @@ def run(words: Sequence[str], text: str = '') -> tuple[Taken, str]:
         printed.seek(0)
         if process.returncode:
             said.seek(0)
-            raise RuntimeError(f'{words[0]} ended with {process.returncode}: {said.read()[-2000:]}')
+            raise CommandFailed(f'"{" ".join(words)}" ended with {process.returncode}: '
+                                f'{said.read()[-2000:].strip()}')
         return Taken(seconds, used.ru_utime + used.ru_stime, peak), printed.read()
 
 
-def run_job(job: child.Job) -> Taken:
-    """Run a job in a child; what it says of itself is without the start of Python."""
-    taken, printed = run([sys.executable, '-m', child.__name__], json.dumps(
-        dataclasses.asdict(job)))
-    return dataclasses.replace(taken, **json.loads(printed))
+class Watch:
+    """Samples the memory of a process and of all below it until `stop`, which gives the peak."""
 
-
-class _watch:
-    """Samples the memory of a process and of all below it until `stop`."""
-
-    def __init__(self, process: int) -> None:
+    def __init__(self, process: int, every: float = SAMPLE_SECONDS) -> None:
         self._process = process
+        self._every = every
         self._peak = 0
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._sample)
@@ -86,11 +90,16 @@ class _watch:
         return self._peak
 
     def _sample(self) -> None:
-        while not self._stopped.wait(SAMPLE_SECONDS):
-            self._peak = max(self._peak, sum(map(_resident, _tree(self._process))))
+        listed = 0.0
+        while not self._stopped.wait(self._every):
+            if time.monotonic() - listed >= LIST_SECONDS:
+                found, listed = tree(self._process), time.monotonic()
+            # The kernel remembers the peak of one process; that of several is only seen.
+            seen = _highest(found[0]) if len(found) == 1 else sum(map(_resident, found))
+            self._peak = max(self._peak, seen)
 
 
-def _tree(process: int) -> list[int]:
+def tree(process: int) -> list[int]:
     """A process and all below it; any of its threads may have started some.
 
     A child that is not a program of its own yet has the memory of its parent, which counts once.
@@ -104,9 +113,20 @@ def _tree(process: int) -> list[int]:
     return found
 
 
+def cpu_seconds(process: int) -> float:
+    """What a process that still runs has used so far."""
+    fields = _read(f'/proc/{process}/stat').rpartition(')')[2].split()
+    return sum(map(int, fields[11:13])) / TICKS if fields else 0.0
+
+
 def _resident(process: int) -> int:
     fields = _read(f'/proc/{process}/statm').split()
     return int(fields[1]) * PAGE if fields else 0
+
+
+def _highest(process: int) -> int:
+    found = re.search(r'^VmHWM:\s*(\d+) kB', _read(f'/proc/{process}/status'), re.MULTILINE)
+    return int(found[1]) * 1024 if found else 0
 
 
 def _read(path: str) -> str:

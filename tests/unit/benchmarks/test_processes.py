@@ -1,0 +1,34 @@
+"""What a command took, with the processes below it."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from benchmarks import processes
+from benchmarks.processes import CommandFailed
+
+MIB = 1 << 20
+
+
+def test_cpu_and_memory_of_a_command_and_of_its_children_count() -> None:
+    inner = 'import time; page = bytearray(b"x") * (40 << 20); time.sleep(0.5)'
+    outer = (f'import subprocess, sys; end = __import__("time").process_time() + 0.3\n'
+             'while __import__("time").process_time() < end: pass\n'
+             f'subprocess.run([sys.executable, "-c", {inner!r}])\n')
+    taken, _ = processes.run([sys.executable, '-c', outer], every=0.01)
+    assert 0.3 <= taken.cpu < taken.seconds
+    assert 50 * MIB < taken.peak < 90 * MIB
+
+
+def test_the_peak_between_two_looks_is_seen() -> None:
+    code = 'import time; page = bytearray(b"x") * (80 << 20); del page; time.sleep(0.4)'
+    taken, _ = processes.run([sys.executable, '-c', code], every=0.2)
+    assert taken.peak > 80 * MIB
+
+
+def test_a_command_that_fails_says_why() -> None:
+    with pytest.raises(CommandFailed, match='ended with 3: no such thing'):
+        processes.run([sys.executable, '-c',
+                       'import sys; print("no such thing", file=sys.stderr); sys.exit(3)'])
