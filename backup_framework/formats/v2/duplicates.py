@@ -7,7 +7,7 @@ bound pushes out is stored again when it comes again: savings are lost, nothing 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from backup_framework.formats.v2.packing import Place
 
@@ -21,16 +21,19 @@ class Index:
     Any thread: the dicts' own operations are atomic, and where two threads both find that there is
     no more room, entries are forgotten too early.
 
-    :param size: bytes of memory; 0 finds nothing.
+    :param size: bytes of memory; 0 remembers nothing.
+    :param others: where to look for what is not remembered.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, others: Callable[[bytes], Place | None] | None = None) -> None:
+        self._others = others
         self._most = size // 2 // _ENTRY
         self._young: dict[bytes, Place] = {}
         self._old: dict[bytes, Place] = {}
 
     def find(self, digest: bytes) -> Place | None:
-        return self._young.get(digest) or self._old.get(digest)
+        place = self._young.get(digest) or self._old.get(digest)
+        return self._others(digest) if place is None and self._others else place
 
     def add(self, places: Mapping[bytes, Place]) -> None:
         if len(places) > self._most:

@@ -33,6 +33,7 @@ from backup_framework.formats.v2.frames import Buffer, Packer, Packing, Work
 from backup_framework.formats.v2.map_writer import MapWriter, Row
 from backup_framework.formats.v2.objects import Objects, Payload
 from backup_framework.formats.v2.parent import Parent, Rows
+from backup_framework.formats.v2.shared import Shared
 from backup_framework.formats.v2.state import State
 from backup_framework.model import Extent
 
@@ -63,14 +64,20 @@ class Writer:
             _check_parent(parent, container, size)
             self._parent = Parent(parent.reader, choices.spool_directory)
         self._size = 0
-        algorithm = self._parameters.algorithm
-        self._scanner = scan.Scanner(algorithm, self.block_size, self.chunk_size)
-        self._index = None if choices.duplicates == 'none' else Index(choices.index_size)
-        self._renewed = self._to_be_renewed()
+        self._scanner = scan.Scanner(
+            self._parameters.algorithm, self.block_size, self.chunk_size)
+        self._objects = Objects(container, prefix, self._parameters.algorithm)
+        with contextlib.ExitStack() as opened:
+            if self._parent is not None:
+                opened.callback(self._parent.close)
+            self._renewed = self._to_be_renewed()
+            self._index = self._find_duplicates(choices, opened)
+            self._map = MapWriter(self._parameters.algorithm, self._objects.described,
+                                  choices.spool_directory)
+            opened.callback(self._map.close)
+            self._opened = opened.pop_all()
         self._packer = Packer(self._scanner, self._parameters.compression, self._index,
                               self._renewed)
-        self._objects = Objects(container, prefix, algorithm)
-        self._map = MapWriter(algorithm, self._objects.described, choices.spool_directory)
         self._gathering = gathering.Gathering(self._objects, self._map, self._index)
 
     @property
@@ -98,6 +105,17 @@ class Writer:
         committed = {name.removesuffix(base.MANIFEST)
                      for name in self._container.names('', base.MANIFEST)}
         return compaction.choose(self._parent.rows(), committed)
+
+    def _find_duplicates(self, choices: base.Choices, opened: contextlib.ExitStack
+                         ) -> Index | None:
+        if choices.duplicates == 'none':
+            return None
+        if choices.duplicates == 'volume':
+            return Index(choices.index_size)
+        shared = Shared(self._container, self._parameters.algorithm, self.block_size,
+                        choices.cache_directory, self._renewed, self._objects.described)
+        opened.callback(shared.close)
+        return Index(choices.index_size, shared.find)
 
     def tasks(self, chunks: Iterable[base.Chunk]) -> Iterator[base.Task]:
         rows = Rows(self._parent.rows()) if self._parent else None
@@ -230,9 +248,7 @@ class Writer:
                     'among them: something removes files of the store while backups run')
 
     def close(self) -> None:
-        self._map.close()
-        if self._parent is not None:
-            self._parent.close()
+        self._opened.close()
 
 
 def _emptying(frames: collections.deque[Buffer]) -> Iterator[Buffer]:

@@ -335,3 +335,23 @@ def test_equal_volumes_make_equal_stores():
         return {name: box.get(name, 1 << 30) for name in box.names('')}
 
     assert store() == store()
+
+
+@pytest.mark.parametrize('hinted', [False, True])
+def test_live_blocks_of_mostly_dead_objects_are_stored_anew(hinted):
+    box = container()
+    first = noise(48)
+    second = noise(12, 1) + first[12 * BLOCK:16 * BLOCK] + noise(24, 2) + first[40 * BLOCK:]
+    take(box, 1, Volume(first), CHOICES)
+    parent, _ = take(box, 2, Volume(second), CHOICES, 'backup_1')
+    for name in ('backup_1_metadata', 'backup_1_map'):
+        box.delete(name)
+    third = with_block(second, 0, noise(1, 3))
+    changed = [Extent(0, BLOCK)] if hinted else None
+    prefix, _ = take(box, 3, Volume(third, changed=changed), CHOICES, parent)
+    assert volumes.open_reader(box, prefix).references == ['backup_2']
+    own, = (item.blocks for item in rows_of(box, prefix)[1] if item.name.startswith(prefix))
+    assert own == 1 + 4 + 8
+    for name in volumes.data_objects(box, 'backup_1'):
+        box.delete(name)
+    assert restore(box, prefix) == third
