@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 
 from backup_framework.formats.v2.packing import Place
 
-_ENTRY = 420
-"""Bytes of memory that an entry takes, with its share of a frame: measured, rounded up."""
+_ENTRY, _FRAME = 180, 290
+"""Bytes of memory that an entry takes, and each frame that entries share, as measured."""
 
 
 class Index:
@@ -27,7 +27,8 @@ class Index:
 
     def __init__(self, size: int, others: Callable[[bytes], Place | None] | None = None) -> None:
         self._others = others
-        self._most = size // 2 // _ENTRY
+        self._most = size // 2
+        self._weight = 0
         self._young: dict[bytes, Place] = {}
         self._old: dict[bytes, Place] = {}
 
@@ -36,8 +37,15 @@ class Index:
         return self._others(digest) if place is None and self._others else place
 
     def add(self, places: Mapping[bytes, Place]) -> None:
-        if len(places) > self._most:
-            places = dict(list(places.items())[:self._most])
-        if len(self._young) + len(places) > self._most:
-            self._old, self._young = self._young, {}
+        weight = _weight(places)
+        if weight > self._most:
+            places = dict(list(places.items())[:self._most // (_ENTRY + _FRAME)])
+            weight = _weight(places)
+        if self._weight + weight > self._most:
+            self._old, self._young, self._weight = self._young, {}, 0
         self._young.update(places)
+        self._weight += weight
+
+
+def _weight(places: Mapping[bytes, Place]) -> int:
+    return _ENTRY * len(places) + _FRAME * len({id(frame) for frame, _ in places.values()})
