@@ -11,8 +11,9 @@ from backup_framework.formats.v2 import digest, layout, scan
 from backup_framework.formats.v2.duplicates import Index
 from backup_framework.formats.v2.packing import Contents, Frame, Place
 
-FRAME = 512 << 10
-"""Plain bytes of a frame at most, or one block."""
+FRAME = 256 << 10
+"""Plain bytes of a frame at most, or one block. Twice as many were measured to save half a percent
+of the store, and to have a restore unpack four percent more that it does not need."""
 
 Buffer = bytes | bytearray | memoryview
 
