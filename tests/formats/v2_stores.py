@@ -54,6 +54,7 @@ class Maker:
     """Makes backups in `objects`, name by name.
 
     :ivar placed: of each block that is stored, its frame and its place in it.
+    :ivar misplaced: added to the places of tables in footers, whose digests stay right.
     """
 
     objects: dict[str, bytes]
@@ -62,6 +63,7 @@ class Maker:
     digest: str = 'blake3'
     placed: dict[bytes, tuple[Placed, int]] = dataclasses.field(default_factory=dict)
     stored: dict[str, int] = dataclasses.field(default_factory=dict)
+    misplaced: int = 0
 
     def of(self, data: bytes) -> bytes:
         return DIGESTS[self.digest](data)
@@ -90,7 +92,7 @@ class Maker:
             body += stored
         lengths = [len(self.table(name, chunk, data, b'')[0]) for chunk, data in chunks.items()]
         ends = [len(body) + sum(lengths[:number]) for number in range(len(lengths) + 1)]
-        footer = b''.join(struct.pack('<QQII', chunk, at, length, 0)
+        footer = b''.join(struct.pack('<QQII', chunk, at - self.misplaced, length, 0)
                           for chunk, at, length in zip(chunks, ends, lengths))
         number = int(name.rpartition('-')[2])
         footer += struct.pack('<QIIQ8s', ends[-1], len(chunks), 0, number, b'bf2.foot')

@@ -236,14 +236,10 @@ class ChunkUnit:
         frames = sorted(((table.frames[at], runs) for at, runs in runs_of.items()),
                         key=lambda item: (item[0].object, item[0].offset))
         members: list[tuple[layout.Frame, Sequence[Run]]] = []
-        end = 0
         for frame, runs in frames:
-            stop = max(end, frame.offset + frame.stored)
-            if members and (frame.object != members[0][0].object or frame.offset > end + GAP
-                            or stop - members[0][0].offset > GROUP):
+            if members and not _near(members, frame):
                 yield _group(table, own, members)
                 members = []
-            end = stop if members else frame.offset + frame.stored
             members.append((frame, runs))
         if members:
             yield _group(table, own, members)
@@ -305,6 +301,13 @@ def _noted(found: list[str]) -> Iterator[None]:
         yield
     except exceptions.FormatError as error:
         found.append(str(error))
+
+
+def _near(members: Sequence[tuple[layout.Frame, Sequence[Run]]], frame: layout.Frame) -> bool:
+    """Whether a frame is fetched with those before it."""
+    first, last = members[0][0], members[-1][0]
+    return (frame.object == first.object and frame.offset <= last.offset + last.stored + GAP
+            and frame.offset + frame.stored - first.offset <= GROUP)
 
 
 def _group(table: layout.Table, own: str,

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from backup_framework import exceptions
-from backup_framework.formats.v2 import digest
+from backup_framework.formats.v2 import chunk_map, digest
 from backup_framework.model import Extent
 from tests.formats import v2_reader, v2_stores
 from tests.unit.formats.v2 import shelf
@@ -244,3 +244,49 @@ def test_each_byte_of_a_table_with_right_digests() -> None:
             refused += bool(restored(objects | {name: bytes(body)}))
     # All but the digest of header and footer, which only a check looks at.
     assert refused == 3 * (len(table) - digest.SIZE)
+
+
+def test_a_map_that_is_sound_but_another() -> None:
+    """Its own digest is right, but not that in the manifest."""
+    body = bytearray(MAKER.objects['new_map'][:-40])
+    body[body.index(b'new-00001') - 12] ^= 1
+    longer = bytes(body) + chunk_map.encode_object(chunk_map.Object('new-00099', 0, 100))
+    for other in (bytes(body), longer):
+        found = MAKER.objects | {'new_map': other + chunk_map.end(MAKER.of(other))}
+        assert '(the map) is damaged' in checked(found) and restored(found)
+
+
+def test_a_table_that_claims_an_impossible_place_is_not_read() -> None:
+    body = struct.pack('<BBHIQ', 1, 0, 9, 0, 1 << 60) + b'new-00001'
+    for offset, length in ((63, 200), (64, 1 << 30), (1 << 59, (1 << 32) - 1)):
+        row = chunk_map.encode_row(
+            chunk_map.Row(0, offset, length, bytes(32), bytes(32), [(0, 0)]))
+        objects = signed_map(HEAD + body + row + chunk_map.encode_zeros(7))
+        store = shelf.Shelf(objects)
+        with shelf.opened(store) as found:
+            unit = next(iter(found.units(Extent(0, CHUNK))))
+            with pytest.raises(exceptions.CorruptObject, match='impossible place'):
+                list(unit.pieces())
+        assert not [name for name, _, size in store.read if name == 'new-00001' and size]
+
+
+def test_a_footer_that_tells_another_place() -> None:
+    maker = v2_stores.Maker({}, misplaced=1)
+    block = v2_stores.make_blocks(1, 1)[0]
+    rows = maker.object('new-00001', {0: block + bytes(BLOCK)}, [(0, [block])])
+    maker.manifest('new', 2 * BLOCK, [rows[0]])
+    assert 'new-00001' in checked(maker.objects) and 'footer' in checked(maker.objects)
+    with shelf.opened(shelf.Shelf(maker.objects)) as found:
+        assert shelf.bring_back(found) == block + bytes(BLOCK)
+
+
+def test_blocks_of_zeros_whose_digest_is_of_other_bytes() -> None:
+    """A target that has those bytes would keep them."""
+    maker = v2_stores.Maker({})
+    block, other = v2_stores.make_blocks(1, 2)
+    zero, right = maker.of(bytes(BLOCK)), maker.of
+    maker.of = lambda data: right(other) if right(data) == zero else right(data)  # type: ignore
+    for data in (block + bytes(BLOCK), bytes(BLOCK) + block, block + bytes(BLOCK) + block):
+        rows = maker.object('new-00001', {0: data}, [(0, [block])])
+        maker.manifest('new', len(data), [rows[0]])
+        assert 'blocks of zeros' in restored(maker.objects)
