@@ -21,7 +21,7 @@ class Create(base.ShowOne):
                                  'volume; - is stdin')
         parser.add_argument('--backend', metavar='B', help='where to; else the default backend')
         parser.add_argument('--container', metavar='C', help='container in the store')
-        base.add_format(parser, 'format of a full backup')
+        base.add_format(parser, self._formatter_plugins.names())
         parser.add_argument('--name', metavar='N', help='name of the backup')
         parser.add_argument('--description', metavar='D', help='text to keep with it')
         kind = parser.add_mutually_exclusive_group()
@@ -189,7 +189,7 @@ class Copy(base.Lister):
         parser = super().get_parser(prog_name)
         base.add_backup(parser)
         parser.add_argument('--to-backend', metavar='B', required=True, help='where to')
-        base.add_format(parser, 'format of the copy')
+        base.add_format(parser, self._formatter_plugins.names())
         parser.add_argument('--container', metavar='C', help='container of the copy')
         parser.add_argument('--chain', action='store_true',
                             help='also copy the backups that it was built on, as a chain')

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 import contextlib
 import gc
 import os
@@ -205,11 +205,28 @@ def add_backup(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('backup', metavar='ID', help='id, name or beginning of an id')
 
 
-def add_format(parser: argparse.ArgumentParser, what: str) -> None:
-    """The option for one of the formats that this release writes."""
+class _Format(argparse.Action):
+    """`--format` of commands that write backups: of a backup, or, as elsewhere, of the output."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace,
+                 values: Any, option_string: str | None = None) -> None:
+        from backup_framework.driver import options
+        setattr(namespace, self.dest if values in options.FORMATS else 'formatter', values)
+
+
+def add_format(parser: argparse.ArgumentParser, formatters: Iterable[str]) -> None:
+    """The option for one of the formats that this release writes.
+
+    cliff has an option of this name; its short form stays, and its values are still understood.
+
+    :param formatters: these values.
+    """
     from backup_framework.driver import options
-    parser.add_argument('--format', metavar='F', dest='version', choices=options.FORMATS,
-                        help=f"{what}: {' or '.join(options.FORMATS)}; else the backend's")
+    group = parser.add_argument_group('format of the backup', conflict_handler='resolve')
+    group.add_argument('--format', metavar='F', dest='version', action=_Format,
+                       choices=[*options.FORMATS, *formatters],
+                       help=f"{' or '.join(options.FORMATS)}; else the backend's, and for an "
+                            "incremental backup its parent's")
 
 
 def binary_stdin() -> BinaryIO:
