@@ -11,7 +11,7 @@ import make_witness
 import pytest
 
 from backup_framework import exceptions
-from backup_framework.formats import cinder_v1
+from backup_framework.formats.cinder_v1 import writer as cinder_v1
 
 SMALL = {'backup_sha_block_size_bytes': BLOCK, 'backup_file_size': CHUNK}
 STATES = make_witness.volumes_of('codec-zlib')
