@@ -83,11 +83,16 @@ def test_blocks_of_another_size_are_not_shared(choices):
     assert restore(box, prefix) == data
 
 
-def test_a_deleted_backup_is_not_referred_to(choices):
+@pytest.mark.parametrize('known', [True, False])
+def test_a_deleted_backup_is_not_referred_to(choices, cache, known):
     box = container()
     take(box, 1, Volume(DATA), choices)
     take(box, 2, Volume(DATA[:BLOCK]), choices)
     box.delete('backup_1_metadata')
+    if not known:
+        with sqlite3.connect(cache()) as database:
+            database.execute('DELETE FROM backups')
+        database.close()
     prefix, _ = take(box, 3, Volume(DATA[BLOCK:]), choices)
     assert new_blocks(box, prefix) == 39
     assert volumes.open_reader(box, prefix).references == []
