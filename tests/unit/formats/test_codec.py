@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import hashlib
 import io
 import random
@@ -189,3 +190,56 @@ def test_a_frame_that_claims_a_huge_size_or_window() -> None:
         with pytest.raises(exceptions.CorruptObject):
             unpack('zstd', b'\x28\xb5\x2f\xfd' + header + b'\x01\x00\x00' * 3)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 16 << 10
+
+
+FRAMES = {'text': b'abc log line 12345 text\n' * 3000, 'short': b'x' * 40, 'zeros': bytes(1 << 20),
+          'noise and zeros': random.Random(1).randbytes(5000) + bytes(60_000)}
+
+
+@pytest.mark.parametrize('name', ['zlib', 'bz2', 'zstd'])
+@pytest.mark.parametrize('plain', FRAMES.values(), ids=FRAMES)
+def test_a_frame_comes_back(name: str, plain: bytes) -> None:
+    used, data = codec.compress(name, memoryview(plain))
+    assert (len(data) < len(plain)) == (used == name)
+    assert codec.decompress(used, memoryview(data), len(plain)) == plain
+
+
+@pytest.mark.parametrize('name', ['none', 'zlib', 'bz2', 'zstd'])
+def test_a_frame_that_is_not_what_it_should_be(name: str) -> None:
+    plain = FRAMES['text']
+    data = bytes(codec.compress(name, plain)[1])
+    wrong = [(data, len(plain) - 1), (data, len(plain) + 1), (data[:-1], len(plain)), (b'', 1),
+             (data + b'x', len(plain)), (data + data, len(plain))]
+    if name != 'none':
+        wrong += [(data + data, 2 * len(plain)), (b'\xff' * 100, 100), (data[1:], len(plain))]
+    for damaged, length in wrong:
+        with pytest.raises(exceptions.CorruptObject):
+            codec.decompress(name, damaged, length)
+
+
+@pytest.mark.parametrize('name', ['zlib', 'bz2', 'zstd'])
+def test_a_flipped_bit_never_gives_more_than_was_asked_for(name: str) -> None:
+    plain = FRAMES['noise and zeros']
+    data = codec.compress(name, plain)[1]
+    for bit in range(0, 8 * len(data), 97):
+        flipped = bytearray(data)
+        flipped[bit // 8] ^= 1 << bit % 8
+        with contextlib.suppress(exceptions.CorruptObject):
+            assert len(codec.decompress(name, flipped, len(plain))) == len(plain)
+
+
+@pytest.mark.parametrize('told', [True, False])
+def test_a_bomb_takes_no_memory(told: bool) -> None:
+    """Whether or not the frame says how large it is, and how far it looks back."""
+    parameters = zstandard.ZstdCompressionParameters(
+        window_log=27, write_content_size=told, compression_level=1)
+    frame = zstandard.ZstdCompressor(compression_params=parameters).compressobj(
+        size=1 << 28 if told else -1)
+    data = b''.join(frame.compress(bytes(1 << 20)) for _ in range(256)) + frame.flush()
+    tracemalloc.start()
+    try:
+        with pytest.raises(exceptions.CorruptObject):
+            codec.decompress('zstd', data, 1 << 20)
+        assert tracemalloc.get_traced_memory()[1] < 3 << 20
+    finally:
+        tracemalloc.stop()
