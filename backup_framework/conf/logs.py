@@ -33,12 +33,12 @@ def options() -> list[cfg.Opt]:
 def register_options(oslo: cfg.ConfigOpts, text: files.Text) -> None:
     """Register what oslo.log reads. It does so itself where it may have been told anything."""
     ours = {option.dest for option in core.CORE}
-    if (set(text.options('DEFAULT')) <= ours
-            and not any(name.startswith('OS_DEFAULT__') for name in os.environ)):
-        oslo.register_opts(options())
-        return
-    from oslo_log import log
-    log.register_options(oslo)
+    if (not set(text.options('DEFAULT')) <= ours
+            or any(name.startswith('OS_DEFAULT__') for name in os.environ)):
+        from oslo_log import log
+        log.register_options(oslo)
+    # It leaves some of them to when they are first used.
+    oslo.register_opts(options())
 
 
 def setup_logging(configuration: Configuration, debug: bool = False, quiet: bool = False,
