@@ -7,7 +7,7 @@ import dataclasses
 from typing import NamedTuple
 
 from backup_framework.formats import base, codec
-from backup_framework.formats.v2 import digest, layout, scan
+from backup_framework.formats.v2 import compaction, digest, layout, scan
 from backup_framework.formats.v2.duplicates import Index
 from backup_framework.formats.v2.packing import Contents, Frame, Place
 
@@ -91,6 +91,7 @@ class Packing:
         for first, end in work.wanted:
             self._digests[first:end] = zeros[first:end]
             self._places[first:end] = [None] * (end - first)
+        self._referred = {place[0].object for place in self._places if place}
 
     def contents(self) -> Contents:
         return Contents(self._work.number, self._digests, self._places)
@@ -152,7 +153,15 @@ class Packing:
                 return place
         if index is None:
             return None
-        return self.found.get(found) or index.find(found)
+        place = self.found.get(found) or index.find(found)
+        return place if place and self._may_refer(place[0].object) else None
+
+    def _may_refer(self, name: str | None) -> bool:
+        """A chunk in many objects takes long to bring back, and would be compacted soon."""
+        if name not in self._referred and len(self._referred) >= compaction.MOST_REFERENCES:
+            return False
+        self._referred.add(name)
+        return True
 
     def _put_into(self, frame: Frame, block: int) -> None:
         place = (frame, frame.blocks)

@@ -42,17 +42,20 @@ class Shared:
     """The blocks of all committed backups of a container with these blocks and digests.
 
     :param directory: where the cache is kept; None makes it anew each time.
+    :param owner: only the backups of this installation are looked at: others may delete their own
+        at any time, for they know nothing of what runs here.
     :param without: objects that are not to be referred to.
     :param described: learns, by name, of each object in which something was found.
     """
 
     def __init__(self, container: store.Container, algorithm: digest.Algorithm, block_size: int,
-                 directory: str | None, without: Collection[str],
+                 directory: str | None, owner: str | None, without: Collection[str],
                  described: dict[str, chunk_map.Object]) -> None:
         self._described = described
         self._container = container
         self._algorithm = algorithm
         self._block_size = block_size
+        self._owner = owner
         self._without = without
         self._there: dict[str, bool] = {}
         self._committed = {name.removesuffix(base.MANIFEST)
@@ -116,7 +119,8 @@ class Shared:
             return None
 
     def _path(self, directory: str) -> str:
-        key = f'{self._container.name}\0{self._algorithm.name}\0{self._block_size}'
+        key = '\0'.join((self._container.name, self._algorithm.name, str(self._block_size),
+                         str(self._owner)))
         return os.path.join(
             directory, f'duplicates-{hashlib.sha256(key.encode()).hexdigest()[:32]}.sqlite')
 
@@ -162,11 +166,11 @@ class Shared:
                         'duplicates: %s', prefix, error)
 
     def _reader(self, prefix: str) -> Reader | None:
-        """None for a backup of another format, or with other blocks or digests."""
+        """None for a backup of another owner or format, or with other blocks or digests."""
         data = self._container.get(names.manifest_name(prefix), base.LARGEST_MANIFEST)
         members = document.parse(data)
-        alike = (members.get('version'), members.get('block_size'), members.get('digest')) == (
-            manifest.VERSION, self._block_size, self._algorithm.name)
+        alike = [members.get(name) for name in ('version', 'owner', 'block_size', 'digest')] == [
+            manifest.VERSION, self._owner, self._block_size, self._algorithm.name]
         return Reader(self._container, prefix, data, members) if alike else None
 
     def _records(self, reader: Reader) -> Iterable[tuple[bytes, str, bytes]]:

@@ -113,7 +113,8 @@ class Writer:
         if choices.duplicates == 'volume':
             return Index(choices.index_size)
         shared = Shared(self._container, self._parameters.algorithm, self.block_size,
-                        choices.cache_directory, self._renewed, self._objects.described)
+                        choices.cache_directory, self._header.owner, self._renewed,
+                        self._objects.described)
         opened.callback(shared.close)
         return Index(choices.index_size, shared.find)
 

@@ -7,7 +7,15 @@ import pytest
 
 from backup_framework import exceptions
 from backup_framework.formats import base
-from backup_framework.formats.v2 import chunk_map, frames, gathering, layout, scan, writer
+from backup_framework.formats.v2 import (
+    chunk_map,
+    compaction,
+    frames,
+    gathering,
+    layout,
+    scan,
+    writer,
+)
 from backup_framework.model import Extent
 from tests.formats import v2_reader
 from tests.unit.formats.v2 import volumes
@@ -220,6 +228,19 @@ def test_duplicates_are_found_in_objects_stored_before(monkeypatch, module, limi
     prefix, _ = take(box, 1, Volume(data), CHOICES)
     assert sum(item.blocks for item in rows_of(box, prefix)[1]) == 16
     assert restore(box, prefix) == data
+
+
+def test_a_chunk_is_not_spread_over_many_objects(monkeypatch):
+    monkeypatch.setattr(compaction, 'MOST_REFERENCES', 3)
+    monkeypatch.setattr(writer, 'SMALL', 1)
+    box = container()
+    pieces = [random.Random(n).randbytes(BLOCK) for n in range(8)]
+    apart = b''.join(piece + bytes(CHUNK - BLOCK) for piece in pieces)
+    prefix, _ = take(box, 1, Volume(apart + b''.join(pieces)), CHOICES)
+    rows, _ = rows_of(box, prefix)
+    # Three others, and its own with what was in too many.
+    assert len(rows[-1].references) == 4
+    assert restore(box, prefix) == apart + b''.join(pieces)
 
 
 def test_blocks_that_moved_are_found_in_the_parent():

@@ -49,6 +49,16 @@ def test_another_volume_refers_to_what_is_there(choices):
     assert restore(box, prefix) == other
 
 
+def test_backups_of_another_installation_are_not_referred_to(choices):
+    """It may delete them at any time, for it knows nothing of what runs here."""
+    box = container()
+    take(box, 1, Volume(DATA), choices, owner='theirs')
+    prefix, _ = take(box, 2, Volume(DATA), choices, owner='ours')
+    assert volumes.open_reader(box, prefix).references == []
+    prefix, _ = take(box, 3, Volume(DATA), choices, owner='theirs')
+    assert volumes.open_reader(box, prefix).references == ['backup_1']
+
+
 def test_the_cache_is_filled_once(choices):
     box = container()
     take(box, 1, Volume(DATA), choices)

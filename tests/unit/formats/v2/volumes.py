@@ -70,13 +70,13 @@ def container(driver: object = None) -> store.Container:
 
 
 def take(box: store.Container, number: int, volume: Volume, choices: base.Choices,
-         parent: str | None = None, *, workers: int = 0, streamed: bool = False
-         ) -> tuple[str, base.Totals]:
+         parent: str | None = None, *, workers: int = 0, streamed: bool = False,
+         owner: str | None = None) -> tuple[str, base.Totals]:
     """Back a volume up; the backup's prefix and totals."""
     prefix = f'backup_{number}'
     with contextlib.ExitStack() as stack:
         state = open_state(stack, box, parent) if parent else None
-        header = base.Header('2.0.0', backup_id=f'id-{number}', parent_id=parent)
+        header = base.Header('2.0.0', backup_id=f'id-{number}', parent_id=parent, owner=owner)
         writer = Writer(box, prefix, header, choices, state,
                         None if streamed else len(volume.data))
         stack.callback(writer.close)
