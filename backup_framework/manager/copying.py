@@ -9,7 +9,7 @@ import dataclasses
 from backup_framework import model
 from backup_framework.driver.chunked import ChunkedBackupDriver
 from backup_framework.engine.monitor import Operation
-from backup_framework.manager import drivers
+from backup_framework.manager import deleting, drivers
 from backup_framework.manager.context import Context, record_failure, refuse_unreadable
 from backup_framework.model import Backup, Status
 
@@ -40,6 +40,7 @@ def copy(context: Context, backup: Backup, request: Request) -> Iterator[Backup]
         context.catalog.chain(member)
         parent = _copy(context, member, parent, target, request)
         yield parent
+    deleting.take_up(context)
 
 
 def _history(context: Context, backup: Backup) -> list[Backup]:
@@ -95,5 +96,7 @@ def _record(context: Context, backup: Backup, parent: Backup | None,
         size_bytes=backup.size_bytes, created_at=model.utcnow(),
         data_timestamp=backup.data_timestamp, backend=request.to_backend,
         container=parent.container if parent else request.container,
+        # Known from now on where it is decided: whether its parent may be deleted depends on it.
+        format=parent.format if parent else None,
         parent_id=parent.id if parent else None, parent=parent,
         service=drivers.service(target), on_save=save)
