@@ -1,4 +1,4 @@
-"""Reading the objects of format 1.0.0: nothing is given out before its MD5 was found right."""
+"""Reading the objects of format 1.0.0: their bytes are verified by MD5."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ _PIECE = 1 << 20
 _Gone = (exceptions.ObjectNotFound, exceptions.ContainerNotFound)
 
 
-def pieces(container: store.Container, stored: StoredObject
+def pieces(container: store.Container, stored: StoredObject, md5: bool = True
            ) -> Iterator[tuple[int, memoryview]]:
     """The object's bytes with their offsets in the volume.
 
+    :param md5: compare it; else the caller verifies the bytes.
     :raises CorruptObject: behind the last one, where they were not right.
     :raises MissingObject: it is gone.
     """
-    md5 = hashlib.md5(usedforsecurity=False)
+    found = hashlib.md5(usedforsecurity=False)
     position = 0
     try:
         with container.open(stored.name) as reader:
@@ -28,17 +29,18 @@ def pieces(container: store.Container, stored: StoredObject
             while piece := body.read(_PIECE):
                 if position + len(piece) > stored.length:
                     raise exceptions.CorruptObject('it has more bytes than its manifest says')
-                md5.update(piece)
+                if md5:
+                    found.update(piece)
                 yield stored.offset + position, memoryview(piece)
                 position += len(piece)
     except exceptions.CorruptObject as error:
-        raise _corrupt(container, stored, str(error)) from None
+        raise corrupt(container, stored, str(error)) from None
     except _Gone:
         raise _missing(container, stored) from None
     if position != stored.length:
-        raise _corrupt(container, stored, f'it has {position} bytes instead of {stored.length}')
-    if md5.hexdigest() != stored.md5:
-        raise _corrupt(container, stored, 'its MD5 is not the one in the manifest')
+        raise corrupt(container, stored, f'it has {position} bytes instead of {stored.length}')
+    if md5 and found.hexdigest() != stored.md5:
+        raise corrupt(container, stored, 'its MD5 is not the one in the manifest')
 
 
 def check(container: store.Container, stored: StoredObject) -> None:
@@ -63,7 +65,7 @@ def is_zero_body(container: store.Container, stored: StoredObject) -> bool:
         raise _missing(container, stored) from None
 
 
-def _corrupt(container: store.Container, stored: StoredObject, reason: str
+def corrupt(container: store.Container, stored: StoredObject, reason: str
              ) -> exceptions.CorruptObject:
     return exceptions.CorruptObject(
         f'object {stored.name} of container {container.name} (bytes {stored.offset} to '

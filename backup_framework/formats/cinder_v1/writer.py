@@ -79,7 +79,7 @@ class Writer:
         if size != parent.size:
             raise exceptions.InvalidBackup(
                 f'the volume has {size} bytes and had {parent.size} at {told}')
-        known = parent.digests()
+        known = parent.hash_list()
         if known is None:
             raise exceptions.InvalidBackup(f'{told} has no hash list')
         if known.block_size != self.block_size:

@@ -19,10 +19,10 @@ CONTAINER = 'shelf'
 
 
 def make_driver(**values: Any) -> memory.MemoryBackupDriver:
-    """A driver on a store of its own, with small chunks and no patience."""
+    """A driver on a store of its own, with small chunks and no patience, writing format 1.0.0."""
     return memory.MemoryBackupDriver.make(**{
-        'chunk_size': CHUNK, 'block_size': BLOCK, 'workers': 0, 'retry_deadline': 0.0,
-        'container': CONTAINER} | values)
+        'format': '1.0.0', 'chunk_size': CHUNK, 'block_size': BLOCK, 'workers': 0,
+        'retry_deadline': 0.0, 'container': CONTAINER} | values)
 
 
 def make_bytes(length: int, seed: int = 0) -> bytes:

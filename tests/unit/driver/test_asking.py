@@ -39,8 +39,8 @@ class Asked(memory.MemoryBackupDriver):
 
 def make(**values: Any) -> Asked:
     return Asked.make(**{
-        'chunk_size': chains.CHUNK, 'block_size': chains.BLOCK, 'container': chains.CONTAINER,
-        'workers': 2, 'retry_deadline': 0.0} | values)
+        'format': '1.0.0', 'chunk_size': chains.CHUNK, 'block_size': chains.BLOCK,
+        'container': chains.CONTAINER, 'workers': 2, 'retry_deadline': 0.0} | values)
 
 
 def test_an_operation_asks_once() -> None:

@@ -271,3 +271,26 @@ def test_a_hash_list_of_cinders_that_was_cut() -> None:
     with pytest.raises(exceptions.CorruptManifest):
         chains.bring_back(driver, child)
     assert 'fewer than' in driver.verify(same).notes[0]
+
+
+def test_a_wrong_parent_is_refused_before_a_byte_of_it_is_written() -> None:
+    """By the hash list of the newest backup: each object by itself is right."""
+    driver = chains.make_driver()
+    other = bytearray(DATA)
+    other[2 * chains.BLOCK] ^= 1
+    root, wrong = chains.take(driver, DATA), chains.take(driver, bytes(other))
+    changed = bytearray(DATA)
+    changed[3 * CHUNK] ^= 1
+    child = chains.take(driver, bytes(changed), root)
+    document = chains.manifest(driver, child)
+    sound = chains.manifest(driver, root)
+    for entry, theirs in zip(sound['objects'], chains.manifest(driver, wrong)['objects']):
+        (name, _), (theirs_name, _) = *entry.items(), *theirs.items()
+        chains.overwrite(driver, name, chains.body(driver, theirs_name))
+        entry[name] = theirs[theirs_name]
+    chains.rewrite(driver, root, sound)
+    assert document == chains.manifest(driver, child)
+    target = Watched(b'\xff' * len(DATA))
+    with pytest.raises(exceptions.CorruptObject, match='not those of the hash list'):
+        driver.restore(child, '', target)
+    assert any('wrong parent' in problem for problem in driver.verify(child).problems)
