@@ -9,7 +9,7 @@ import dataclasses
 from backup_framework import model
 from backup_framework.driver.chunked import ChunkedBackupDriver
 from backup_framework.engine.monitor import Operation
-from backup_framework.manager import deleting, drivers
+from backup_framework.manager import drivers
 from backup_framework.manager.context import Context, record_failure, refuse_unreadable
 from backup_framework.model import Backup, Status
 
@@ -40,7 +40,6 @@ def copy(context: Context, backup: Backup, request: Request) -> Iterator[Backup]
         context.catalog.chain(member)
         parent = _copy(context, member, parent, target, request)
         yield parent
-    deleting.take_up(context)
 
 
 def _history(context: Context, backup: Backup) -> list[Backup]:

@@ -112,7 +112,8 @@ class Manager:
         :raises InvalidBackup: it is not available.
         :raises FormatError: something stored is damaged; there is no copy then.
         """
-        return copying.copy(self._context, self.catalog.get_backup(backup), request)
+        yield from copying.copy(self._context, self.catalog.get_backup(backup), request)
+        deleting.take_up(self._context)
 
     def verify(self, backup: str, *, quick: bool = False) -> Report:
         """Read and check every byte of a backup; `quick` checks manifest and presence."""
