@@ -248,7 +248,8 @@ def _choose_parent(context: Context, request: Request, backup: Backup,
 
 def _build_on(context: Context, request: Request, backup: Backup, parent: Backup) -> None:
     """An incremental keeps the format of its parent and, since 2.0.0, where it refers to its
-    parent's objects, the container; asking for another makes a full backup.
+    parent's objects, the container; asking for another makes a full backup. A format that is only
+    configured waits for the next one.
     """
     reason = _misfit(context, request, backup, parent)
     if reason is not None:
@@ -258,16 +259,18 @@ def _build_on(context: Context, request: Request, backup: Backup, parent: Backup
         backup.warnings.append(f'this is a full backup, because {reason}')
         return
     backup.parent_id, backup.parent, backup.format = parent.id, parent, parent.format
+    configured = getattr(_settings(context, backup), 'format', None)
+    if request.version is None and configured not in (None, parent.format):
+        backup.warnings.append(f'format is {parent.format} as in the parent; {configured} takes '
+                               'effect with the next full backup')
     if not backup.needs_parent:
         backup.container = parent.container
 
 
 def _misfit(context: Context, request: Request, backup: Backup, parent: Backup) -> str | None:
+    if None not in (request.version, parent.format) and request.version != parent.format:
+        return f'the format is {request.version} and was {parent.format} at backup {parent.id}'
     driver = context.drivers.get(str(backup.backend))
-    settings = getattr(driver, 'settings', None)
-    version = request.version or getattr(settings, 'format', None)
-    if None not in (version, parent.format) and version != parent.format:
-        return f'the format is {version} and was {parent.format} at backup {parent.id}'
     shares = not Backup(parent_id=parent.id, format=parent.format).needs_parent
     if not (shares and isinstance(driver, ChunkedBackupDriver)):
         return None
@@ -292,8 +295,12 @@ def _wants_incremental(context: Context, request: Request, backup: Backup,
         return request.incremental
     if section is not None and section.incremental is not None:
         return section.incremental
-    settings = getattr(context.drivers.get(str(backup.backend)), 'settings', None)
-    return bool(getattr(settings, 'incremental', False))
+    return bool(getattr(_settings(context, backup), 'incremental', False))
+
+
+def _settings(context: Context, backup: Backup) -> object:
+    """Of the backup's driver; None where it has none."""
+    return getattr(context.drivers.get(str(backup.backend)), 'settings', None)
 
 
 def _hinted_parent(context: Context, backup_id: str, backup: Backup) -> Backup | None:

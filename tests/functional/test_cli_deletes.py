@@ -167,10 +167,12 @@ def test_another_container_or_format_makes_a_full_backup(cli, volume):
     assert 'full backup, because the container is else' in done.err
     assert 'the container is' in cli.refused(
         4, 'backup', 'create', volume, '--parent', first['id'], '--container', 'elsewhere')
-    cli.configure(format='1.0.0')
-    done = cli.good('backup', 'create', volume, '--incremental', '-f', 'json')
+    done = cli.good('backup', 'create', volume, '--incremental', '--format', '1.0.0', '-f', 'json')
     assert done.json['parent_id'] is None and done.json['format'] == '1.0.0'
     assert 'the format is 1.0.0 and was 2.0.0' in done.err
-    child = cli.create(volume, '--incremental')
-    assert child['parent_id'] == done.json['id']
+    cli.configure(format='2.0.0')
+    told = cli.good('backup', 'create', volume, '--incremental', '-f', 'json')
+    child = told.json
+    assert child['parent_id'] == done.json['id'] and child['format'] == '1.0.0'
+    assert '2.0.0 takes effect with the next full backup' in told.err
     assert 'needed by' in cli.refused(4, 'backup', 'delete', done.json['id'])
