@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Protocol
 from backup_framework import exceptions, model, store
 from backup_framework.driver import bandwidth
 from backup_framework.engine import backup as backup_engine
-from backup_framework.engine import copying, hints, parallel, source, target
+from backup_framework.engine import copying, hints, parallel, source, writing
 from backup_framework.engine import restore as restore_engine
 from backup_framework.engine import verify as verify_engine
 from backup_framework.engine.monitor import Operation
@@ -197,11 +197,11 @@ class Work:
                 raise exceptions.InvalidInput(
                     f'bytes {wanted.offset} to {wanted.end} are wanted, but the volume has '
                     f'{state.size}')
-            if target.can_seek(volume_file):
+            if writing.can_seek(volume_file):
                 self._restore(state, wanted, volume_file, volume_is_new)
             else:
                 restore_engine.restore_in_order(
-                    state, wanted, target.write_to(volume_file), workers=self._workers(),
+                    state, wanted, writing.write_to(volume_file), workers=self._workers(),
                     budget=self._settings.memory, monitor=self._monitor,
                     spool_directory=self._operation.spool_directory)
         if state.header.volume_meta and volume_id:
@@ -211,7 +211,7 @@ class Work:
                  volume_is_new: bool) -> None:
         at = self._operation.wanted_at
         restore_engine.restore(
-            state, wanted, target.wrap(volume_file, volume_is_new, self._operation.delta),
+            state, wanted, writing.wrap(volume_file, volume_is_new, self._operation.delta),
             at=wanted.offset if at is None else at, workers=self._workers(),
             budget=self._settings.memory, monitor=self._monitor)
 

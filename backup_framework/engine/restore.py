@@ -9,7 +9,7 @@ import functools
 from backup_framework import spool
 from backup_framework.engine import parallel
 from backup_framework.engine.monitor import Monitor
-from backup_framework.engine.target import Target
+from backup_framework.engine.writing import Target
 from backup_framework.formats import base
 from backup_framework.model import Extent
 

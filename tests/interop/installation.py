@@ -23,7 +23,8 @@ import make_witness
 BLOCK = 4096
 CHUNK = 4 * BLOCK
 SHELF = 'shelf'
-OPTIONS = {'block_size': BLOCK, 'chunk_size': CHUNK, 'workers': 0, 'durability': 'none'}
+OPTIONS = {'format': '1.0.0', 'block_size': BLOCK, 'chunk_size': CHUNK, 'workers': 0,
+           'durability': 'none'}
 
 
 class Installation:

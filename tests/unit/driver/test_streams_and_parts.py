@@ -14,7 +14,7 @@ import pytest
 from backup_framework import exceptions, model
 from backup_framework.driver import chunked
 from backup_framework.engine import restore as restore_engine
-from backup_framework.engine import target
+from backup_framework.engine import target, writing
 from backup_framework.engine.monitor import Operation
 from backup_framework.model import Extent
 from tests.unit.driver import chains
@@ -143,11 +143,11 @@ def test_only_what_differs_is_written(driver: chunked.ChunkedBackupDriver, backu
     path.write_bytes(used)
     written: list[tuple[int, int]] = []
 
-    def write(self: target.FileTarget, offset: int, data: memoryview) -> None:
+    def write(self: writing.FileTarget, offset: int, data: memoryview) -> None:
         written.append((offset, len(data)))
         os.pwrite(self._fd, data, offset)
 
-    monkeypatch.setattr(target.FileTarget, '_write', write)
+    monkeypatch.setattr(writing.FileTarget, '_write', write)
     with target.open_target(str(path), len(DATA), force=True) as (file, fresh):
         driver.restore(backup, '', file, fresh, operation=Operation(delta=True))
     assert path.read_bytes() == DATA

@@ -14,7 +14,7 @@ import subprocess
 import pytest
 
 from backup_framework import exceptions
-from backup_framework.engine import mounts, target
+from backup_framework.engine import mounts, target, writing
 from tests.unit.engine import unprivileged
 
 SIZE = 10_000
@@ -79,7 +79,7 @@ def test_truncate_gives_the_file_the_length_of_the_backup(tmp_path: pathlib.Path
     path = tmp_path / 'target'
     path.write_bytes(NOISE[:length])
     with target.open_target(str(path), SIZE, force=True, truncate=True) as (file, fresh):
-        restored = target.wrap(file, fresh)
+        restored = writing.wrap(file, fresh)
         restored.zero(0, SIZE)
         restored.finish(SIZE)
     assert path.read_bytes() == bytes(SIZE)
@@ -242,7 +242,7 @@ def test_a_device(device: str) -> None:
     assert '--force' in refusal(device, SIZE)
     assert f'{len(NOISE)} bytes' in refusal(device, len(NOISE) + 1, force=True, truncate=True)
     with target.open_target(device, SIZE, force=True) as (file, fresh):
-        restored = target.wrap(file, fresh)
+        restored = writing.wrap(file, fresh)
         restored.write(0, memoryview(b'first'))
         restored.zero(5, 100)
         restored.zero(4096, 4096)
@@ -323,7 +323,7 @@ class Full(io.BytesIO):
 @pytest.mark.parametrize('fresh', [False, True])
 def test_objects_with_write_and_seek(kind: type[io.BytesIO], fresh: bool) -> None:
     file = kind() if fresh else kind(NOISE[:250_000])
-    restored = target.wrap(file, fresh)
+    restored = writing.wrap(file, fresh)
     restored.zero(200_000, 10_000)
     restored.write(5, memoryview(b'\0' * 100_000 + NOISE[:50_000]))
     restored.zero(0, 5)
@@ -336,7 +336,7 @@ def test_objects_with_write_and_seek(kind: type[io.BytesIO], fresh: bool) -> Non
 @pytest.mark.timeout(20)
 def test_a_target_that_takes_nothing_is_an_error() -> None:
     with pytest.raises(exceptions.VolumeError):
-        target.wrap(Full(), False).write(0, memoryview(b'data'))
+        writing.wrap(Full(), False).write(0, memoryview(b'data'))
 
 
 @pytest.mark.parametrize('make', [
@@ -347,7 +347,7 @@ def test_files_that_cannot_be_written_at_a_place(tmp_path: pathlib.Path,
     path = tmp_path / 'target'
     path.write_bytes(NOISE[:SIZE])
     with make(path) as file, pytest.raises(exceptions.BackupFrameworkError):
-        target.wrap(file, False).write(0, memoryview(b'data'))
+        writing.wrap(file, False).write(0, memoryview(b'data'))
     assert path.read_bytes() == NOISE[:SIZE]
 
 
@@ -355,7 +355,7 @@ def test_a_pipe_is_no_target() -> None:
     receiving, sending = os.pipe()
     with open(receiving, 'rb'), open(sending, 'wb') as file:
         with pytest.raises(exceptions.VolumeError):
-            target.wrap(file, True).write(0, memoryview(b'data'))
+            writing.wrap(file, True).write(0, memoryview(b'data'))
 
 
 def test_a_full_file_system(tmp_path: pathlib.Path) -> None:
@@ -368,7 +368,7 @@ def test_a_full_file_system(tmp_path: pathlib.Path) -> None:
     try:
         with pytest.raises(exceptions.NoSpace, match='at byte'):
             with target.open_target(str(tmp_path / 'target'), len(NOISE)) as (file, fresh):
-                target.wrap(file, fresh).write(0, memoryview(NOISE))
+                writing.wrap(file, fresh).write(0, memoryview(NOISE))
         assert listing(tmp_path) == []
     finally:
         libc.umount2(os.fsencode(tmp_path), 2)
@@ -378,7 +378,7 @@ def test_zeroing_a_used_file_does_not_lengthen_it_at_once(tmp_path: pathlib.Path
     path = tmp_path / 'target'
     path.write_bytes(NOISE[:SIZE])
     with open(path, 'r+b', buffering=0) as file:
-        restored = target.wrap(file, False)
+        restored = writing.wrap(file, False)
         restored.zero(SIZE - 10, 1 << 40)
         restored.finish(SIZE + 5)
     assert path.read_bytes() == NOISE[:SIZE - 10] + bytes(15)
@@ -389,7 +389,7 @@ def test_zeroing_a_used_file_does_not_lengthen_it_at_once(tmp_path: pathlib.Path
     (bytes(65536) + b'x', [(65536, 65537)]), (b'x' + bytes(65536), [(0, 65536)]),
     (b'x' * 65536 + bytes(65536) + b'x' * 10, [(0, 65536), (131072, 131082)])])
 def test_data_runs(data: bytes, runs: list[tuple[int, int]]) -> None:
-    assert list(target.data_runs(memoryview(data))) == runs
+    assert list(writing.data_runs(memoryview(data))) == runs
 
 
 def test_a_failure_before_the_first_write_damages_nothing(tmp_path: pathlib.Path) -> None:
