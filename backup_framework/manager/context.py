@@ -40,7 +40,8 @@ class Context:
                 self.warn(f'the catalog cannot be written; this {kind} is not recorded')
             operation = Operation(self.monitor, **flags)
             if row.recorded:
-                operation.spool_directory = self._spool_directory()
+                operation.spool_directory = self._private('spool')
+                operation.cache_directory = self._private('cache')
                 self.monitor.heartbeat = self._beat(row)
                 operation.owner = self.catalog.installation
             try:
@@ -60,9 +61,9 @@ class Context:
 
         return beat
 
-    def _spool_directory(self) -> str | None:
-        """Beside the catalog; where that cannot be written, the system's directory for such."""
-        path = os.path.join(self.configuration.state_path, 'spool')
+    def _private(self, name: str) -> str | None:
+        """A directory beside the catalog; None where that cannot be written."""
+        path = os.path.join(self.configuration.state_path, name)
         try:
             directories.make_private(path)
         except OSError:
