@@ -39,6 +39,7 @@ def copy(context: Context, backup: Backup, request: Request) -> Iterator[Backup]
         refuse_unreadable(member)
         context.catalog.chain(member)
         parent = _copy(context, member, parent, target, request)
+        context.catalog.chain(parent)
         yield parent
 
 
