@@ -38,7 +38,7 @@ SHARED = (
     Option('container', help=(
         'The container that backups go to. Unset, the format chooses: 2.0.0 has one a volume, '
         '1.0.0 one a backup, as Cinder has on file systems.')),
-    Option('format', OptionType.STRING, '1.0.0', choices=FORMATS, help=(
+    Option('format', OptionType.STRING, '2.0.0', choices=FORMATS, help=(
         'The format that full backups are written in. An incremental keeps the format of its '
         'parent. 1.0.0 is what Cinder reads and writes.')),
     Option('read_bandwidth', OptionType.SIZE, minimum=1, sample='100MiB', help=(
