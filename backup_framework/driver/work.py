@@ -58,8 +58,11 @@ class Work:
     def backup(self, backup: model.Backup, volume_file: BinaryIO,
                backup_metadata: bool) -> dict[str, Any]:
         self._begin('backup')
+        if self._operation.changed is None:
+            self._operation.changed = hints.of(volume_file)
         volume = source.open_source(volume_file, self._operation.spool_directory,
-                                    self._operation.source_size)
+                                    self._operation.source_size,
+                                    anywhere=self._operation.changed is not None)
         return self._store(backup, volume, self._header(
             backup, self._driver.get_metadata(backup.volume_id) if backup_metadata else None,
             self._driver.get_extra_metadata(backup, None)))
@@ -182,11 +185,13 @@ class Work:
         changed = self._operation.changed
         if changed is None or backup.parent_id is None:
             return volume
-        if not isinstance(volume, source.FileSource):
+        if not isinstance(volume, source.FileSource | source.SeekSource):
             self._operation.warn('the changed extents were not used: they need a volume of which '
                                  'any part can be read')
             return volume
-        return hints.hinted(volume, volume.read, writer, changed, self._operation.warn)
+        hinted = hints.hinted(volume, volume.read, writer, changed, self._operation.warn)
+        volume.ahead = hinted is volume
+        return hinted
 
     def restore(self, backup: model.Backup, volume_id: str, volume_file: BinaryIO,
                 volume_is_new: bool) -> None:
@@ -197,7 +202,7 @@ class Work:
                 raise exceptions.InvalidInput(
                     f'bytes {wanted.offset} to {wanted.end} are wanted, but the volume has '
                     f'{state.size}')
-            if writing.can_seek(volume_file):
+            if source.can_seek(volume_file):
                 self._restore(state, wanted, volume_file, volume_is_new)
             else:
                 restore_engine.restore_in_order(
@@ -336,6 +341,9 @@ class Work:
     def _remove(self, version: base.Format, container: store.Container, prefix: str, *,
                 committed: bool) -> None:
         """Delete what a backup without its manifest leaves; in steps, each for good."""
+        if committed and not version.needs_parent:
+            # A manifest that refers to this one's objects may have been written just now.
+            self._monitor.sleep(self._able.listing_delay)
         leftovers = version.leftovers(container, prefix, committed=committed,
                                       tick=self._monitor.tick)
         self._monitor.start('delete', sum(len(names) for names in leftovers))

@@ -13,7 +13,7 @@ from typing import BinaryIO, Protocol
 import weakref
 
 from backup_framework import exceptions, spool
-from backup_framework.engine import mounts
+from backup_framework.engine import mounts, parallel
 from backup_framework.formats import base
 from backup_framework.model import Extent
 
@@ -24,6 +24,9 @@ _HELD = 8 << 20
 """Bytes of a stream's chunk that are kept in memory; longer ones go to a temporary file."""
 
 _STEP = 1 << 20
+
+_WARMED = 512 << 20
+"""Bytes that are read while the rest of the program is loaded."""
 
 
 class Source(Protocol):
@@ -103,8 +106,15 @@ def writable_mounts(path: str) -> list[str]:
     return [m.mount_point for m in mounts.mounts() if m.device in devices and m.writable]
 
 
+def warm(path: str) -> None:
+    """Have the kernel begin to read a volume; nothing happens where it cannot be read."""
+    with (contextlib.suppress(exceptions.BackupFrameworkError, OSError),
+          open_volume(path) as file):
+        FileSource(file.fileno(), path).read_ahead(0, _WARMED)
+
+
 def open_source(volume_file: BinaryIO, spool_directory: str | None = None,
-                size: int | None = None) -> Source:
+                size: int | None = None, *, anywhere: bool = False) -> Source:
     """The way to read `volume_file`: several threads where the kernel's file is at hand.
 
     That is only for a plain `io` file directly on a regular file or block device: others have a
@@ -112,9 +122,12 @@ def open_source(volume_file: BinaryIO, spool_directory: str | None = None,
 
     :param spool_directory: where temporary files for parts of a stream may grow.
     :param size: bytes of one that cannot seek; None reads it until it ends.
+    :param anywhere: only parts of it are wanted; one that can seek is read where they are.
     """
     raw = plain_file(volume_file)
     if raw is None:
+        if anywhere and can_seek(volume_file):
+            return SeekSource(volume_file)
         return StreamSource(volume_file, spool_directory, size)
     return FileSource(raw.fileno(), str(getattr(volume_file, 'name', 'volume')))
 
@@ -133,9 +146,13 @@ def plain_file(file: object) -> io.FileIO | None:
 
 
 class FileSource:
-    """A regular file or block device: `preadv` from any thread, holes by SEEK_DATA."""
+    """A regular file or block device: `preadv` from any thread, holes by SEEK_DATA.
+
+    :ivar ahead: whether whole chunks are wanted, so that the kernel is asked to read on.
+    """
 
     def __init__(self, fd: int, name: str) -> None:
+        self.ahead = True
         self._fd = fd
         self._name = name
         self._length = os.lseek(fd, 0, os.SEEK_END)
@@ -154,7 +171,9 @@ class FileSource:
                 yield base.Chunk(offset, length, None, tuple)
             else:
                 length = min(chunk_size, size - offset)
-                self._read_ahead(offset, length)
+                if self.ahead:
+                    # The chunk is not worked on before those in front of it.
+                    self.read_ahead(offset, length)
                 yield base.Chunk(offset, length, self.read,
                                  functools.partial(self._data, offset, length))
             offset += length
@@ -184,11 +203,14 @@ class FileSource:
             stop = after
         self._check_length(end)
 
-    def _read_ahead(self, offset: int, length: int) -> None:
-        """Have the kernel begin: the chunk is not worked on before those in front of it."""
-        for extent in self._data(offset, length):
-            with contextlib.suppress(OSError):
-                os.posix_fadvise(self._fd, extent.offset, extent.length, os.POSIX_FADV_WILLNEED)
+    def read_ahead(self, offset: int, length: int) -> None:
+        """Have the kernel begin to read what is not a hole."""
+        for extent in self._data(offset, min(length, self._length - offset)):
+            # It takes a few MiB a call and leaves the rest.
+            for at in range(extent.offset, extent.end, _STEP):
+                with contextlib.suppress(OSError):
+                    os.posix_fadvise(self._fd, at, min(_STEP, extent.end - at),
+                                     os.POSIX_FADV_WILLNEED)
 
     def _next_data(self, offset: int) -> int:
         """Where the next data are, at `offset` or behind; the size where only a hole is left."""
@@ -224,7 +246,7 @@ class StreamSource:
         self._spool_directory = spool_directory
         self.size = size
         try:
-            if not hasattr(file, 'seekable') or file.seekable():
+            if can_seek(file):
                 file.seek(0, os.SEEK_END)
                 self.size = file.tell()
                 file.seek(0)
@@ -280,6 +302,53 @@ class StreamSource:
                 return
             yield piece
             left -= len(piece)
+
+
+class SeekSource:
+    """An object with `read` and `seek`, of which parts are wanted: read there, a call at a time."""
+
+    ahead = False
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._lock = parallel.lock()
+        with _readable(0):
+            self._length = file.seek(0, os.SEEK_END)
+        self.size: int | None = self._length
+
+    def chunks(self, chunk_size: int, largest_hole: int = 0) -> Iterator[base.Chunk]:
+        for offset in range(0, self._length, chunk_size):
+            extent = Extent(offset, min(chunk_size, self._length - offset))
+            yield base.Chunk(offset, extent.length, self.read, functools.partial(_only, extent))
+
+    def read(self, offset: int, view: memoryview) -> None:
+        """Fill `view` with the bytes from `offset` on; any thread."""
+        with self._lock, _readable(offset):
+            self._file.seek(offset)
+            while view:
+                piece = self._file.read(len(view))
+                if not piece or len(piece) > len(view):
+                    raise exceptions.VolumeChanged(
+                        f'the volume gave {len(piece or b"")} of {len(view)} bytes at its end')
+                view[:len(piece)] = piece
+                view = view[len(piece):]
+
+
+def can_seek(file: BinaryIO) -> bool:
+    """Whether its bytes can be read or written at their places."""
+    return not hasattr(file, 'seekable') or file.seekable()
+
+
+@contextlib.contextmanager
+def _readable(offset: int) -> Iterator[None]:
+    """Whatever the library below raises."""
+    try:
+        yield
+    except exceptions.BackupFrameworkError:
+        raise
+    except Exception as error:
+        raise exceptions.VolumeError(
+            f'cannot read the volume at byte {offset}: {error}') from error
 
 
 class _Spooled:

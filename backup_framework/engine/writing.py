@@ -20,6 +20,7 @@ _PUNCH_HOLE = 0x02 | 0x01  # FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, linux/f
 _BLKZEROOUT = 0x127f  # linux/fs.h
 _ZERO_RUN = 64 << 10
 _SECTORS = 4 << 10
+_WORTH_FLUSHING = 64 << 10
 _ZEROS = bytes(1 << 20)
 _COMPARED = len(_ZEROS)
 
@@ -56,11 +57,6 @@ def wrap(volume_file: BinaryIO, fresh: bool, delta: bool = False) -> Target:
             'the target is open for appending; bytes cannot be written at their places')
     file = FileTarget(raw.fileno(), fresh)
     return DeltaTarget(file) if delta and not fresh else file
-
-
-def can_seek(volume_file: BinaryIO) -> bool:
-    """Whether bytes can be written at their places."""
-    return not hasattr(volume_file, 'seekable') or volume_file.seekable()
 
 
 def write_to(volume_file: BinaryIO) -> Callable[[memoryview], None]:
@@ -125,9 +121,14 @@ class FileTarget:
             os.fsync(self._fd)
 
     def _write(self, offset: int, data: memoryview) -> None:
+        start, length = offset, len(data)
         while data:
             written = os.pwrite(self._fd, data, offset)
             data, offset = data[written:], offset + written
+        if length >= _WORTH_FLUSHING:
+            # The kernel begins to write it, so that the last sync finds little left to do.
+            with contextlib.suppress(OSError):
+                os.posix_fadvise(self._fd, start, length, os.POSIX_FADV_DONTNEED)
 
     def _write_zeros(self, offset: int, length: int) -> None:
         for at in range(0, length, len(_ZEROS)):

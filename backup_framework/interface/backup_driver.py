@@ -19,6 +19,8 @@ class BackupDriver(abc.ABC):
     B2. A `backup` that raises has left no backup that `restore` would accept.
     B3. `restore` writes exactly the bytes that were backed up, or raises.
     B4. After `delete` nothing of the backup is left in the store; deleting again is fine.
+    B5. `delete` takes no byte that another backup needs. Where the format needs no parents, backups
+        that build on one another go in any order.
     """
 
     @abc.abstractmethod

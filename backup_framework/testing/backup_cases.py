@@ -187,7 +187,17 @@ class BackupCases(hooks.Hooks):
 
     @sentence('B4')
     @each_format
-    def test_b4_delete_spares_others(self, bench: Bench, version: str) -> None:
+    def test_b4_a_deleted_chain_leaves_nothing(self, bench: Bench, version: str) -> None:
+        self._prepare(bench, version)
+        records = chain(bench, self._states())
+        for record in reversed(records):
+            bench.driver.delete(record)
+        left = bench.names(records[0].container or '')
+        assert not left, f'deleted backups left {left}'
+
+    @sentence('B5')
+    @each_format
+    def test_b5_delete_spares_others(self, bench: Bench, version: str) -> None:
         self._prepare(bench, version)
         states = self._states()
         full, child = chain(bench, states[:2])
@@ -196,9 +206,35 @@ class BackupCases(hooks.Hooks):
         same(restored(bench, full), states[0], 'the parent of a deleted backup')
         bench.driver.delete(full)
         same(restored(bench, other), states[2], 'a backup beside a deleted one')
-        bench.driver.delete(other)
-        left = bench.names(other.container or '')
-        assert not left, f'deleted backups left {left}'
+
+    @sentence('B5')
+    @each_format
+    @pytest.mark.parametrize('order', [(2, 1, 0), (0, 1, 2), (1, 2, 0)])
+    def test_b5_a_chain_goes_in_any_order(self, bench: Bench, version: str,
+                                          order: tuple[int, ...]) -> None:
+        if versions.FORMATS[version].needs_parent:
+            order = (2, 1, 0)
+        self._prepare(bench, version)
+        states = self._states()
+        left = dict(enumerate(chain(bench, states)))
+        for gone in order:
+            bench.driver.delete(left.pop(gone))
+            for number, record in left.items():
+                same(restored(bench, record), states[number],
+                     f'backup {number} of a chain after backup {gone} was deleted')
+        for record in left.values():
+            verified(bench, record)
+
+    @sentence('B5')
+    @each_format
+    def test_b5_volumes_with_the_same_bytes(self, bench: Bench, version: str) -> None:
+        self._prepare(bench, version, duplicates='container')
+        data = self._states()[0]
+        first = back_up(bench, data)
+        second = back_up(bench, data, first.container)
+        bench.driver.delete(first)
+        same(restored(bench, second), data, 'a volume with the bytes of one that was deleted')
+        verified(bench, second)
 
     def _prepare(self, bench: Bench, version: str, **values: Any) -> None:
         bench.settings(**{

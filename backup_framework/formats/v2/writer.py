@@ -267,5 +267,5 @@ def _check_parent(parent: State, container: store.Container, size: int | None) -
             f'in container {container.name} cannot build on it')
     if size is not None and size != reader.size:
         raise exceptions.InvalidBackup(
-            f'backup {reader.header.backup_id} is of {reader.size} bytes and the volume has '
-            f'{size}: it needs a full backup')
+            f'the volume has {size} bytes and had {reader.size} at backup '
+            f'{reader.header.backup_id}')

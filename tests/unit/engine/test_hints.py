@@ -115,3 +115,19 @@ def test_a_hint_that_leaves_a_change_out():
 def test_a_hint_behind_the_end():
     with pytest.raises(exceptions.InvalidInput, match='behind the end'):
         hinted(Volume(bytes(100)), [Extent(90, 20)])
+
+
+class Snapshot:
+    """A volume's file that knows what changed."""
+
+    def __init__(self, answer):
+        self.get_cbt_extents = lambda: answer
+
+
+def test_a_file_that_knows_what_changed():
+    assert hints.of(Snapshot([(16, 8), (0, 4)])) == [Extent(0, 4), Extent(16, 8)]
+    assert hints.of(Snapshot(iter([]))) == []
+    assert hints.of(Snapshot(None)) is None
+    assert hints.of(object()) is None
+    with pytest.raises(exceptions.InvalidInput):
+        hints.of(Snapshot([3]))
