@@ -39,7 +39,8 @@ class TestRecording(WrappedKit):
         return recording.RecordingDriver(memory_kit.make())
 
 
-OWN = {'backup', 'restore', 'delete', 'delete_backup', 'verify', 'volume_size', 'prefixes',
+OWN = {'backup', 'restore', 'delete', 'delete_backup', 'verify', 'open_state', 'store_state',
+       'volume_size', 'prefixes',
        'describe', 'get_metadata', 'put_metadata', 'make', 'make_settings', 'get_driver_options'}
 """What a wrapper runs itself, by the verbs of the driver inside."""
 
@@ -275,11 +276,14 @@ def settings(**values: Any) -> model.Settings:
         chunk_size=16384, block_size=4096, compression='none', **values)
 
 
-def test_a_full_backup_lists_once_and_writes_two_objects_more_than_chunks() -> None:
-    driver = recording.RecordingDriver(memory.MemoryBackupDriver(settings()))
+@pytest.mark.parametrize(('version', 'objects'), [('1.0.0', 5), ('2.0.0', 1)])
+def test_a_full_backup_lists_once_and_describes_itself_in_two_objects(
+        version: str, objects: int) -> None:
+    """Five small chunks: an object each in format 1.0.0, one in 2.0.0."""
+    driver = recording.RecordingDriver(memory.MemoryBackupDriver(settings(format=version)))
     record = backed_up(driver, bytes(range(256)) * 64 * 5)
-    assert record.object_count == 5
-    assert len(driver.of('get_object_writer')) == 7
+    assert record.object_count == objects
+    assert len(driver.of('get_object_writer')) == objects + 2
     assert len(driver.of('get_container_entries')) == 1
     assert driver.of('get_object_reader', 'delete_object', 'delete_objects') == []
     assert driver.calls[-1].verb == 'sync'

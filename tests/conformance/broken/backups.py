@@ -71,11 +71,12 @@ class TakesEveryTargetForNew(memory.MemoryBackupDriver):
 
 
 @breaks('B4')
-class LeavesTheHashList(memory.MemoryBackupDriver):
+class LeavesWhatDescribes(memory.MemoryBackupDriver):
+    """The hash lists of format 1.0.0, the maps of 2.0.0."""
 
     def delete_objects(self, container: str, object_names: Sequence[str]) -> None:
         super().delete_objects(container, [name for name in object_names
-                                           if not name.endswith('_sha256file')])
+                                           if not name.endswith(('_sha256file', '_map'))])
 
 
 @breaks('B4')
@@ -85,3 +86,27 @@ class DeletesOnce(memory.MemoryBackupDriver):
         if not self.get_container_entries(backup.container or '', backup.service_metadata or ''):
             raise exceptions.ObjectNotFound('there is no such backup')
         super().delete(backup, **more)
+
+
+@breaks('B5')
+class DeletesAllOfTheVolume(memory.MemoryBackupDriver):
+    """Thinks that a volume has one backup."""
+
+    def delete(self, backup: model.Backup, **more: Any) -> None:
+        super().delete(backup, **more)
+        box = backup.container or ''
+        with contextlib.suppress(exceptions.ContainerNotFound):
+            super().delete_objects(
+                box, self.get_container_entries(box, f'volume_{backup.volume_id}_'))
+
+
+@breaks('B5')
+class DeletesWhatOthersHave(memory.MemoryBackupDriver):
+    """Takes all that the backup wrote, whoever refers to it by now."""
+
+    def delete(self, backup: model.Backup, **more: Any) -> None:
+        super().delete(backup, **more)
+        box = backup.container or ''
+        with contextlib.suppress(exceptions.ContainerNotFound):
+            super().delete_objects(
+                box, self.get_container_entries(box, backup.service_metadata or ''))

@@ -73,6 +73,7 @@ class ListsGlob(memory.MemoryBackupDriver):
 
 @breaks('L4')
 class CachesListings(memory.MemoryBackupDriver):
+    """Until something is written, or deleted in bulk."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -81,6 +82,14 @@ class CachesListings(memory.MemoryBackupDriver):
     def get_container_entries(self, container: str, prefix: str) -> list[str]:
         names = super().get_container_entries(container, prefix)
         return names if prefix else self._listings.setdefault(container, names)
+
+    def delete_objects(self, container: str, object_names: Sequence[str]) -> None:
+        super().delete_objects(container, object_names)
+        self._listings.pop(container, None)
+
+    def keep(self, container: str, object_name: str, data: bytes) -> None:
+        super().keep(container, object_name, data)
+        self._listings.pop(container, None)
 
 
 @breaks('L5')

@@ -246,12 +246,13 @@ class MeasuresWhatIsMissing(memory.MemoryBackupDriver):
 
 
 @breaks('R4')
-class SeeksForwardOnly(memory.MemoryBackupDriver):
+class SeeksShort(memory.MemoryBackupDriver):
+    """Keeps offsets in 18 bits; whole backups of the kit have smaller objects."""
 
     @contextlib.contextmanager
     def get_object_reader(self, container: str, object_name: str,
                           extra_metadata: Any = None) -> Iterator[Any]:
-        yield _ForwardReader(self.body(container, object_name), container, object_name)
+        yield _ShortSightedReader(self.body(container, object_name), container, object_name)
 
 
 @breaks('R4')
@@ -290,7 +291,7 @@ class _Reader:
         return self._reader.seek(offset)
 
 
-class _ForwardReader(memory.MemoryReader):
+class _ShortSightedReader(memory.MemoryReader):
 
     def seek(self, offset: int) -> int:
-        return super().seek(max(offset, self._stream.tell()))
+        return super().seek(offset & (1 << 18) - 1)
