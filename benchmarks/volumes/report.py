@@ -44,12 +44,12 @@ def lines(results: Results, mib: int) -> Iterator[str]:
                              *(goal.cells() for goal in goals.goals(results, mib))])
     yield ''
     yield from simple_table([['operation', 'tool', *(label for _, label, _, _ in FIGURES)],
-                             *_medians(results)])
+                             *medians(results)])
     for what, reason in results.left_out.items():
         yield f'\nLeft out: {what}: {reason}'
 
 
-def _medians(results: Results) -> Iterator[list[str]]:
+def medians(results: Results) -> Iterator[list[str]]:
     for operation in OPERATIONS:
         for tool in results.tools():
             cells = [_cell(results.median(tool, operation, figure), unit, places)

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -14,6 +15,9 @@ import textwrap
 import pytest
 
 from backup_framework import conf, loader
+from backup_framework.driver import options
+from backup_framework.engine import hints
+from backup_framework.model import Extent
 
 ROOT = Path(__file__).parents[2]
 PLUGIN_PAGES = sorted((ROOT / 'doc/source/drivers').glob('*.rst'))
@@ -54,6 +58,52 @@ def test_the_readme_commands_run(place: dict[str, str], tmp_path: Path) -> None:
     image = (tmp_path / 'disk.img').read_bytes()
     assert (tmp_path / 'restored.img').read_bytes() == image
     assert (tmp_path / 'newest.img').read_bytes() == image
+    assert (tmp_path / 'part.img').read_bytes() == image[1 << 20:(1 << 20) + (64 << 10)]
+
+
+RECIPES = {
+    'nbdinfo': '[{"offset": 0, "length": 65536, "type": 0, "description": "clean"},'
+               ' {"offset": 65536, "length": 131072, "type": 1, "description": "dirty"}]',
+    'rbd': '[{"offset": 65536, "length": 131072, "exists": "true"}]',
+    'thin_delta': '<superblock data_block_size="128">\n <diff left="17" right="18">\n'
+                  '  <same begin="0" length="1"/>\n  <different begin="1" length="1"/>\n'
+                  '  <right_only begin="2" length="1"/>\n </diff>\n</superblock>\n'}
+"""What tools print of changes in the same bytes."""
+
+
+@pytest.mark.parametrize('tool', RECIPES)
+@pytest.mark.parametrize('page', ['README.rst', 'doc/source/operating.rst'])
+def test_recipes_make_lists_of_changes(page: str, tool: str, tmp_path: Path) -> None:
+    """Each pipe of a page, with the tool at its beginning replaced by what that prints."""
+    if shutil.which('jq') is None:
+        pytest.skip('no jq')
+    found = re.search(rf'^    {tool} (?:.*\n)+?.*> changed\.json$', (ROOT / page).read_text(), re.M)
+    if page == 'README.rst' and tool != 'nbdinfo':
+        assert found is None
+        return
+    assert found
+    _, bar, pipe = textwrap.dedent(found[0]).partition('|')
+    assert bar
+    subprocess.run(['bash', '-ec', f'set -o pipefail; parent=p1; cat |{pipe}'], cwd=tmp_path,
+                   input=RECIPES[tool], text=True, check=True, timeout=60)
+    assert hints.load(str(tmp_path / 'changed.json')) == ('p1', [Extent(65536, 131072)])
+
+
+def test_a_backup_is_salvaged_by_the_pages_reader(place: dict[str, str], tmp_path: Path) -> None:
+    page = (ROOT / 'doc/source/operating.rst').read_text()
+    found = re.search(r"^    (python3 -c 'import pathlib, sys, v2_reader\n(?:.*\n)+?.*> disk\.img)",
+                      page, re.M)
+    assert found
+    made = subprocess.run(['backup-framework', 'backup', 'create', 'disk.img'], cwd=tmp_path,
+                          env=place, capture_output=True, timeout=60)
+    assert made.returncode == 0
+    [manifest] = (tmp_path / 'bf' / 'backups').rglob('*_metadata')
+    image = (tmp_path / 'disk.img').read_bytes()
+    command = textwrap.dedent('    ' + found[1]).replace('DIRECTORY', str(manifest.parent)).replace(
+        'PREFIX', manifest.name.removesuffix('_metadata')).replace('python3', sys.executable)
+    subprocess.run(['bash', '-ec', command], cwd=tmp_path, check=True, timeout=60,
+                   env=place | {'PYTHONPATH': str(ROOT / 'tests' / 'formats')})
+    assert (tmp_path / 'disk.img').read_bytes() == image
 
 
 def load(block: str, place: Path) -> conf.Configuration:
@@ -71,6 +121,14 @@ def load(block: str, place: Path) -> conf.Configuration:
 def test_the_readme_configurations_are_valid(tmp_path: Path) -> None:
     volumes = [load(block, tmp_path).volumes() for block in blocks(ROOT / 'README.rst', 'ini')]
     assert any(volumes)
+
+
+def test_the_page_of_the_configuration_is_valid(tmp_path: Path) -> None:
+    page = ROOT / 'doc/source/configuration.rst'
+    loaded = [load(block, tmp_path) for block in blocks(page, 'ini')]
+    assert any(configuration.volumes() for configuration in loaded)
+    table = set(re.findall(r'^``(\w+)``  ', page.read_text(), re.M))
+    assert table == {option.name for option in options.SHARED}
 
 
 @pytest.mark.parametrize('page', PLUGIN_PAGES, ids=lambda page: page.stem)
