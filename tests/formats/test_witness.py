@@ -14,6 +14,7 @@ from backup_framework import model
 from backup_framework.drivers import local
 from backup_framework.engine import target
 from backup_framework.engine.monitor import Operation
+from tests.formats import v2_reader
 
 DATA = pathlib.Path(__file__).parent / 'data'
 CASES = sorted(path.parent for path in DATA.glob('*/*/records.json'))
@@ -70,6 +71,19 @@ def test_restored_byte_for_byte(case: pathlib.Path, driver: local.LocalBackupDri
             assert hashlib.sha256(restored).hexdigest() == one['sha256']
 
 
+@pytest.mark.parametrize('of_v2', [case for case in CASES if case.name.startswith('v2-')],
+                         ids=lambda case: f'{case.parent.name}/{case.name}')
+def test_read_by_the_page_alone(of_v2: pathlib.Path) -> None:
+    """Stores of format 2.0.0, by a reader that knows nothing of the framework."""
+    backups, expected = load(of_v2)
+    for one in expected:
+        backup = backups[one['id']]
+        restored = v2_reader.restore(
+            of_v2 / 'store' / str(backup.container), str(backup.service_metadata))
+        assert len(restored) == one['size']
+        assert hashlib.sha256(restored).hexdigest() == one['sha256']
+
+
 def test_verified(case: pathlib.Path, driver: local.LocalBackupDriver) -> None:
     backups, expected = load(case)
     for one in expected:
@@ -82,14 +96,14 @@ def test_verified(case: pathlib.Path, driver: local.LocalBackupDriver) -> None:
 
 def test_an_incremental_goes_on_top(case: pathlib.Path, driver: local.LocalBackupDriver,
                                     tmp_path: pathlib.Path) -> None:
-    """What Cinder wrote can be the parent of what we write."""
+    """What Cinder or an earlier release wrote can be the parent of what we write."""
     backups, expected = load(case)
     newest = backups[expected[-1]['id']]
     options = json.loads((case / 'records.json').read_text())[-1]['options']
     path = tmp_path / 'volume'
     with target.open_target(str(path), expected[-1]['size']) as (file, fresh):
         driver.restore(newest, '', file, fresh)
-    block = options['backup_sha_block_size_bytes']
+    block = options.get('backup_sha_block_size_bytes') or options['block_size']
     driver.settings = driver.make_settings(
         path=driver.settings.path, block_size=block, chunk_size=4 * block)
     backup = model.Backup(volume_id=newest.volume_id, parent_id=newest.id, parent=newest)
