@@ -13,12 +13,25 @@ from tests.functional.gated_store import NAME, Gate
 
 Volume = Callable[..., Path]
 
+CINDERS, OURS = '1.0.0', '2.0.0'
+
+in_cinders_format = pytest.mark.parametrize('version', [CINDERS], indirect=True)
+"""Marks a test that asks for `version`: it is about chains, hash lists or objects of that format.
+"""
+
 
 @pytest.fixture
 def cli(tmp_path: Path) -> Iterator[CommandLine]:
     command_line = CommandLine(tmp_path)
     yield command_line
     command_line.end()
+
+
+@pytest.fixture(params=[CINDERS, OURS])
+def version(cli: CommandLine, request: pytest.FixtureRequest) -> str:
+    """The format of new backups; the test runs for each."""
+    cli.configure(format=request.param)
+    return str(request.param)
 
 
 @pytest.fixture

@@ -231,7 +231,8 @@ def test_an_incremental_does_not_cross_backends(cli, volume, tmp_path):
 
 
 def test_formats_of_chunks_may_change_between_backups(cli, volume):
-    """Another chunk size or codec keeps the chain, another block size ends it."""
+    """Another chunk size or codec keeps a chain of 1.0.0, another block size ends it."""
+    cli.configure(format='1.0.0')
     first = cli.create(volume)
     cli.configure(chunk_size='128KiB', compression='bz2')
     second = cli.create(volume, '--incremental')
@@ -239,4 +240,15 @@ def test_formats_of_chunks_may_change_between_backups(cli, volume):
     cli.configure(block_size='8KiB')
     done = cli.good('backup', 'create', volume, '--incremental', '-f', 'json')
     assert not done.json['is_incremental'] and 'block_size' in done.err
+    cli.good('backup', 'verify', '--all')
+
+
+def test_sizes_of_chunks_wait_for_the_next_full_backup(cli, volume):
+    first = cli.create(volume)
+    cli.configure(chunk_size='128KiB', block_size='8KiB', compression='bz2')
+    done = cli.good('backup', 'create', volume, '--incremental', '-f', 'json')
+    assert done.json['parent_id'] == first['id']
+    for name in 'chunk_size', 'block_size':
+        assert re.search(f'{name}.*next full backup', done.err), done.err
+    assert cli.good('backup', 'create', volume).err == ''
     cli.good('backup', 'verify', '--all')

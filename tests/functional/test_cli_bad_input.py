@@ -196,8 +196,15 @@ MANIFESTS = {
 }
 
 
-@pytest.mark.parametrize('edit, code', MANIFESTS.values(), ids=list(MANIFESTS))
-def test_manifests(cli, volume, edit, code):
+IN_EACH_FORMAT = ('not JSON', 'not text', 'empty', 'a list', 'deep', 'big number', 'newer',
+                  'no version', 'another backup')
+
+
+@pytest.mark.parametrize('version, what', [
+    *(('1.0.0', what) for what in MANIFESTS), *(('2.0.0', what) for what in IN_EACH_FORMAT)])
+def test_manifests(cli, volume, version, what):
+    edit, code = MANIFESTS[what]
+    cli.configure(format=version)
     made = cli.create(volume)
     file, = cli.store.rglob('*_metadata')
     file.write_bytes(edit(file.read_bytes()))
@@ -213,7 +220,7 @@ def test_manifests(cli, volume, edit, code):
 
 def test_a_bomb(cli, volume):
     """An object that unpacks to much more than its manifest says."""
-    cli.configure(compression='zlib')
+    cli.configure(compression='zlib', format='1.0.0')
     made = cli.create(volume)
     bomb = cli.directory / 'bomb'
     bomb.write_bytes(bytes(64 << 20))

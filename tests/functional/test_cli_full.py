@@ -46,7 +46,7 @@ def test_a_full_store(cli, mount, make_volume):
 
 
 def test_a_store_without_inodes(cli, mount, volume):
-    mount('store', 'nr_inodes=9')
+    mount('store', 'nr_inodes=6')
     cli.refused(7, 'backup', 'create', volume)
     assert cli.objects() == []
 
@@ -115,8 +115,10 @@ def test_a_catalog_directory_without_write_permission(cli, volume):
     assert 'cannot be written' in cli.refused(5, 'backup', 'create', volume, unprivileged=True)
 
 
-def test_a_volume_that_shrinks_while_it_is_read(cli, gate, volume):
-    cli.configure(workers=0)
+@pytest.mark.parametrize('version', ['1.0.0', '2.0.0'])
+def test_a_volume_that_shrinks_while_it_is_read(cli, gate, make_volume, version):
+    cli.configure(workers=0, format=version, chunk_size='5MiB', block_size='64KiB')
+    volume = make_volume(size=40 << 20)
     gate.shut('written *-00001')
     running = cli.start('backup', 'create', volume)
     gate.wait()

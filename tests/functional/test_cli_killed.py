@@ -8,9 +8,12 @@ import signal
 import pytest
 
 from tests.functional.command_line import until
-from tests.functional.conftest import change
+from tests.functional.conftest import change, in_cinders_format
 
-STOPS = ['writing *-00001', 'written *-00003', 'writing *_metadata', 'written *_metadata']
+STOPS = [
+    ('1.0.0', 'writing *-00001'), ('1.0.0', 'written *-00003'), ('1.0.0', 'written *_metadata'),
+    ('2.0.0', 'writing *-00001'), ('2.0.0', 'written *_map'), ('2.0.0', 'writing *_metadata'),
+    ('2.0.0', 'written *_metadata')]
 
 
 def killed_create(cli, gate, volume, stop: str, *argv: str) -> dict:
@@ -24,9 +27,10 @@ def killed_create(cli, gate, volume, stop: str, *argv: str) -> dict:
     return cli.json('backup', 'list')[0]
 
 
-@pytest.mark.parametrize('stop', STOPS)
-def test_a_killed_create(cli, gate, volume, stop):
+@pytest.mark.parametrize('version, stop', STOPS)
+def test_a_killed_create(cli, gate, volume, version, stop):
     """Also one killed between the commit in the store and that in the catalog."""
+    cli.configure(format=version)
     first = volume.read_bytes()
     base = cli.create(volume, '--name', 'base')
     before = cli.objects()
@@ -55,7 +59,7 @@ def test_the_next_command_tells_of_a_kill_once(cli, gate, volume):
 
 
 def test_deleting_a_failed_backup_takes_old_leftovers_along(cli, gate, volume):
-    made = killed_create(cli, gate, volume, 'writing *-00002')
+    made = killed_create(cli, gate, volume, 'writing *-00001')
     left = list(cli.store.rglob('.tmp-*'))
     assert left
     for file in left:
@@ -65,7 +69,7 @@ def test_deleting_a_failed_backup_takes_old_leftovers_along(cli, gate, volume):
 
 
 def test_what_a_running_backup_writes_is_no_leftover(cli, gate, volume, make_volume):
-    gate.shut('writing *-00002')
+    gate.shut('writing *-00001')
     running = cli.start('backup', 'create', volume)
     gate.wait()
     for file in cli.store.rglob('.tmp-*'):
@@ -77,15 +81,18 @@ def test_what_a_running_backup_writes_is_no_leftover(cli, gate, volume, make_vol
 
 
 def test_clean_keeps_what_is_young(cli, gate, volume):
-    killed_create(cli, gate, volume, 'writing *-00002')
+    killed_create(cli, gate, volume, 'writing *-00001')
     assert cli.json('backend', 'clean')['removed'] == 0
     assert cli.json('backend', 'clean', 'local', '--older-than', 0)['removed'] >= 1
     assert not list(cli.store.rglob('.tmp-*'))
     assert cli.run('backend', 'clean', '--older-than', 'long').code == 2
 
 
-@pytest.mark.parametrize('stop', ['deleted *_metadata', 'deleting *-00002', 'deleted *-00005'])
-def test_a_killed_delete(cli, gate, volume, stop):
+@pytest.mark.parametrize('version, stop', [
+    ('1.0.0', 'deleted *_metadata'), ('1.0.0', 'deleting *-00002'), ('1.0.0', 'deleted *-00005'),
+    ('2.0.0', 'deleted *_metadata'), ('2.0.0', 'deleted *-00001'), ('2.0.0', 'deleted *_map')])
+def test_a_killed_delete(cli, gate, volume, version, stop):
+    cli.configure(format=version)
     made = cli.create(volume)
     other = cli.create(volume)
     gate.shut(stop)
@@ -119,7 +126,7 @@ def test_a_killed_restore_to_a_new_file(cli, gate, volume):
     assert not list(cli.directory.glob('.target*'))
 
 
-def test_a_killed_restore_to_an_existing_file(cli, gate, volume, make_volume):
+def test_a_killed_restore_to_an_existing_file(cli, gate, volume, make_volume, version):
     cli.create(volume, '--name', 'good')
     target = make_volume('target', seed=3)
     gate.shut('reading *-0000?')
@@ -133,8 +140,15 @@ def test_a_killed_restore_to_an_existing_file(cli, gate, volume, make_volume):
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize('stop', ['writing *-00001', 'writing *-00005'])
-def test_an_interrupted_create_leaves_nothing(cli, gate, volume, number, stop):
+@pytest.mark.parametrize('version, stop', [
+    ('1.0.0', 'writing *-00001'), ('1.0.0', 'writing *-00005'), ('2.0.0', 'writing *-00001'),
+    ('2.0.0', 'writing *-00002')])
+def test_an_interrupted_create_leaves_nothing(cli, gate, make_volume, number, version, stop):
+    cli.configure(format=version)
+    volume = make_volume()
+    if stop.endswith('2'):
+        cli.configure(chunk_size='5MiB', block_size='64KiB')
+        volume = make_volume(size=24 << 20)
     gate.shut(stop)
     running = cli.start('backup', 'create', volume)
     gate.wait()
@@ -148,10 +162,14 @@ def test_an_interrupted_create_leaves_nothing(cli, gate, volume, number, stop):
     assert made['status'] == 'error' and 'interrupted' in made['fail_reason']
 
 
-def test_an_interrupted_restore_says_what_became_of_the_target(cli, gate, volume, make_volume):
-    cli.create(volume, '--name', 'good')
-    for target, more in ((make_volume('old', seed=3), ['--force']), (cli.directory / 'new', [])):
-        gate.shut('reading *-0000?')
+@pytest.mark.parametrize('version', ['1.0.0', '2.0.0'])
+def test_an_interrupted_restore_says_what_became_of_the_target(cli, gate, make_volume, version):
+    cli.configure(format=version, chunk_size='5MiB', block_size='64KiB', workers=0)
+    size = 24 << 20
+    cli.create(make_volume(size=size), '--name', 'good')
+    old = make_volume('old', size, seed=3)
+    for target, more in ((old, ['--force']), (cli.directory / 'new', [])):
+        gate.shut('reading *-00002')
         running = cli.start('backup', 'restore', 'good', target, *more)
         gate.wait()
         running.signal(signal.SIGTERM)
@@ -164,7 +182,7 @@ def test_an_interrupted_restore_says_what_became_of_the_target(cli, gate, volume
 
 
 def test_a_second_signal_does_not_ask(cli, gate, volume):
-    gate.shut('writing *-00003')
+    gate.shut('writing *-00001')
     running = cli.start('backup', 'create', volume)
     gate.wait()
     running.signal(signal.SIGTERM)
@@ -214,7 +232,8 @@ def test_what_is_restored_is_not_deleted(cli, gate, volume):
     cli.good('backup', 'delete', 'good')
 
 
-def test_a_parent_that_is_being_used_is_not_deleted(cli, gate, volume):
+@in_cinders_format
+def test_a_parent_that_is_being_used_is_not_deleted(cli, gate, volume, version):
     base = cli.create(volume)
     gate.shut('writing *_sha256file')
     running = cli.start('backup', 'create', volume, '--incremental')

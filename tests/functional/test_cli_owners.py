@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.functional.command_line import CommandLine
-from tests.functional.conftest import change
+from tests.functional.conftest import change, in_cinders_format
 
 
 @pytest.fixture
@@ -53,7 +53,8 @@ def test_two_volumes_at_one_path_after_a_rebuild(cli: CommandLine, volume: Path)
     assert cli.create(volume, '--incremental')['is_incremental']
 
 
-def test_a_forgotten_child_is_spoken_of(cli: CommandLine, volume: Path) -> None:
+@in_cinders_format
+def test_a_forgotten_child_is_spoken_of(cli: CommandLine, volume: Path, version: str) -> None:
     full = cli.create(volume)
     child = cli.create(volume, '--incremental')
     assert f'it needs backup {full["id"]}' in cli.good('backup', 'forget', child['id']).err
@@ -70,6 +71,8 @@ def test_properties_set_at_once_are_all_kept(cli: CommandLine, volume: Path) -> 
 
 def test_a_whole_chain_has_to_be_adopted(
         cli: CommandLine, other: CommandLine, volume: Path) -> None:
+    cli.configure(format='1.0.0')
+    other.configure(format='1.0.0')
     full = cli.create(volume)
     child = cli.create(volume, '--incremental')
     other.good('catalog', 'rebuild', 'local')
