@@ -15,17 +15,19 @@ def backup(source: Source, writer: base.Writer, *, workers: int, budget: int, he
     """Store the whole of `source`; the manifest, written last, is the commit.
 
     :param budget: bytes of memory that the tasks in flight may take.
-    :param held: bytes that the store's writer may hold as well, of each object at most.
+    :param held: bytes that the store's writer may hold as well for each task.
     """
     monitor.start('backup', source.size)
 
     def run(task: base.Task) -> tuple[base.Task, object]:
         return task, task.run()
 
+    def cost(task: base.Task) -> int:
+        return task.cost + min(held, writer.largest_object) if task.cost else 0
+
     chunks = source.chunks(writer.chunk_size, writer.largest_hole)
     stored = parallel.ordered_map(
-        run, writer.tasks(chunks), workers=workers, budget=budget,
-        cost=lambda task: task.cost + min(held, task.cost))
+        run, writer.tasks(chunks), workers=workers, budget=budget, cost=cost)
     with contextlib.closing(stored):
         for task, result in stored:
             writer.add(result)

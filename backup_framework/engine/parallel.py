@@ -11,8 +11,8 @@ from typing import TypeVar
 T = TypeVar('T')
 R = TypeVar('R')
 
-QUEUED_PER_WORKER = 4
-"""Items without weight (holes) that may wait for each worker."""
+QUEUED_PER_WORKER = 2
+"""Items that may run or wait for each worker, however little they weigh."""
 
 lock = threading.Lock
 

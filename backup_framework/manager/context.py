@@ -8,6 +8,7 @@ import dataclasses
 import os
 import signal
 from typing import Any
+import urllib.parse
 
 from backup_framework import conf, exceptions
 from backup_framework.catalog import Catalog, Running
@@ -41,7 +42,7 @@ class Context:
             operation = Operation(self.monitor, **flags)
             if row.recorded:
                 operation.spool_directory = self._private('spool')
-                operation.cache_directory = self._private('cache')
+                operation.cache_directory = self._private('cache', backup and backup.backend)
                 self.monitor.heartbeat = self._beat(row)
                 operation.owner = self.catalog.installation
             try:
@@ -61,9 +62,11 @@ class Context:
 
         return beat
 
-    def _private(self, name: str) -> str | None:
-        """A directory beside the catalog; None where that cannot be written."""
+    def _private(self, name: str, backend: str | None = None) -> str | None:
+        """A directory beside the catalog, for one backend; None where that cannot be written."""
         path = os.path.join(self.configuration.state_path, name)
+        if backend:
+            path = os.path.join(path, f'backend-{urllib.parse.quote(backend, safe="")}')
         try:
             directories.make_private(path)
         except OSError:

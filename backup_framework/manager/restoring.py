@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import os
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from backup_framework import exceptions, model
 from backup_framework.driver.chunked import ChunkedBackupDriver
@@ -59,9 +60,29 @@ def restore(context: Context, backup: Backup, request: Request) -> Restored:
         size = _size(driver, backup, operation)
         _refuse_range(request, size)
         if request.stream is not None:
-            drivers.call(driver.restore, backup, '', request.stream, True, operation=operation)
+            drivers.call(driver.restore, backup, '', _InOrder(request.stream), True,
+                         operation=operation)
             return Restored(backup, request.target, _length(request, size))
         return _to_path(context, driver, backup, request, size, operation)
+
+
+class _InOrder(io.RawIOBase):
+    """A stream that is written from where it stands, also where it is a file that could seek.
+
+    A shell's `>>` and what was written to the same output before have to stay.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:
+        return self._stream.write(data)
+
+    def flush(self) -> None:
+        self._stream.flush()
 
 
 def _to_path(context: Context, driver: BackupDriver, backup: Backup, request: Request, size: int,
