@@ -39,6 +39,8 @@ def of(error: BaseException) -> int:
     """The exit code for an error: the first row that fits."""
     if isinstance(error, exceptions.OperationCancelled):
         return 128 + (error.signal or signal.SIGINT)
+    if isinstance(error, exceptions.VolumeError) and isinstance(error.__cause__, BrokenPipeError):
+        return BROKEN_PIPE
     if isinstance(error, KeyboardInterrupt):
         return 128 + signal.SIGINT
     return next((code for kind, code in _CODES if isinstance(error, kind)), INTERNAL)

@@ -40,8 +40,12 @@ class Done:
     """How a command ended. A negative code is the number of the signal that killed it."""
 
     code: int
-    out: str
+    output: bytes
     err: str
+
+    @property
+    def out(self) -> str:
+        return self.output.decode(errors='replace')
 
     @property
     def json(self) -> Any:
@@ -78,8 +82,9 @@ class Running:
         self._process.kill()
         self._process.join()
 
-    def _read(self) -> list[str]:
-        return [file.read_text(errors='replace') for file in self._files]
+    def _read(self) -> tuple[bytes, str]:
+        out, err = self._files
+        return out.read_bytes() if out.is_file() else b'', err.read_text(errors='replace')
 
 
 class CommandLine:
@@ -109,16 +114,23 @@ class CommandLine:
         self.config.write_text(f'[DEFAULT]\nstate_path = {self.state}\n{default}\n'
                                f'[local]\n{section}\n{more}\n')
 
-    def start(self, *argv: object, stdin: str = '', env: Mapping[str, str] | None = None,
-              unprivileged: bool = False, config: bool = True) -> Running:
+    def start(self, *argv: object, stdin: str | bytes | Path = '', stdout: Path | None = None,
+              env: Mapping[str, str] | None = None, unprivileged: bool = False,
+              config: bool = True) -> Running:
         """Start a command.
 
+        :param stdin: what it reads, or the path of a FIFO or file that it reads.
+        :param stdout: the path of a FIFO or file that it writes instead of a file of its own.
         :param unprivileged: root may no more than others may to what belongs to them.
         :param config: name the configuration on the command line.
         """
         number = len(self._started)
         files = [self.directory / f'{number}.{name}' for name in ('in', 'out', 'err')]
-        files[0].write_text(stdin)
+        if isinstance(stdin, Path):
+            files[0] = stdin
+        else:
+            files[0].write_bytes(stdin.encode() if isinstance(stdin, str) else stdin)
+        files[1] = stdout or files[1]
         options = ['--config-file', str(self.config)] if config else []
         process = _context().Process(target=_child, args=(
             [*options, *map(str, argv)], str(self.directory), [str(file) for file in files],
