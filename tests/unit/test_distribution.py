@@ -26,7 +26,7 @@ def setup():
 
 def required(text):
     """The names of requirements, and of those the ones that have a lower bound."""
-    lines = text.split()
+    lines = text.strip().splitlines()
     names = [re.split(r'[<>=!~;\[]', line)[0].lower() for line in lines]
     return set(names), {name for name, line in zip(names, lines) if '>=' in line}
 
