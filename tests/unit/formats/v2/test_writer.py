@@ -305,7 +305,7 @@ def test_a_stream_of_unknown_length():
 def test_a_parent_of_another_size_or_place_is_refused():
     box = container()
     parent, _ = take(box, 1, Volume(noise(16)), CHOICES)
-    with pytest.raises(exceptions.InvalidBackup, match='full backup'):
+    with pytest.raises(exceptions.InvalidBackup, match='bytes and had'):
         take(box, 2, Volume(noise(17)), CHOICES, parent)
     with contextlib.ExitStack() as stack:
         state = volumes.open_state(stack, box, parent)
