@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 import contextlib
-import functools
+import weakref
 
 from backup_framework import spool
 from backup_framework.formats import base
@@ -26,7 +26,8 @@ class StateSource:
         size = self._state.size
         for offset in range(0, size, chunk_size):
             wanted = Extent(offset, min(chunk_size, size - offset))
-            held = _Held(self._state, wanted, self._spool_directory)
+            # In the thread that pulls the chunks, for a state tells its units to one at a time.
+            held = _Held(wanted, list(self._state.units(wanted)), self._spool_directory)
             yield base.Chunk(wanted.offset, wanted.length, held.read, held.data)
 
 
@@ -37,24 +38,27 @@ class _Held:
     asks for pieces, and again when it repeats itself. One thread at a time works on a chunk.
     """
 
-    def __init__(self, state: base.State, wanted: Extent, directory: str | None) -> None:
-        self._state = state
+    def __init__(self, wanted: Extent, units: Sequence[base.Unit], directory: str | None) -> None:
         self._wanted = wanted
+        self._units = units
         self._directory = directory
+        self._fetched: tuple[spool.Spool, list[Extent]] | None = None
 
     def data(self) -> Iterable[Extent]:
-        return self._fetched[1]
+        return self._fetch()[1]
 
     def read(self, offset: int, view: memoryview) -> None:
-        self._fetched[0].read_into(offset - self._wanted.offset, view)
+        self._fetch()[0].read_into(offset - self._wanted.offset, view)
 
-    @functools.cached_property
-    def _fetched(self) -> tuple[spool.Spool, list[Extent]]:
-        held = spool.Spool(self._directory)
-        return held, sorted(self._fetch(held), key=lambda extent: extent.offset)
+    def _fetch(self) -> tuple[spool.Spool, list[Extent]]:
+        if self._fetched is None:
+            held = spool.Spool(self._directory)
+            weakref.finalize(self, held.close)
+            self._fetched = held, sorted(self._fill(held), key=lambda extent: extent.offset)
+        return self._fetched
 
-    def _fetch(self, held: spool.Spool) -> Iterator[Extent]:
-        for unit in self._state.units(self._wanted):
+    def _fill(self, held: spool.Spool) -> Iterator[Extent]:
+        for unit in self._units:
             with contextlib.closing(unit.pieces()) as pieces:
                 for offset, length, data in pieces:
                     if data is not None:
