@@ -50,12 +50,14 @@ class Writer:
 
     :param parent: of the same container and size; None makes a full backup.
     :param size: of the volume; None where only its end will tell.
+    :raises InvalidName: no backup can have this prefix.
     """
 
     def __init__(self, container: store.Container, prefix: str, header: base.Header,
                  choices: base.Choices, parent: State | None, size: int | None) -> None:
         self.notes: list[str] = []
-        self._container, self._prefix, self._header = container, prefix, header
+        self._container, self._header = container, header
+        self._prefix = names.check_prefix(prefix)
         self._parent: Parent | None = None
         if parent is None:
             self._parameters = choosing.check(choices)

@@ -104,3 +104,10 @@ def test_damage_in_a_table_of_the_parent_is_told():
     box.delete('backup_1-00001')
     with pytest.raises(exceptions.MissingObject, match='backup_1-00001'):
         take(box, 2, Volume(b'new' + DATA[3:]), CHOICES, parent)
+
+
+@pytest.mark.parametrize('prefix', ['p' * (names.LONGEST_PREFIX + 1), names.CONTAINER + 'keys'])
+def test_a_prefix_that_no_reader_takes_is_refused(prefix):
+    """Objects would have names that break the format: a backup that nothing restores."""
+    with pytest.raises(exceptions.InvalidName):
+        writer.Writer(container(), prefix, base.Header('2.0.0'), CHOICES, None, len(DATA))
