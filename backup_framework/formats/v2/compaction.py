@@ -56,13 +56,15 @@ def pick(stored: Sequence[int], live: Sequence[int], crowding: Mapping[int, int]
     """See `choose`; objects are numbers here.
 
     :param stored: blocks in each object.
-    :param live: how many of them the parent uses.
+    :param live: how often the parent uses one of them: more than it has where it has duplicates.
     :param crowding: how many of these are in crowded chunks. What else an object has must be
         little: the place of many duplicates is not worth storing anew for the chunks that use it.
     """
-    total = sum(live)
-    budget = max(BUDGET_FLOOR, int(BUDGET_SHARE * total))
-    dead = sum(stored[number] - live[number] for number in range(len(live))
+    budget = max(BUDGET_FLOOR, int(BUDGET_SHARE * sum(live)))
+    # A block that the parent uses often is still one: it must not hide those that it does not use.
+    alive = [min(used, there) for used, there in zip(live, stored)]
+    total = sum(alive)
+    dead = sum(stored[number] - alive[number] for number in range(len(live))
                if number not in staying)
     chosen: list[int] = []
     for number in sorted(range(len(live)), key=lambda each: live[each] / max(1, stored[each])):
@@ -71,5 +73,5 @@ def pick(stored: Sequence[int], live: Sequence[int], crowding: Mapping[int, int]
                 wasteful or 2 * crowding.get(number, 0) > live[number]):
             chosen.append(number)
             budget -= live[number]
-            dead -= 0 if number in staying else stored[number] - live[number]
+            dead -= 0 if number in staying else stored[number] - alive[number]
     return chosen

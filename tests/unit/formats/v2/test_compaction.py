@@ -29,6 +29,11 @@ def test_the_worst_go_first_until_little_is_dead() -> None:
     assert pick([1000, 1000, 1000], [600, 100, 1000]) == [1]
 
 
+def test_duplicates_do_not_hide_what_is_dead() -> None:
+    """A block that is used a thousand times is not a thousand blocks that are stored."""
+    assert pick([1, 1000], [1000, 500]) == pick([1, 1000], [1, 500]) == [1]
+
+
 def test_objects_of_backups_that_are_there_stay() -> None:
     assert pick([1000, 1000], [100, 100], staying=frozenset([0, 1])) == []
     assert pick([1000, 1000], [100, 200], staying=frozenset([0])) == [1]
