@@ -57,9 +57,10 @@ class Shared:
         self._block_size = block_size
         self._owner = owner
         self._without = without
-        self._there: dict[str, bool] = {}
-        self._committed = {name.removesuffix(base.MANIFEST)
-                           for name in container.names('', base.MANIFEST)}
+        # Listed once: while a block is looked for its thread has a writer open.
+        self._there = frozenset(container.names(''))
+        self._committed = {name.removesuffix(base.MANIFEST) for name in self._there
+                           if name.endswith(base.MANIFEST)}
         self._failed = False
         self._database = self._open(directory)
 
@@ -92,11 +93,8 @@ class Shared:
         return fields + self._algorithm.of_all(found, name.encode(), fields)[:_CHECK_SIZE]
 
     def _is_there(self, name: str) -> bool:
-        if name in self._without or names.prefix_of(name) not in self._committed:
-            return False
-        if name not in self._there:
-            self._there[name] = name in self._container.names(name)
-        return self._there[name]
+        return (name in self._there and name not in self._without
+                and names.prefix_of(name) in self._committed)
 
     def close(self) -> None:
         if self._database is not None:
