@@ -79,11 +79,15 @@ class Work:
             writer, version = self._open_writer(backup, volume.size, header, stack)
             container = self._container_of(backup)
             self._check_fits(container, backup, writer)
+            # Whoever deletes what a killed process leaves has to know which objects that are.
+            backup.format = version.version
             backup.save()
             try:
                 container.create()
                 totals = backup_engine.backup(
-                    self._hinted(backup, volume, writer), writer, workers=self._workers(),
+                    self._hinted(backup, volume, writer), writer,
+                    # A writer also stores in the thread that gives it the results.
+                    workers=min(self._workers(), self._able.connections - 1),
                     budget=self._settings.memory, held=self._able.writer_buffer,
                     monitor=self._monitor)
             except BaseException as error:
@@ -367,9 +371,12 @@ class Work:
                   error: BaseException) -> None:
         """Remove what a failed backup stored; where that fails too, say so with its error."""
         hurried = store.Container(self._driver, container.name, retry_deadline=10.0)
+        manifest = versions.manifest_name(prefix)
         try:
-            hurried.delete(versions.manifest_name(prefix))
-            self._remove(version, hurried, prefix, committed=False)
+            # Where it is there already, another backup may have taken this one for committed.
+            committed = manifest in hurried.names(manifest)
+            hurried.delete(manifest)
+            self._remove(version, hurried, prefix, committed=committed)
         except exceptions.BackupFrameworkError as second:
             error.add_note(f'Objects that begin with {prefix} may be left in container '
                            f'{container.name}: {second}. Deleting the backup removes them.')

@@ -87,7 +87,7 @@ def _record(context: Context, backup: Backup, parent: Backup | None,
     def save(copied: Backup) -> None:
         context.catalog.update_backup(copied.id, container=copied.container,
                                       service_metadata=copied.service_metadata,
-                                      parent_id=copied.parent_id)
+                                      parent_id=copied.parent_id, format=copied.format)
 
     return Backup(
         volume_id=backup.volume_id, display_name=backup.display_name,

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from backup_framework import exceptions
+from backup_framework import exceptions, model
 from backup_framework.engine.monitor import Monitor, Operation
 from backup_framework.testing import faults, memory
 from tests.unit.driver import chains
@@ -229,3 +229,29 @@ def test_objects_that_vanish_under_a_backup_make_it_fail(ending: str) -> None:
                     operation=Operation(monitor=TidiedUp(driver, ending)))
     assert ending in str(caught.value)
     assert not chains.names(driver)
+
+
+def test_what_was_taken_for_committed_is_cleaned_up_with_care() -> None:
+    """While the manifest was there another backup could refer to the objects, and be complete."""
+    inner = chains.make_driver(format='2.0.0', duplicates='container')
+    data = chains.make_bytes(20 * chains.CHUNK)
+    others: list[model.Backup] = []
+    fault = faults.Fault('sync', call=2, error=exceptions.StoreUnavailable,
+                         hook=lambda: others.append(chains.take(inner, data)))
+    driver = faults.FaultyDriver(inner, [fault])
+    failed = chains.record()
+    with pytest.raises(exceptions.StoreUnavailable):
+        driver.backup(failed, io.BytesIO(data))
+    assert f'{failed.service_metadata}_metadata' not in chains.names(inner)
+    assert chains.bring_back(inner, others[0]) == data
+    driver.delete_backup(others[0])
+    assert not chains.names(inner)
+
+
+def test_the_record_of_a_running_backup_says_its_format() -> None:
+    """Deleting what a killed process left removes the objects of this format, not of another."""
+    driver = chains.make_driver(format='2.0.0')
+    saved: list[str | None] = []
+    backup = chains.record(on_save=lambda record: saved.append(record.format))
+    driver.backup(backup, io.BytesIO(b'words'), operation=Operation(version='1.0.0'))
+    assert saved == ['1.0.0']
