@@ -35,8 +35,12 @@ class Create(base.ShowOne):
                           help='store what changed since this backup, or fail if it does not fit')
         parser.add_argument('--volume', metavar='NAME|ID', dest='state_of',
                             help='the volume that VOLUME is a state of, such as its snapshot')
-        parser.add_argument('--changed-extents', metavar='FILE',
-                            help='JSON of what changed since the parent: the rest is not read')
+        changes = parser.add_mutually_exclusive_group()
+        changes.add_argument('--changed-extents', metavar='FILE',
+                             help='JSON of what changed since the parent: the rest is not read')
+        changes.add_argument('--snapshot-of-parent', metavar='FILE', dest='parent_snapshot',
+                             help='the volume as it was at --parent: what it shares with that, on '
+                                  'XFS or btrfs, is not read')
         parser.add_argument('--property', metavar='K=V', action='append', default=[],
                             type=base.key_value, help='keep a pair with it; repeatable')
         parser.add_argument('--force', action='store_true',
@@ -53,7 +57,8 @@ class Create(base.ShowOne):
     def prepare(self, configuration: Any) -> None:
         """Have a volume read that will be read as a whole; not before it is brought to rest."""
         path = self._args.volume
-        if (self._args.changed_extents or not os.path.exists(path)
+        if (self._args.changed_extents or self._args.parent_snapshot
+                or not os.path.exists(path)
                 or any(volume.freeze_command for volume in configuration.volumes())):
             return
         from backup_framework.engine import parallel, source
@@ -65,7 +70,7 @@ class Create(base.ShowOne):
         request = creating.Request(
             **{name: given[name] for name in (
                 'volume', 'state_of', 'backend', 'container', 'version', 'name', 'description',
-                'incremental', 'parent', 'force')},
+                'incremental', 'parent', 'parent_snapshot', 'force')},
             properties=dict(parsed_args.property))
         if parsed_args.changed_extents:
             from backup_framework.engine import hints
