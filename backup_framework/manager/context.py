@@ -42,7 +42,8 @@ class Context:
             operation = Operation(self.monitor, **flags)
             if row.recorded:
                 operation.spool_directory = self._private('spool')
-                operation.cache_directory = self._private('cache', backup and backup.backend)
+                operation.cache_directory = self._private(
+                    'cache', backup.backend if backup else None)
                 self.monitor.heartbeat = self._beat(row)
                 operation.owner = self.catalog.installation
             try:
