@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 import contextlib
 import dataclasses
+import io
 import os
 from typing import BinaryIO
 
 from backup_framework import conf, exceptions, model
 from backup_framework.catalog import Running
 from backup_framework.driver.chunked import ChunkedBackupDriver
-from backup_framework.engine import source
+from backup_framework.engine import fiemap, source
 from backup_framework.engine.monitor import Operation
 from backup_framework.manager import drivers, hooks
 from backup_framework.manager.context import Context, record_failure, refuse_foreign
@@ -28,6 +29,8 @@ class Request:
     :param version: the format of a full backup; an incremental keeps the one of its parent.
     :param changed: where alone the volume may differ from the backup `changed_since`.
     :param changed_since: its id; None where `parent` says it.
+    :param parent_snapshot: path of the volume as `parent` has it, on the volume's file system: what
+        they do not share is what changed.
     :param stream: read instead of the volume's path, until it ends; `state_of` names the volume.
     :param force: no warning for a volume that is in use.
     """
@@ -43,6 +46,7 @@ class Request:
     version: str | None = None
     changed: Sequence[Extent] | None = None
     changed_since: str | None = None
+    parent_snapshot: str | None = None
     stream: BinaryIO | None = None
     properties: dict[str, str] = dataclasses.field(default_factory=dict)
     force: bool = False
@@ -51,7 +55,7 @@ class Request:
 def create(context: Context, request: Request) -> Backup:
     """Back a volume up; see Manager.create."""
     volume, path, section = _volume(context, request)
-    with _opened(request, path) as (file, size):
+    with _opened(request, path) as (file, size), _snapshot(request, file) as snapshot:
         backup = _record(context, request, volume, section, size)
         _choose_parent(context, request, backup, section)
         if not context.catalog.writable:
@@ -63,7 +67,7 @@ def create(context: Context, request: Request) -> Backup:
             if request.stream is None:
                 _warn_of_mounts(path, operation)
             context.catalog.add_backup(backup)
-            updates, problem = _run(context, row, section, backup, file, operation)
+            updates, problem = _run(context, row, section, backup, file, operation, snapshot)
             try:
                 context.catalog.finish(row, backup.id, Status.AVAILABLE,
                                        warnings=_told(backup, operation), **updates)
@@ -88,7 +92,8 @@ _FROM_DRIVERS = frozenset(('container', 'service_metadata', 'parent_id', 'object
 
 
 def _run(context: Context, row: Running, section: conf.VolumeConfig | None, backup: Backup,
-         file: BinaryIO, operation: Operation) -> tuple[dict[str, object], BaseException | None]:
+         file: BinaryIO, operation: Operation, snapshot: io.FileIO | None
+         ) -> tuple[dict[str, object], BaseException | None]:
     """The driver's work between the volume's commands: what to record, and what to raise then.
 
     A volume that does not wake up is an error, but not one of the backup, which is complete.
@@ -96,6 +101,9 @@ def _run(context: Context, row: Running, section: conf.VolumeConfig | None, back
     updates: dict[str, object] | None = None
     try:
         with hooks.frozen(section):
+            if snapshot is not None:
+                # Not before: the volume's last writes may come with its freezing.
+                operation.changed = _not_shared(file, snapshot, backup, operation)
             updates = _call_driver(context, backup, file, operation)
     except BaseException as error:
         if updates is None:
@@ -156,6 +164,37 @@ def _opened(request: Request, path: str) -> Iterator[tuple[BinaryIO, int | None]
         return
     with source.open_volume(path) as file:
         yield file, source.size_of(file)
+
+
+@contextlib.contextmanager
+def _snapshot(request: Request, file: BinaryIO) -> Iterator[io.FileIO | None]:
+    """The volume as the parent has it, where the request names that."""
+    if request.parent_snapshot is None:
+        yield None
+        return
+    with source.open_volume(request.parent_snapshot) as snapshot:
+        volume = source.plain_file(file)
+        if volume is not None and os.path.sameopenfile(volume.fileno(), snapshot.fileno()):
+            raise exceptions.InvalidInput(
+                f'{request.parent_snapshot} is the volume itself, not what it was at the parent')
+        yield snapshot
+
+
+def _not_shared(file: BinaryIO, snapshot: io.FileIO, backup: Backup, operation: Operation
+                ) -> Sequence[Extent] | None:
+    """Where alone the volume may differ from its parent; a warning where nobody can tell."""
+    length, wanted = source.size_of(snapshot), backup.parent and backup.parent.size_bytes
+    if wanted not in (None, length):
+        operation.warn(f'the whole volume was read: {snapshot.name} has {length} bytes, and backup '
+                       f'{backup.parent_id} has {wanted}')
+        return None
+    volume = source.plain_file(file)
+    changed = None if volume is None else fiemap.differing(
+        volume.fileno(), snapshot.fileno(), operation.monitor.tick)
+    if changed is None:
+        operation.warn(f'the whole volume was read: what it shares with {snapshot.name} can be '
+                       'told only of two files on one XFS or btrfs')
+    return changed
 
 
 def _hint(request: Request, backup: Backup) -> Sequence[Extent] | None:
@@ -229,12 +268,16 @@ def _record(context: Context, request: Request, volume: Volume,
 def _choose_parent(context: Context, request: Request, backup: Backup,
                    section: conf.VolumeConfig | None) -> None:
     """Set the parent, linked to its own; none makes a full backup."""
+    if request.parent_snapshot is not None and request.parent is None:
+        raise exceptions.InvalidInput(
+            f'nothing says of which backup {request.parent_snapshot} is the state: name it with '
+            '--parent')
     if request.changed is not None and request.parent is None and request.changed_since is None:
         raise exceptions.InvalidInput(
             'the changed extents do not say since which backup: name it with --parent')
     if request.parent is not None:
         parent: Backup | None = _given_parent(context, request.parent, backup)
-    elif request.changed_since is not None:
+    elif request.changed_since is not None and request.incremental is not False:
         parent = _hinted_parent(context, request.changed_since, backup)
     elif _wants_incremental(context, request, backup, section):
         parent = _newest_parent(context, backup)
