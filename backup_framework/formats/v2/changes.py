@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 import dataclasses
+import logging
 
+from backup_framework import exceptions
 from backup_framework.formats import base
 from backup_framework.formats.v2 import chunk_map, scan
 from backup_framework.formats.v2.frames import Old, Work
 from backup_framework.formats.v2.parent import Parent
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,25 +37,37 @@ def work(number: int, chunk: base.Chunk, known: Known | None, scanner: scan.Scan
     data = scanner.rounded(chunk, chunk.data())
     changed = None if known is None or chunk.changed is None else (
         scanner.rounded(chunk, chunk.changed))
+    everything = [(0, scanner.blocks(chunk.length))]
     if known is None or known.row is None:
-        everything = [(0, scanner.blocks(chunk.length))]
         return Work(number, chunk, everything if changed is None else changed, data, None)
     stale = any(known.objects[reference].name in renewed
                 for reference, _ in known.row.references)
     if changed is not None:
         if not changed and not stale:
             return None
-        old = known.parent.old(number, known.row, known.objects)
+        old = _old(number, known.row, known)
         wanted = [block for first, end in changed for block in range(first, end)]
     else:
         digests = scanner.digests(chunk, data)
         if not stale and scanner.algorithm.of(b''.join(digests)) == known.row.chunk_digest:
             return None
-        old = known.parent.old(number, known.row, known.objects)
-        wanted = [block for block, found in enumerate(digests) if found != old.digests[block]]
+        old = _old(number, known.row, known)
+        wanted = [block for block, found in enumerate(digests)
+                  if old and found != old.digests[block]]
+    if old is None:
+        return Work(number, chunk, everything, data, None)
     if stale:
         wanted = sorted({*wanted, *_in_objects(old, renewed)})
     return Work(number, chunk, scan.runs_of(wanted), data, old)
+
+
+def _old(number: int, row: chunk_map.Row, known: Known) -> Old | None:
+    """What the parent has there; None where that is damaged, for the volume has all of it."""
+    try:
+        return known.parent.old(number, row, known.objects)
+    except exceptions.FormatError as error:
+        LOG.warning('These bytes are stored anew: %s', error)
+        return None
 
 
 def _in_objects(old: Old, renewed: Collection[str]) -> Iterable[int]:

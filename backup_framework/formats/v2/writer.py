@@ -9,7 +9,7 @@ waits wait with it.
 from __future__ import annotations
 
 import collections
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 import contextlib
 import dataclasses
 import functools
@@ -106,7 +106,14 @@ class Writer:
             return frozenset()
         committed = {name.removesuffix(base.MANIFEST)
                      for name in self._container.names('', base.MANIFEST)}
-        return compaction.choose(self._parent.rows(), committed)
+        rows = self._parent.rows()
+        chosen = compaction.choose(rows, committed)
+        gone = _gone(self._container, _by_prefix(each.name for each in rows.objects))
+        if gone:
+            raise exceptions.MissingObject(
+                f'object {gone[0]} of container {self._container.name}, which backup '
+                f'{self._parent.reader.header.backup_id} needs, is missing')
+        return chosen
 
     def _find_duplicates(self, choices: base.Choices, opened: contextlib.ExitStack
                          ) -> Index | None:
@@ -239,19 +246,30 @@ class Writer:
 
     def _require_objects(self, map_name: str) -> None:
         """All must be there still: somebody may have tidied up in the store meanwhile."""
-        wanted = {self._prefix: {map_name}}
-        for name in self._map.names:
-            wanted.setdefault(names.prefix_of(name), set()).add(name)
-        for prefix, needed in wanted.items():
-            missing = sorted(needed.difference(self._container.names(prefix)))
-            if missing:
-                raise exceptions.StoreError(
-                    f'{len(missing)} of {len(needed)} objects with prefix {prefix} that this '
-                    f'backup needs in container {self._container.name} are gone, {missing[0]} '
-                    'among them: something removes files of the store while backups run')
+        needed = _by_prefix(self._map.names)
+        needed.setdefault(self._prefix, set()).add(map_name)
+        missing = _gone(self._container, needed)
+        if missing:
+            raise exceptions.StoreError(
+                f'{len(missing)} objects that this backup needs in container '
+                f'{self._container.name} are gone, {missing[0]} among them: something removes '
+                'files of the store while backups run')
 
     def close(self) -> None:
         self._opened.close()
+
+
+def _by_prefix(wanted: Iterable[str]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for name in wanted:
+        found.setdefault(names.prefix_of(name), set()).add(name)
+    return found
+
+
+def _gone(container: store.Container, needed: Mapping[str, set[str]]) -> list[str]:
+    """Those of these objects, which are told by their prefixes, that the container lacks."""
+    return [name for prefix, wanted in needed.items()
+            for name in sorted(wanted.difference(container.names(prefix)))]
 
 
 def _emptying(frames: collections.deque[Buffer]) -> Iterator[Buffer]:

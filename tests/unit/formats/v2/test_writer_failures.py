@@ -8,6 +8,7 @@ import pytest
 from backup_framework import exceptions
 from backup_framework.formats import base
 from backup_framework.formats.v2 import names, writer
+from backup_framework.model import Extent
 from backup_framework.testing.faults import Fault, FaultyDriver
 from backup_framework.testing.memory import MemoryBackupDriver
 from tests.unit.formats.v2 import volumes
@@ -97,13 +98,32 @@ def test_a_request_to_stop_leaves_no_manifest():
     assert box.names('', '_metadata') == []
 
 
-def test_damage_in_a_table_of_the_parent_is_told():
-    driver = FaultyDriver(MemoryBackupDriver())
-    box = container(driver)
+def test_a_parent_that_lacks_an_object_is_refused():
+    """Before anything is read, so that the backup can be a full one."""
+    box = container()
     parent, _ = take(box, 1, Volume(DATA), CHOICES)
     box.delete('backup_1-00001')
     with pytest.raises(exceptions.MissingObject, match='backup_1-00001'):
-        take(box, 2, Volume(b'new' + DATA[3:]), CHOICES, parent)
+        take(box, 2, Volume(DATA), CHOICES, parent)
+
+
+@pytest.mark.parametrize('hinted', [False, True])
+def test_a_chunk_whose_table_is_damaged_is_stored_anew(hinted, caplog):
+    driver = MemoryBackupDriver()
+    box = container(driver)
+    parent, _ = take(box, 1, Volume(DATA), CHOICES)
+    stored = bytearray(box.get('backup_1-00001', 1 << 20))
+    with volumes.open_reader(box, parent).open_rows() as rows:
+        first = next(iter(rows))
+    stored[first.offset + first.length - 1] ^= 1
+    box.delete('backup_1-00001')
+    with driver.get_object_writer(volumes.CONTAINER, 'backup_1-00001') as file:
+        file.write(bytes(stored))
+    data = b'new' + DATA[3:]
+    volume = Volume(data, changed=[Extent(0, 3)] if hinted else None)
+    prefix, _ = take(box, 2, volume, CHOICES, parent)
+    assert restore(box, prefix) == data
+    assert 'backup_1-00001' in caplog.text and 'stored anew' in caplog.text
 
 
 @pytest.mark.parametrize('prefix', ['p' * (names.LONGEST_PREFIX + 1), names.CONTAINER + 'keys'])
