@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 import contextlib
 import logging
 
@@ -118,9 +118,9 @@ def _begin(context: Context, row: Running, backup: Backup, operation: Operation)
     The list gets, when the manifest is gone, the ids of the backups that may refer to its objects:
     those that are running now. A backup that begins later finds no manifest to build on.
     """
-    among: list[str] | None = None
+    among: Collection[str] | None = None
     if backup.status == Status.DELETING:
-        among = context.catalog.postponed().get(backup.id, [])
+        among = _built_on_deleted(context, backup)
         context.catalog.resume(row, backup.id)
     else:
         context.catalog.transition(backup.id, _DELETABLE, Status.DELETING)
@@ -133,6 +133,20 @@ def _begin(context: Context, row: Running, backup: Backup, operation: Operation)
 
     operation.may_sweep = may_sweep
     return awaited
+
+
+def _built_on_deleted(context: Context, backup: Backup) -> Collection[str] | None:
+    """The running backups that may refer to objects of a backup whose delete waits; None is all.
+
+    Not only those that it waits for: one that began later may be built on another backup that used
+    the same objects, and whose manifest, which told so, has been deleted since.
+    """
+    postponed = context.catalog.postponed()
+    going = [other for status in (Status.DELETING, Status.ERROR_DELETING)
+             for other in context.catalog.backups(backend=backup.backend, status=status)
+             if other.container == backup.container and other.id not in postponed]
+    # Of these it is not known, or not recorded yet, who was running when their manifests went.
+    return None if going else set().union(*postponed.values())
 
 
 def _postpone(context: Context, row: Running, backup: Backup, awaited: Sequence[str]) -> None:

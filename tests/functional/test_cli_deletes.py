@@ -108,6 +108,29 @@ def test_backups_elsewhere_are_not_waited_for(cli, gate, volume, make_volume):
     assert running.wait().code == 0
 
 
+def test_a_delete_waits_for_what_is_built_on_a_backup_that_goes_too(cli, gate, volume):
+    """No manifest says any more what the running backup takes over from the first one."""
+    root = cli.create(volume)
+    change(volume, 0)
+    parent = cli.create(volume, '--incremental')
+    killed = begun(cli, gate, volume, '--incremental')
+    assert cli.json('backup', 'delete', root['id'])[0]['outcome'] == 'waits'
+    killed.signal(signal.SIGKILL)
+    killed.wait()
+    data = change(volume, 200_000)
+    gate.shut('writing *_metadata')
+    running = cli.start('backup', 'create', volume, '--incremental')
+    gate.wait()
+    assert cli.json('backup', 'delete', parent['id'])[0]['outcome'] == 'waits'
+    assert [name for name in cli.objects() if root['id'] in name]
+    gate.open()
+    assert running.wait().code == 0
+    child, = cli.json('backup', 'list', '--status', 'available')
+    assert restored(cli, child) == data
+    assert {each['id'] for each in cli.json('backup', 'list')}.isdisjoint(
+        {root['id'], parent['id']})
+
+
 def test_two_commands_take_up_one_delete(cli, gate, volume):
     """The second finds the first at it, and lets it."""
     parent = cli.create(volume)
