@@ -186,14 +186,17 @@ class Vanishing(threading.Thread):
 
 
 @each_transport
-def test_a_server_killed_in_the_middle_of_a_backup(server: sshd.Server, make_bench: MakeBench,
-                                                   transport: str) -> None:
+@pytest.mark.parametrize(('version', 'chunk_size', 'chunks'), [
+    ('1.0.0', 64 * KIB, 100), ('2.0.0', 4 * MIB, 15)])
+def test_a_server_killed_in_the_middle_of_a_backup(
+        server: sshd.Server, make_bench: MakeBench, transport: str, version: str, chunk_size: int,
+        chunks: int) -> None:
     bench = make_bench(**server.options(
-        path=anew(server), transport=transport, retry_deadline=60, chunk_size=64 * KIB,
-        block_size=4 * KIB, compression='none', workers=4))
-    data = pattern(100 * 64 * KIB)
+        path=anew(server), transport=transport, retry_deadline=60, format=version,
+        chunk_size=chunk_size, block_size=4 * KIB, compression='none', workers=4))
+    data = pattern(chunks * chunk_size)
     bench.driver.check_for_setup_error()
-    trouble = Vanishing(server, Path(bench.driver.settings.path), every=20, times=3)
+    trouble = Vanishing(server, Path(bench.driver.settings.path), every=chunks // 5, times=3)
     trouble.start()
     try:
         record = backup_cases.back_up(bench, data)
