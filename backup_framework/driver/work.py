@@ -82,6 +82,7 @@ class Work:
             # Whoever deletes what a killed process leaves has to know which objects that are.
             backup.format = version.version
             backup.save()
+            told = len(writer.notes)
             try:
                 container.create()
                 totals = backup_engine.backup(
@@ -93,6 +94,8 @@ class Work:
             except BaseException as error:
                 self._clean_up(version, container, str(backup.service_metadata), error)
                 raise
+            for note in writer.notes[told:]:
+                self._operation.warn(note)
         if totals.parent_id != backup.parent_id:
             self._become_full(backup, 'the volume had another size at its parent')
         return {'container': backup.container, 'service_metadata': backup.service_metadata,

@@ -271,3 +271,23 @@ def test_delete_leaves_what_is_not_of_the_backup(cli, volume):
     assert all(made[1]['id'] in name or name == 'shelf/README' for name in cli.objects())
     cli.good('backup', 'verify', made[1]['id'])
     assert json.loads(object_of(cli, made[1], '_metadata').read_text())
+
+
+def test_an_incremental_on_a_parent_that_lost_an_object_is_a_full_backup(cli, volume):
+    full = cli.create(volume)
+    object_of(cli, full).unlink()
+    assert 'cannot be the parent' in cli.refused(4, 'backup', 'create', volume, '--parent',
+                                                 full['id'])
+    made = cli.create(volume, '--incremental')
+    assert made['parent_id'] is None and full['id'] in made['warnings'][0]
+    assert cli.good('backup', 'restore', made['id'], '-').output == volume.read_bytes()
+
+
+def test_an_incremental_tells_of_a_damaged_parent(cli, volume):
+    full = cli.create(volume)
+    change(volume)
+    file = object_of(cli, full)
+    file.write_bytes(b'')
+    made = cli.create(volume, '--incremental')
+    warning, = made['warnings']
+    assert file.name in warning and 'verify this backup' in warning

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 import dataclasses
-import logging
 
 from backup_framework import exceptions
 from backup_framework.formats import base
 from backup_framework.formats.v2 import chunk_map, scan
 from backup_framework.formats.v2.frames import Old, Work
 from backup_framework.formats.v2.parent import Parent
-
-LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,10 +26,11 @@ class Known:
 
 
 def work(number: int, chunk: base.Chunk, known: Known | None, scanner: scan.Scanner,
-         renewed: Collection[str]) -> Work | None:
+         renewed: Collection[str], tell: Callable[[exceptions.FormatError], None]) -> Work | None:
     """What is to be done for a chunk; None where it is as in the parent.
 
     :param renewed: objects whose blocks are stored anew.
+    :param tell: learns of what is damaged in the parent; the volume has all of it.
     """
     data = scanner.rounded(chunk, chunk.data())
     changed = None if known is None or chunk.changed is None else (
@@ -45,13 +43,13 @@ def work(number: int, chunk: base.Chunk, known: Known | None, scanner: scan.Scan
     if changed is not None:
         if not changed and not stale:
             return None
-        old = _old(number, known.row, known)
+        old = _old(number, known.row, known, tell)
         wanted = [block for first, end in changed for block in range(first, end)]
     else:
         digests = scanner.digests(chunk, data)
         if not stale and scanner.algorithm.of(b''.join(digests)) == known.row.chunk_digest:
             return None
-        old = _old(number, known.row, known)
+        old = _old(number, known.row, known, tell)
         wanted = [block for block, found in enumerate(digests)
                   if old and found != old.digests[block]]
     if old is None:
@@ -61,12 +59,12 @@ def work(number: int, chunk: base.Chunk, known: Known | None, scanner: scan.Scan
     return Work(number, chunk, scan.runs_of(wanted), data, old)
 
 
-def _old(number: int, row: chunk_map.Row, known: Known) -> Old | None:
-    """What the parent has there; None where that is damaged, for the volume has all of it."""
+def _old(number: int, row: chunk_map.Row, known: Known,
+         tell: Callable[[exceptions.FormatError], None]) -> Old | None:
     try:
         return known.parent.old(number, row, known.objects)
     except exceptions.FormatError as error:
-        LOG.warning('These bytes are stored anew: %s', error)
+        tell(error)
         return None
 
 

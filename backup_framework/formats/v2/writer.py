@@ -56,6 +56,7 @@ class Writer:
     def __init__(self, container: store.Container, prefix: str, header: base.Header,
                  choices: base.Choices, parent: State | None, size: int | None) -> None:
         self.notes: list[str] = []
+        self._is_damaged = False
         self._container, self._header = container, header
         self._prefix = names.check_prefix(prefix)
         self._parent: Parent | None = None
@@ -156,7 +157,8 @@ class Writer:
     def _run(self, number: int, chunk: base.Chunk, known: changes.Known | None
              ) -> gathering.Result:
         same = self._same(known) if known and known.row else None
-        work = changes.work(number, chunk, known, self._scanner, self._renewed)
+        work = changes.work(number, chunk, known, self._scanner, self._renewed,
+                            self._tell_damage)
         if work is None:
             assert same is not None
             return same
@@ -164,6 +166,13 @@ class Writer:
             self._index.add({found: place for found, place in zip(*work.old)
                              if place and place[0].object not in self._renewed})
         return self._container.retry(functools.partial(self._attempt, work, same))
+
+    def _tell_damage(self, error: exceptions.FormatError) -> None:
+        if not self._is_damaged:
+            self._is_damaged = True
+            self.notes.append(
+                f'{error}. This chunk is stored anew, but chunks that did not change may need what '
+                'is damaged: verify this backup, and make a full one if that fails')
 
     def _same(self, known: changes.Known) -> Row:
         """The parent's row, its objects by their names, which may be referred to from now on."""

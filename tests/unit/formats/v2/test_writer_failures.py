@@ -108,7 +108,7 @@ def test_a_parent_that_lacks_an_object_is_refused():
 
 
 @pytest.mark.parametrize('hinted', [False, True])
-def test_a_chunk_whose_table_is_damaged_is_stored_anew(hinted, caplog):
+def test_a_chunk_whose_table_is_damaged_is_stored_anew(hinted):
     driver = MemoryBackupDriver()
     box = container(driver)
     parent, _ = take(box, 1, Volume(DATA), CHOICES)
@@ -121,9 +121,14 @@ def test_a_chunk_whose_table_is_damaged_is_stored_anew(hinted, caplog):
         file.write(bytes(stored))
     data = b'new' + DATA[3:]
     volume = Volume(data, changed=[Extent(0, 3)] if hinted else None)
-    prefix, _ = take(box, 2, volume, CHOICES, parent)
-    assert restore(box, prefix) == data
-    assert 'backup_1-00001' in caplog.text and 'stored anew' in caplog.text
+    with contextlib.ExitStack() as stack:
+        new = writer.Writer(box, 'backup_2', base.Header('2.0.0', parent_id=parent), CHOICES,
+                            volumes.open_state(stack, box, parent), len(data))
+        stack.callback(new.close)
+        volumes.run(new, volume)
+    assert restore(box, 'backup_2') == data
+    note, = new.notes
+    assert 'backup_1-00001' in note and 'verify this backup' in note
 
 
 @pytest.mark.parametrize('prefix', ['p' * (names.LONGEST_PREFIX + 1), names.CONTAINER + 'keys'])
