@@ -233,19 +233,26 @@ def add_format(parser: argparse.ArgumentParser, formatters: Iterable[str]) -> No
                             "incremental backup its parent's")
 
 
+MISSING: set[str] = set()
+"""Standard streams that the command was started without."""
+
+
 def binary_stdin() -> BinaryIO:
-    """:raises InvalidInput: it is a terminal."""
-    return _pipe(sys.stdin, 'read a volume from')
+    """:raises InvalidInput: it is closed, or a terminal."""
+    return _pipe('stdin', 'read a volume from')
 
 
 def binary_stdout() -> BinaryIO:
-    """:raises InvalidInput: it is a terminal."""
-    return _pipe(sys.stdout, 'write a volume to')
+    """:raises InvalidInput: it is closed, or a terminal."""
+    return _pipe('stdout', 'write a volume to')
 
 
-def _pipe(stream: TextIO, what: str) -> BinaryIO:
+def _pipe(name: str, what: str) -> BinaryIO:
+    from backup_framework import exceptions
+    stream: TextIO = getattr(sys, name)
+    if name in MISSING:
+        raise exceptions.InvalidInput(f'cannot {what} {name}: it is closed')
     if stream.isatty():
-        from backup_framework import exceptions
         raise exceptions.InvalidInput(f'cannot {what} a terminal: use a pipe or a file')
     return stream.buffer
 

@@ -135,6 +135,7 @@ def _open_missing_streams() -> None:
     """Whoever starts us without them must not have a volume open as standard output."""
     for number, name in enumerate(('stdin', 'stdout', 'stderr')):
         if getattr(sys, name) is None:
+            base.MISSING.add(name)
             descriptor = os.open(os.devnull, os.O_RDWR)
             if descriptor != number:
                 os.dup2(descriptor, number)

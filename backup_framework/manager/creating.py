@@ -153,6 +153,8 @@ def _of_stream(context: Context, request: Request) -> Volume:
     try:
         return context.catalog.get_volume(request.state_of)
     except exceptions.VolumeNotFound:
+        if os.sep in request.state_of:
+            raise
         return context.catalog.add_volume(Volume(name=request.state_of))
 
 

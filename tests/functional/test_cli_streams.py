@@ -95,6 +95,28 @@ def test_a_stream_needs_a_name_and_no_terminal(cli):
         os.close(slave)
 
 
+def closed(cli, redirection: str, *argv: object):
+    """A command that is started without one of its standard streams."""
+    return subprocess.run(['sh', '-c', f'exec "$@" {redirection}', 'sh',
+                           *cli.script_words(*argv)], stderr=subprocess.PIPE, text=True,
+                          timeout=60, check=False)
+
+
+def test_a_stream_that_is_closed_is_no_empty_volume(cli):
+    done = closed(cli, '<&-', 'backup', 'create', '-', '--volume', 'dump')
+    assert done.returncode == 2 and 'closed' in done.stderr
+    assert cli.json('backup', 'list') == []
+    made = cli.create('-', '--volume', 'dump', stdin='data')
+    done = closed(cli, '>&-', 'backup', 'restore', made['id'], '-')
+    assert done.returncode == 2 and 'closed' in done.stderr
+
+
+def test_a_path_is_no_name_for_the_volume_of_a_stream(cli):
+    assert '/dev/vg/web' in cli.refused(3, 'backup', 'create', '-', '--volume', '/dev/vg/web',
+                                        stdin='data')
+    assert cli.json('volume', 'list') == []
+
+
 def test_nothing_but_the_volume_is_in_a_stream(cli, volume, version):
     made = cli.create(volume)
     done = cli.good('backup', 'restore', '--latest', volume, '-')
