@@ -61,7 +61,6 @@ class Work:
         if self._operation.changed is None:
             self._operation.changed = hints.of(volume_file)
         volume = source.open_source(volume_file, self._operation.spool_directory,
-                                    self._operation.source_size,
                                     anywhere=self._operation.changed is not None)
         return self._store(backup, volume, self._header(
             backup, self._driver.get_metadata(backup.volume_id) if backup_metadata else None,

@@ -175,7 +175,9 @@ def joined(extents: Iterable[Extent], most: int = _MOST) -> list[Extent]:
 
 
 def _add(found: list[Extent], extent: Extent, gap: int) -> None:
+    if not extent.length:
+        return
     if found and extent.offset - found[-1].end <= gap:
         found[-1] = Extent(found[-1].offset, extent.end - found[-1].offset)
-    elif extent.length:
+    else:
         found.append(extent)

@@ -77,7 +77,6 @@ class Operation:
     :param version: the format of a full backup; None is the backend's.
     :param changed: where alone the volume may differ from the parent: sorted, without overlaps;
         None where that is not known.
-    :param source_size: bytes that a volume has which cannot seek; None where nobody knows.
     :param wanted: restore only these bytes; None is all of them.
     :param wanted_at: where the first of them goes in the target; None is where it was.
     :param delta: read the target first and write only what differs.
@@ -95,7 +94,6 @@ class Operation:
     parent_required: bool = False
     version: str | None = None
     changed: Sequence[Extent] | None = None
-    source_size: int | None = None
     wanted: Extent | None = None
     wanted_at: int | None = None
     delta: bool = False

@@ -113,22 +113,21 @@ def warm(path: str) -> None:
         FileSource(file.fileno(), path).read_ahead(0, _WARMED)
 
 
-def open_source(volume_file: BinaryIO, spool_directory: str | None = None,
-                size: int | None = None, *, anywhere: bool = False) -> Source:
+def open_source(volume_file: BinaryIO, spool_directory: str | None = None, *,
+                anywhere: bool = False) -> Source:
     """The way to read `volume_file`: several threads where the kernel's file is at hand.
 
     That is only for a plain `io` file directly on a regular file or block device: others have a
     `fileno()` too, but its bytes are not theirs (gzip). One that cannot seek is read to its end.
 
     :param spool_directory: where temporary files for parts of a stream may grow.
-    :param size: bytes of one that cannot seek; None reads it until it ends.
     :param anywhere: only parts of it are wanted; one that can seek is read where they are.
     """
     raw = plain_file(volume_file)
     if raw is None:
         if anywhere and can_seek(volume_file):
             return SeekSource(volume_file)
-        return StreamSource(volume_file, spool_directory, size)
+        return StreamSource(volume_file, spool_directory)
     return FileSource(raw.fileno(), str(getattr(volume_file, 'name', 'volume')))
 
 
@@ -240,11 +239,10 @@ class FileSource:
 class StreamSource:
     """Any object with `read`: read in order, in one thread. Its chunks can be read again."""
 
-    def __init__(self, file: BinaryIO, spool_directory: str | None = None,
-                 size: int | None = None) -> None:
+    def __init__(self, file: BinaryIO, spool_directory: str | None = None) -> None:
         self._file = file
         self._spool_directory = spool_directory
-        self.size = size
+        self.size: int | None = None
         try:
             if can_seek(file):
                 file.seek(0, os.SEEK_END)

@@ -135,8 +135,7 @@ class Shared:
             count, = database.execute('SELECT count(*) FROM blocks').fetchone()
             for prefix in sorted(self._committed - known):
                 if count + database.total_changes < MOST:
-                    with database:
-                        self._learn(database, prefix)
+                    self._try_to_learn(database, prefix)
         except BaseException:
             database.close()
             raise
@@ -150,6 +149,15 @@ class Shared:
                 database.execute('DELETE FROM backups WHERE prefix = ?', (prefix,))
                 database.execute('DELETE FROM blocks WHERE substr(object, 1, ?) = ?',
                                  (len(prefix) + 1, prefix + '-'))
+
+    def _try_to_learn(self, database: sqlite3.Connection, prefix: str) -> None:
+        """A store that fails now is asked again when the next backup opens the cache."""
+        try:
+            with database:
+                self._learn(database, prefix)
+        except exceptions.StoreError as error:
+            LOG.warning('What the backup with prefix %s has stored is not looked at for '
+                        'duplicates this time: %s', prefix, error)
 
     def _learn(self, database: sqlite3.Connection, prefix: str) -> None:
         """Read in what a backup has stored itself; the rest is learnt from those that did."""

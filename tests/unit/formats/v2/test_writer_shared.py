@@ -5,6 +5,7 @@ import sqlite3
 
 import pytest
 
+from backup_framework import exceptions
 from backup_framework.formats import base
 from backup_framework.formats.v2 import shared
 from tests.unit.formats.v2 import volumes
@@ -162,6 +163,21 @@ def test_a_damaged_backup_is_passed_over(choices):
     box.delete('backup_1_map')
     prefix, _ = take(box, 2, Volume(DATA), choices)
     assert new_blocks(box, prefix) == 40
+
+
+def test_a_store_that_fails_costs_savings_this_time_only(choices, monkeypatch):
+    box = container()
+    take(box, 1, Volume(DATA), choices)
+    monkeypatch.setattr(shared.Shared, '_reader', failing)
+    prefix, _ = take(box, 2, Volume(DATA), choices)
+    assert new_blocks(box, prefix) == 40
+    monkeypatch.undo()
+    prefix, _ = take(box, 3, Volume(DATA), choices)
+    assert new_blocks(box, prefix) == 0
+
+
+def failing(*arguments):
+    raise exceptions.StoreUnavailable('the store does not answer')
 
 
 def test_the_cache_is_bounded(choices, cache, monkeypatch):
