@@ -102,7 +102,11 @@ def hinted(source: Source, read: base.Fill, writer: base.Writer, changed: Sequen
     if size is None or (changed and changed[-1].end > size):
         raise exceptions.InvalidInput(
             'the changed extents end behind the end of the volume: they are of another one')
-    wrong = _differing(read, writer, changed, size)
+    try:
+        wrong = _differing(read, writer, changed, size)
+    except exceptions.FormatError as error:
+        warn(f'the changed extents were not used, because the parent is damaged: {error}')
+        return source
     if wrong is None:
         return HintedSource(source, changed)
     warn(f'the changed extents are wrong: bytes {wrong.offset} to {wrong.end} differ from the '

@@ -92,6 +92,9 @@ def _to_path(context: Context, driver: BackupDriver, backup: Backup, request: Re
         new = not os.path.lexists(path)
         operation.wanted_at = 0 if new else None
         size = request.wanted.length if new else request.wanted.end
+        if not new and os.path.isfile(path) and os.path.getsize(path) < size:
+            raise exceptions.InvalidTarget(
+                f'{path} has {os.path.getsize(path)} bytes, and the range ends at byte {size}')
     forbidden = [*context.drivers.host_paths(), context.configuration.state_path]
     with target.open_target(path, size, force=request.force, truncate=request.truncate,
                             forbidden=forbidden) as (file, fresh):

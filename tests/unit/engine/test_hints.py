@@ -131,3 +131,13 @@ def test_a_file_that_knows_what_changed():
     assert hints.of(object()) is None
     with pytest.raises(exceptions.InvalidInput):
         hints.of(Snapshot([3]))
+
+
+def test_a_parent_that_is_damaged():
+    class Damaged(Volume):
+        def is_as_parent(self, extent, data):
+            raise exceptions.CorruptObject('object x is damaged')
+
+    volume = Damaged(bytes(64 * BLOCK))
+    source, told = hinted(volume, [Extent(0, BLOCK)])
+    assert source is volume and 'object x is damaged' in told[0]
