@@ -231,14 +231,23 @@ class Work:
         self._begin('delete')
         if not (backup.container and backup.service_metadata):
             return
-        version = versions.FORMATS[
-            backup.format if backup.format in versions.FORMATS else self._settings.format]
         container = self._container_of(backup)
+        version = self._version_of(backup, container, backup.service_metadata)
         container.delete(versions.manifest_name(backup.service_metadata))
         container.sync()
         may_sweep = self._operation.may_sweep
         if version.needs_parent or may_sweep is None or may_sweep():
             self._remove(version, container, backup.service_metadata, committed=True)
+
+    def _version_of(self, backup: model.Backup, container: store.Container, prefix: str
+                    ) -> base.Format:
+        """The format of a backup that is to be deleted, damaged or not even there any more."""
+        if backup.format in versions.FORMATS:
+            return versions.FORMATS[backup.format]
+        try:
+            return versions.FORMATS[versions.open_reader(container, prefix).header.version]
+        except exceptions.FormatError:
+            return versions.FORMATS[self._settings.format]
 
     def verify(self, backup: model.Backup) -> verify_engine.Report:
         self._begin('verify')

@@ -408,3 +408,14 @@ def test_deleting_is_durable_and_shows_progress() -> None:
     verbs = [call.verb for call in recorded.calls]
     assert verbs[:2] == ['delete_object', 'sync'] and verbs[-1] == 'sync'
     assert (monitor.phase, monitor.done) == ('delete', monitor.total)
+
+
+@pytest.mark.parametrize('stored, configured', [('1.0.0', '2.0.0'), ('2.0.0', '1.0.0')])
+def test_the_manifest_says_how_to_delete_what_the_record_does_not(
+        stored: str, configured: str) -> None:
+    """Records that Cinder or an old catalog handed over name no format."""
+    driver = chains.make_driver(store='of-unknown-format', format=stored)
+    backup = chains.take(driver, chains.make_bytes(3 * CHUNK))
+    backup.format = None
+    chains.make_driver(store='of-unknown-format', format=configured).delete(backup)
+    assert chains.names(driver) == []
