@@ -118,6 +118,7 @@ def _prepared(kind: type[Tool], directory: Path, volume: Path) -> Tool:
 
 
 def _operation(tool: Tool, operation: str, number: int, pair: Pair, results: Results) -> None:
+    tool.repeat(operation)
     before = tool.stored()
     settle([pair.first, pair.second, *files(tool.place.parent)])
     taken, synced = timed(tool, operation)

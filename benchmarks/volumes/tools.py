@@ -55,6 +55,9 @@ class Tool:
         """What comes before the first operation and is not measured."""
         self.store.mkdir()
 
+    def repeat(self, operation: str) -> None:
+        """Undo the same operation of this round, which only the anchor does twice."""
+
     def words(self, operation: str) -> list[str]:
         raise NotImplementedError
 
@@ -95,9 +98,14 @@ class Cp(Tool):
             return ['cmp', str(self.volume), kept]
         if operation == 'restore':
             return ['cp', '--sparse=always', kept, str(self.target / 'volume')]
-        copy = self.store / ('first' if operation == 'full' else 'second')
-        copy.unlink(missing_ok=True)
-        return ['cp', '--sparse=always', str(self.volume), str(copy)]
+        return ['cp', '--sparse=always', str(self.volume), str(self._copy(operation))]
+
+    def repeat(self, operation: str) -> None:
+        if operation not in ('restore', 'verify'):
+            self._copy(operation).unlink(missing_ok=True)
+
+    def _copy(self, operation: str) -> Path:
+        return self.store / {'full': 'first', 'incremental': 'second'}.get(operation, operation)
 
 
 class Ours(Tool):

@@ -89,6 +89,9 @@ def test_a_round_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     assert done | missing == {
         *(('cp', operation) for operation in tools.Cp.operations),
         *(('ours', operation) for operation in (*tools.OPERATIONS, *rounds.STARTS))}
+    copied = [run['growth'] for run in told['runs']
+              if run['tool'] == 'cp' and run['operation'] == 'full']
+    assert len(copied) == 1 and copied[0] > 4 * MIB
     assert all(run['seconds'] > 0 and run['peak'] > 0 for run in told['runs']
                if run['tool'] == 'ours')
     assert [path.name for path in (tmp_path / 'cache').iterdir()] == [
@@ -121,3 +124,14 @@ def test_growth_with_size_and_workers(tmp_path: Path) -> None:
     assert told[-1] == 'a second core: 1.50 × as fast; 1.6 × is missed'
     assert told[-2].startswith('restore: 32 MiB take')
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_the_anchor_copies_anew_each_time(tmp_path: Path) -> None:
+    (tmp_path / 'volume').write_bytes(b'x' * MIB)
+    tool = tools.Cp(tmp_path, tmp_path / 'volume')
+    tool.prepare()
+    for _ in range(2):
+        tool.repeat('full')
+        assert tool.stored() == 0
+        tool.run('full')
+        assert tool.stored() == MIB
