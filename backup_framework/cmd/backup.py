@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import functools
-import os
 import sys
 import time
 from typing import Any
@@ -48,21 +46,10 @@ class Create(base.ShowOne):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        self._args = parsed_args
         with self.manager() as manager:
             from backup_framework.cmd import columns
             backup = manager.create(self._request(parsed_args))
             return columns.BACKUP, columns.Rows(manager.catalog).backup(backup)
-
-    def prepare(self, configuration: Any) -> None:
-        """Have a volume read that will be read as a whole; not before it is brought to rest."""
-        path = self._args.volume
-        if (self._args.changed_extents or self._args.parent_snapshot
-                or not os.path.exists(path)
-                or any(volume.freeze_command for volume in configuration.volumes())):
-            return
-        from backup_framework.engine import parallel, source
-        parallel.aside(functools.partial(source.warm, path))
 
     def _request(self, parsed_args: argparse.Namespace) -> Any:
         from backup_framework.manager import creating

@@ -81,7 +81,6 @@ class Base(command.Command):
     def manager(self) -> Iterator[Manager]:
         """A manager, with SIGINT and SIGTERM asking its operation to stop."""
         configuration = self.configuration()
-        self.prepare(configuration)
         from backup_framework import manager
         monitor = self._monitor()
         with (manager.Manager(configuration, monitor=monitor, warn=self.warn) as opened,
@@ -91,9 +90,6 @@ class Base(command.Command):
             if self.options.debug:
                 print(configuration.describe_source(), file=sys.stderr)
             yield opened
-
-    def prepare(self, configuration: conf.Configuration) -> None:
-        """Begin what can go on while the rest of the program is loaded."""
 
     def _monitor(self) -> Monitor:
         if self.options.quiet or not sys.stderr.isatty():

@@ -17,11 +17,6 @@ QUEUED_PER_WORKER = 2
 lock = threading.Lock
 
 
-def aside(function: Callable[[], object]) -> None:
-    """Run a function whose outcome nobody waits for; it ends with the process."""
-    threading.Thread(target=function, name='aside', daemon=True).start()
-
-
 def ordered_map(function: Callable[[T], R], items: Iterable[T], *, workers: int,
                 budget: int, cost: Callable[[T], int]) -> Generator[R, None, None]:
     """Results of `function` in the order of `items`, computed by so many threads.

@@ -25,9 +25,6 @@ _HELD = 8 << 20
 
 _STEP = 1 << 20
 
-_WARMED = 512 << 20
-"""Bytes that are read while the rest of the program is loaded."""
-
 
 class Source(Protocol):
     """A volume as chunks. `size` is in bytes; None until its end was seen if it is not known."""
@@ -104,13 +101,6 @@ def writable_mounts(path: str) -> list[str]:
     """Where the file system of this volume is mounted read-write: it changes while it is read."""
     devices = mounts.devices_of(path)
     return [m.mount_point for m in mounts.mounts() if m.device in devices and m.writable]
-
-
-def warm(path: str) -> None:
-    """Have the kernel begin to read a volume; nothing happens where it cannot be read."""
-    with (contextlib.suppress(exceptions.BackupFrameworkError, OSError),
-          open_volume(path) as file):
-        FileSource(file.fileno(), path).read_ahead(0, _WARMED)
 
 
 def open_source(volume_file: BinaryIO, spool_directory: str | None = None, *,
