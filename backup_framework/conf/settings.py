@@ -12,6 +12,7 @@ from backup_framework.conf.types import oslo_options
 from backup_framework.conf.values import Values, nearest
 from backup_framework.driver.options import SHARED
 from backup_framework.exceptions import ConfigurationError
+from backup_framework.formats.base import BLOCK_SIZES
 from backup_framework.model import Option, Settings
 
 SECTOR = 512
@@ -80,6 +81,8 @@ def apply_defaults(values: Values, section: str, registered: dict[str, cfg.Opt],
 def check_sizes(section: str, found: dict[str, Any]) -> None:
     """What one option alone cannot tell."""
     chunk, block = found.get('chunk_size'), found.get('block_size')
+    if block is None:
+        block = BLOCK_SIZES.get(str(found.get('format')))
     if block is not None and block % SECTOR:
         raise ConfigurationError(
             f'[{section}] block_size must be a multiple of {SECTOR} bytes, not {block}')

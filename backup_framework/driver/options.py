@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from backup_framework.formats import base
 from backup_framework.model import Option, OptionType
 
 KIB, MIB = 1 << 10, 1 << 20
 
-FORMATS = ('1.0.0', '2.0.0')
+FORMATS = tuple(base.BLOCK_SIZES)
 """The formats that this release writes."""
 
 SHARED = (

@@ -14,6 +14,9 @@ MANIFEST = '_metadata'
 
 LARGEST_MANIFEST = 512 << 20
 
+BLOCK_SIZES = {'1.0.0': 32 << 10, '2.0.0': 64 << 10}
+"""The versions that are written, with the block size of each where none is chosen."""
+
 Tick = Callable[[], None]
 """Called now and then; may raise to stop."""
 

@@ -110,7 +110,7 @@ CONFIGURATIONS = [
     ('[local]\ndriver = local\npath = /x\nchunk_size = 3 apples\n', ('backend', 'check'),
      'chunk_size'),
     ('[local]\ndriver = local\npath = /x\nchunk_size = 5000\n', ('backup', 'create', 'disk'),
-     'with block_size'),
+     'multiple of block_size'),
     ('[local]\ndriver = nfs\npath = /x\nshare = a:/b\n', ('backend', 'check'), 'section [local]: '),
     ('[database]\nconnection = nonsense\n', ('backup', 'list'), 'connection'),
     ('[database]\nconnection = nonsense://x/y\n', ('backup', 'list'), 'nonsense://x/y'),

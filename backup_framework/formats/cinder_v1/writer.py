@@ -15,7 +15,7 @@ from backup_framework.formats.cinder_v1.state import State
 from backup_framework.formats.manifest import StoredObject
 from backup_framework.model import Extent
 
-BLOCK_SIZE = 32 << 10
+BLOCK_SIZE = base.BLOCK_SIZES[manifest.VERSION]
 CHUNK_SIZE = 32 << 20
 LARGEST_HOLE = 256 << 20
 

@@ -10,7 +10,7 @@ from backup_framework.formats.v2 import digest, layout, manifest
 from backup_framework.formats.v2.reader import Reader
 
 CHUNK_SIZE = 64 << 20
-BLOCK_SIZE = 64 << 10
+BLOCK_SIZE = base.BLOCK_SIZES[manifest.VERSION]
 DUPLICATES = ('none', 'volume', 'container')
 
 

@@ -49,6 +49,8 @@ def test_values_arrive_ready(loaded, path_driver):
     ('path = $path/x', 'path refers to itself or'),
     ('chunk_sise = 64MiB', 'no such option; did you mean chunk_size'),
     ('Path = /x', 'no such option; did you mean path'),
+    ('chunk_size = 100000', 'must be a multiple of block_size'),
+    ('chunk_size = 32KiB', 'must be a multiple of block_size'),
     ('chunk_size = 1MiB\nblock_size = 96KiB', 'must be a multiple of block_size'),
     ('block_size = 1000', 'block_size must be a multiple of 512'),
 ])
