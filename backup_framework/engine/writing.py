@@ -163,16 +163,8 @@ class DeltaTarget:
 
 def _differing(there: bytearray, data: memoryview) -> Iterator[tuple[int, int]]:
     """Runs (start, end) that are not the same, in steps of 4 KiB."""
-    start: int | None = None
-    for at in range(0, len(data), _SECTORS):
-        if there.startswith(data[at:at + _SECTORS], at):
-            if start is not None:
-                yield start, at
-            start = None
-        elif start is None:
-            start = at
-    if start is not None:
-        yield start, len(data)
+    return _runs(len(data), _SECTORS,
+                 lambda at: there.startswith(data[at:at + _SECTORS], at))
 
 
 class StreamTarget:
@@ -218,17 +210,24 @@ class StreamTarget:
 
 def data_runs(data: memoryview) -> Iterator[tuple[int, int]]:
     """Runs (start, end) of `data` that are not zeros, in steps of 64 KiB."""
+    # A memcmp, where comparing a memoryview goes byte by byte.
+    return _runs(len(data), _ZERO_RUN,
+                 lambda at: _ZEROS.startswith(data[at:at + _ZERO_RUN]))
+
+
+def _runs(length: int, step: int, passed_over: Callable[[int], bool]
+          ) -> Iterator[tuple[int, int]]:
+    """Runs (start, end) of the steps that are not passed over."""
     start: int | None = None
-    for at in range(0, len(data), _ZERO_RUN):
-        # A memcmp, where comparing a memoryview goes byte by byte.
-        if _ZEROS.startswith(data[at:at + _ZERO_RUN]):
+    for at in range(0, length, step):
+        if passed_over(at):
             if start is not None:
                 yield start, at
             start = None
         elif start is None:
             start = at
     if start is not None:
-        yield start, len(data)
+        yield start, length
 
 
 def _punch_hole(fd: int, offset: int, length: int) -> bool:
