@@ -27,6 +27,7 @@ BackupFrameworkError
 │       └── StoreUnavailable      retryable: resets, timeouts, 408, 429, 5xx, ESTALE
 ├── FormatError                   stored bytes are not what they should be
 │   ├── UnsupportedVersion        written by something newer
+│   ├── KeyUnavailable            sealed, and no key at hand opens it
 │   ├── CorruptManifest           a manifest or hash list breaks its format
 │   ├── CorruptObject             an object's bytes are not those that were stored
 │   └── MissingObject             an object that a manifest names is gone
@@ -183,6 +184,10 @@ class FormatError(BackupFrameworkError):
 
 class UnsupportedVersion(FormatError):
     """A manifest of a version that this release cannot read."""
+
+
+class KeyUnavailable(FormatError):
+    """Something is sealed, and no key that is at hand opens it."""
 
 
 class CorruptManifest(FormatError):

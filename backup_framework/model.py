@@ -75,6 +75,14 @@ class Backup:
     """Installation that wrote the backup, if that is not this one: such backups are read-only."""
     warnings: list[str] = dataclasses.field(default_factory=list)
     """What the user should know of this backup, such as why it is a full one."""
+    manifest_digest: str | None = None
+    """SHA-256 of the manifest's bytes as they were stored, in hexadecimal digits."""
+    verified_at: datetime.datetime | None = None
+    """When its last verification ended, whatever that found."""
+    verified_how: str | None = None
+    """Which one that was: full, quick or sampled."""
+    damage: list[str] = dataclasses.field(default_factory=list)
+    """What is known to be wrong with it: sentences; none after a full verification without."""
 
     parent: Backup | None = dataclasses.field(default=None, repr=False, compare=False)
     on_save: Callable[[Backup], None] | None = dataclasses.field(

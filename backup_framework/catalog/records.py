@@ -17,9 +17,9 @@ from backup_framework.model import Backup, Status, Volume
 Values = dict[str, Any]
 
 _NOT_STORED = {'parent', 'on_save'}
-_TIMES = {'created_at', 'updated_at', 'data_timestamp'}
+_TIMES = {'created_at', 'updated_at', 'data_timestamp', 'verified_at'}
 _JSON: dict[str, type] = {'metadata': dict, 'base': dict, 'image_metadata': dict,
-                          'warnings': list}
+                          'warnings': list, 'damage': list}
 _BACKUP_FIELDS = tuple(field.name for field in dataclasses.fields(Backup)
                        if field.name not in _NOT_STORED)
 _VOLUME_FIELDS = tuple(field.name for field in dataclasses.fields(Volume))

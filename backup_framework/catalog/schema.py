@@ -14,11 +14,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-REVISION = '0002'
+REVISION = '0003'
 """The newest file of `migrations/versions`: what `create` makes."""
 
 NAME_LENGTH = 255
 TIME_LENGTH = 26
+DAMAGE_LENGTH = 8192
+"""Of a kind of text that may have a default in MySQL too."""
 
 metadata = sa.MetaData(naming_convention={
     'ix': 'ix_%(table_name)s_%(column_0_name)s',
@@ -72,6 +74,20 @@ backups = sa.Table(
     _name('owner'),
     _json('warnings'),
     sa.Column('waits_for', sa.Text),
+    sa.Column('manifest_digest', sa.String(64)),
+    _time('verified_at'),
+    sa.Column('verified_how', sa.String(32)),
+    # A default, because older records have none and the column may not be null.
+    sa.Column('damage', sa.String(DAMAGE_LENGTH), nullable=False, server_default='[]'),
+)
+
+# Objects of a container that a verification found damaged, and that nothing new may refer to.
+bad_objects = sa.Table(
+    'bad_objects', metadata,
+    _name('backend', primary_key=True),
+    _name('container', primary_key=True),
+    _name('name', primary_key=True),
+    sa.Column('found_at', sa.String(TIME_LENGTH), nullable=False),
 )
 
 volumes = sa.Table(

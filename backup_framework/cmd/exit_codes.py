@@ -24,6 +24,7 @@ _CODES: tuple[tuple[type[BaseException], int], ...] = (
     (exceptions.NotSupported, REFUSED),
     (exceptions.BackupDriverException, STORE),
     (exceptions.UnsupportedVersion, REFUSED),
+    (exceptions.KeyUnavailable, REFUSED),
     (exceptions.FormatError, CORRUPT),
     (exceptions.CatalogCorrupt, CORRUPT),
     (exceptions.CatalogError, STORE),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 import dataclasses
 import datetime
 from typing import Any, NamedTuple, Protocol
 
+from backup_framework.formats.keyring import Keyring
 from backup_framework.model import Backup, Extent
 
 MANIFEST = '_metadata'
@@ -94,6 +95,9 @@ class Choices:
     :param index_size: bytes of memory for finding them.
     :param spool_directory: where temporary files may grow; None is the system's.
     :param cache_directory: where what can be made again may be kept; None keeps nothing.
+    :param keyring: for whom the backup is sealed, if it has recipients; None seals nothing.
+    :param bad_objects: objects of the container that are known to be damaged: the blocks in them
+        are stored anew, and nothing refers to them.
     """
 
     chunk_size: int | None = None
@@ -104,6 +108,8 @@ class Choices:
     index_size: int = 16 << 20
     spool_directory: str | None = None
     cache_directory: str | None = None
+    keyring: Keyring | None = None
+    bad_objects: Collection[str] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

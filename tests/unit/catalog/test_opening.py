@@ -15,6 +15,9 @@ from backup_framework import exceptions
 from backup_framework.catalog import Catalog, backups, database, schema
 from backup_framework.model import Backup, Status
 
+CURRENT = schema.REVISION
+NEXT = f'{int(CURRENT) + 1:04}'
+
 
 @pytest.fixture
 def file(state_path):
@@ -354,16 +357,16 @@ def test_an_upgrade_keeps_the_records(fresh, file, tmp_path, monkeypatch):
     fresh().add_backup(Backup(id='b1', display_name='kept'))
     migrations = tmp_path / 'migrations'
     shutil.copytree(Path(schema.__file__).parent / 'migrations', migrations)
-    (migrations / 'versions' / '0003_more.py').write_text(
+    (migrations / 'versions' / 'next_more.py').write_text(
         "from alembic import op\nimport sqlalchemy as sa\n"
-        "revision = '0003'\ndown_revision = '0002'\n"
+        f"revision = '{NEXT}'\ndown_revision = '{CURRENT}'\n"
         "def upgrade():\n    op.add_column('backups', sa.Column('more', sa.Text()))\n")
     monkeypatch.setattr(database, '_MIGRATIONS', str(migrations))
-    monkeypatch.setattr(schema, 'REVISION', '0003')
+    monkeypatch.setattr(schema, 'REVISION', NEXT)
     assert fresh().get_backup('b1').display_name == 'kept'
     with sqlite3.connect(file) as link:
         assert link.execute('SELECT more FROM backups').fetchall() == [(None,)]
-        assert link.execute('SELECT version_num FROM alembic_version').fetchall() == [('0003',)]
+        assert link.execute('SELECT version_num FROM alembic_version').fetchall() == [(NEXT,)]
 
 
 def test_a_failed_upgrade_changes_nothing(fresh, file, tmp_path, monkeypatch):
@@ -371,13 +374,13 @@ def test_a_failed_upgrade_changes_nothing(fresh, file, tmp_path, monkeypatch):
     before = file.read_bytes()
     migrations = tmp_path / 'migrations'
     shutil.copytree(Path(schema.__file__).parent / 'migrations', migrations)
-    (migrations / 'versions' / '0003_fails.py').write_text(
+    (migrations / 'versions' / 'next_fails.py').write_text(
         "from alembic import op\nimport sqlalchemy as sa\n"
-        "revision = '0003'\ndown_revision = '0002'\n"
+        f"revision = '{NEXT}'\ndown_revision = '{CURRENT}'\n"
         "def upgrade():\n    op.add_column('backups', sa.Column('more', sa.Text()))\n"
         "    op.execute('SELECT nonsense')\n")
     monkeypatch.setattr(database, '_MIGRATIONS', str(migrations))
-    monkeypatch.setattr(schema, 'REVISION', '0003')
+    monkeypatch.setattr(schema, 'REVISION', NEXT)
     with pytest.raises(exceptions.CatalogError, match='nonsense'):
         fresh().backups()
     assert file.read_bytes() == before

@@ -1,0 +1,1 @@
+"""Sealing: AES-256-GCM over what is stored, with keys that are made for each object."""
