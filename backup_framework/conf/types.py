@@ -6,6 +6,7 @@ raises ValueError whose text ends the sentence "OPTION must be ...".
 
 from __future__ import annotations
 
+import datetime
 import os
 import re
 from typing import Any
@@ -15,6 +16,10 @@ from oslo_config import cfg, types
 from backup_framework.model import Option, OptionType
 
 UNITS = {'': 1, 'K': 1 << 10, 'M': 1 << 20, 'G': 1 << 30, 'T': 1 << 40}
+SPANS = {'s': datetime.timedelta(seconds=1), 'm': datetime.timedelta(minutes=1),
+         'h': datetime.timedelta(hours=1), 'd': datetime.timedelta(days=1),
+         'w': datetime.timedelta(weeks=1), 'y': datetime.timedelta(days=365)}
+_DURATION = re.compile(r'([0-9]{1,9})\s*([smhdwy])', re.IGNORECASE)
 # No number of bytes that makes sense has more digits, and int() of thousands is slow.
 _SIZE = re.compile(r'([0-9]{1,18})\s*(?:([KMGT])(?:iB)?)?', re.IGNORECASE)
 _DECIMAL = re.compile(r'[0-9.]+\s*[KMGT]B', re.IGNORECASE)
@@ -37,6 +42,17 @@ def format_size(size: int) -> str:
         if size and size % UNITS[unit] == 0:
             return f'{size // UNITS[unit]}{unit}iB'
     return str(size)
+
+
+def parse_duration(text: str) -> datetime.timedelta:
+    """A time from `90m`, `12h`, `30d`, `8w` or `1y` (365 days); ValueError otherwise."""
+    match = _DURATION.fullmatch(text.strip())
+    if not match:
+        raise ValueError('a time like 12h, 30d, 8w or 1y')
+    try:
+        return int(match[1]) * SPANS[match[2].lower()]
+    except OverflowError:
+        raise ValueError('a time like 12h, 30d, 8w or 1y, not of millions of years') from None
 
 
 def spelled(option: Option, value: Any) -> Any:
@@ -83,6 +99,19 @@ class Size(Type):
 
     def _formatter(self, value: Any) -> str:
         return value if isinstance(value, str) else format_size(value)
+
+
+class Duration(Type):
+    """A length of time."""
+
+    def __init__(self) -> None:
+        super().__init__('time')
+
+    def __call__(self, value: Any) -> datetime.timedelta:
+        return value if isinstance(value, datetime.timedelta) else parse_duration(str(value))
+
+    def _formatter(self, value: Any) -> str:
+        return str(value)
 
 
 class Mode(Type):

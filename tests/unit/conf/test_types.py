@@ -41,6 +41,21 @@ def test_any_text_is_a_size_or_a_value_error(text):
         pass
 
 
+@pytest.mark.parametrize('text, seconds', [
+    ('90s', 90), ('90m', 5400), ('12H', 43200), ('30d', 2592000), ('8 w', 4838400),
+    (' 1y ', 31536000), ('0d', 0)])
+def test_lengths_of_time(text, seconds):
+    assert types.parse_duration(text).total_seconds() == seconds
+    assert types.Duration()(text) == types.parse_duration(text)
+
+
+@pytest.mark.parametrize('text', ['', 'd', '30', '-1d', '1.5d', '30 days', '٣d', '999999999y',
+                                  '9' * 5000 + 'd', '1d 2h'])
+def test_what_is_no_length_of_time(text):
+    with pytest.raises(ValueError, match='a time like 12h, 30d'):
+        types.parse_duration(text)
+
+
 @pytest.mark.parametrize('text, mode', [('0660', 0o660), ('640', 0o640), ('0o600', 0o600),
                                         ('2770', 0o2770)])
 def test_modes(text, mode):
