@@ -6,7 +6,7 @@ from collections.abc import Container, Iterable, Iterator
 import difflib
 import re
 
-from backup_framework.conf import core
+from backup_framework.conf import core, retention
 from backup_framework.conf.files import Text, same_section
 from backup_framework.conf.values import Values, nearest
 from backup_framework.driver.options import SHARED
@@ -17,7 +17,8 @@ BACKEND_NAME = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.-]*')
 
 def check_backend_names(names: list[str], reserved: Iterable[str]) -> None:
     """:raises ConfigurationError: a name that cannot be that of a section of its own."""
-    taken = {name.lower() for name in reserved} | {core.DEFAULTS, 'database', 'default'}
+    taken = {name.lower() for name in reserved} | {
+        core.DEFAULTS, 'database', 'default', retention.SECTION}
     for name in names:
         if not BACKEND_NAME.fullmatch(name):
             raise ConfigurationError(f'enabled_backends: {name!r} cannot be the name of a backend '
@@ -60,7 +61,7 @@ def warnings(values: Values, backends: list[str], default_names: Iterable[str]) 
 
 
 def _sections(text: Text, backends: list[str]) -> Iterator[str]:
-    known = [*backends, core.DEFAULTS, 'database', 'DEFAULT']
+    known = [*backends, core.DEFAULTS, 'database', 'DEFAULT', retention.SECTION]
     for section in text.sections():
         options = text.options(section)
         if (any(same_section(section, name) for name in known)
@@ -77,8 +78,10 @@ def _options(values: Values, section: str, default_names: Iterable[str]) -> Iter
         known = set(default_names)
     elif section.lower() == 'database':
         known = {option.dest for option in core.DATABASE}
+    elif section.lower() == retention.SECTION:
+        known = {option.dest for option in retention.OPTIONS}
     elif section.lower().startswith(core.VOLUME):
-        known = {option.dest for option in core.VOLUMES}
+        known = {option.dest for option in (*core.VOLUMES, *retention.OPTIONS)}
     else:
         return
     for name in values.text.options(section):

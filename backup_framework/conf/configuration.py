@@ -10,11 +10,22 @@ import io
 import logging
 import os
 import re
+from typing import Any
 import urllib.parse
 
 from oslo_config import cfg
 
-from backup_framework.conf import checks, core, files, logs, masking, settings, state, volumes
+from backup_framework.conf import (
+    checks,
+    core,
+    files,
+    logs,
+    masking,
+    retention,
+    settings,
+    state,
+    volumes,
+)
 from backup_framework.conf.values import Values, nearest
 from backup_framework.conf.volumes import VolumeConfig
 from backup_framework.exceptions import BackendNotFound, ConfigurationError
@@ -188,6 +199,14 @@ class Configuration:
         """What [volume:NAME] says, or None where there is no such section."""
         section = volumes.section_names(self._values).get(name)
         return None if section is None else self._volume(name, section)
+
+    def retention(self, name: str | None) -> dict[str, Any]:
+        """The rules for a volume of this name, or for one without a name: what is given of last,
+        hourly, daily, weekly, monthly, yearly, within and protect.
+
+        :raises ConfigurationError: a value that makes no sense.
+        """
+        return retention.read(self._values, volumes.section_names(self._values).get(name or ''))
 
     def _volume(self, name: str, section: str) -> VolumeConfig:
         volume = volumes.read(self._values, name, section)

@@ -56,6 +56,9 @@ VOLUMES = (
 
 GROUP_HELP = {
     DEFAULTS: 'What backends use where their own sections say nothing.',
+    'retention': (
+        'What "backup-framework backup prune" keeps of each volume, unless the section of the '
+        'volume says otherwise. Without any keep option nothing is pruned.'),
     'volume:example': (
         'A volume that "backup-framework backup run" backs up. Write one such section for each, '
         'with a name of your own behind the colon.'),

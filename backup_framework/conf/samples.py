@@ -8,7 +8,7 @@ import io
 
 from oslo_config import cfg
 
-from backup_framework.conf import core
+from backup_framework.conf import core, retention
 from backup_framework.conf.types import oslo_options
 from backup_framework.driver.options import SHARED
 
@@ -28,7 +28,8 @@ def list_opts() -> list[Group]:
         (None, list(core.CORE)),
         ('database', list(core.DATABASE)),
         (_group(core.DEFAULTS), shared),
-        (_group(f'{core.VOLUME}example'), list(core.VOLUMES)),
+        (_group(retention.SECTION), list(retention.OPTIONS)),
+        (_group(f'{core.VOLUME}example'), [*core.VOLUMES, *retention.OPTIONS]),
     ]
     for section, target in DRIVERS.items():
         module, _, name = target.partition(':')

@@ -17,6 +17,7 @@ from backup_framework.manager import (
     copying,
     creating,
     deleting,
+    pruning,
     records,
     restoring,
 )
@@ -27,6 +28,7 @@ from backup_framework.manager.drivers import Drivers
 from backup_framework.manager.records import Rebuilt
 from backup_framework.manager.restoring import Request as RestoreRequest
 from backup_framework.manager.restoring import Restored
+from backup_framework.manager.retention import Verdict
 from backup_framework.model import Backup, Status, Volume
 
 LOG = logging.getLogger(__name__)
@@ -142,6 +144,18 @@ class Manager:
         done = deleting.delete(self._context, backup)
         deleting.take_up(self._context)
         return done
+
+    def plan_prune(self, request: pruning.Request) -> list[Verdict]:
+        """What pruning would do with each backup, and why it stays.
+
+        :raises Refused: no rule keeps anything.
+        """
+        return pruning.plan(self._context, request)
+
+    def prune(self, verdicts: Sequence[Verdict]
+              ) -> Iterator[tuple[Backup, bool | exceptions.BackupFrameworkError]]:
+        """Delete what `plan_prune` said goes: for each what `delete` returns, or its error."""
+        return pruning.apply(self._context, verdicts)
 
     def forget(self, backup: str) -> Backup:
         """Drop the record and leave the store alone."""

@@ -1,0 +1,77 @@
+"""Pruning: deleting the backups that no rule keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+import dataclasses
+from typing import Any
+
+from backup_framework import exceptions
+from backup_framework.manager import deleting, retention
+from backup_framework.manager.context import Context
+from backup_framework.model import Backup, Volume
+
+
+@dataclasses.dataclass
+class Request:
+    """What `backup prune` was asked for.
+
+    :param volumes: of which volumes; none means of all.
+    :param rules: fields of a `retention.Policy`; where there are any, they replace those of the
+        configuration.
+    """
+
+    volumes: Sequence[Volume] = ()
+    backend: str | None = None
+    rules: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def plan(context: Context, request: Request) -> list[retention.Verdict]:
+    """What becomes of each backup, by volume and backend, newest first.
+
+    :raises Refused: no rule keeps anything of a volume that was named, or of any.
+    """
+    policies = {volume.id: _policy(context, volume, request)
+                for volume in request.volumes or context.catalog.volumes()}
+    lacking = [volume for volume in request.volumes if not policies[volume.id].keeps]
+    if lacking or not any(policy.keeps for policy in policies.values()):
+        # It says what to do.
+        retention.judge((), retention.Policy())
+    verdicts: list[retention.Verdict] = []
+    for (volume_id, _), backups in _groups(context, request).items():
+        policy = policies.get(volume_id, retention.Policy())
+        verdicts += retention.judge(backups, policy) if policy.keeps else [
+            retention.Verdict(backup, ['no rule for its volume']) for backup in backups]
+    return verdicts
+
+
+def _policy(context: Context, volume: Volume, request: Request) -> retention.Policy:
+    rules = request.rules or context.configuration.retention(volume.name)
+    return retention.Policy(**rules)
+
+
+def _groups(context: Context, request: Request) -> dict[tuple[str, str], list[Backup]]:
+    """The backups of each volume on each backend, newest first."""
+    wanted = {volume.id for volume in request.volumes}
+    groups: dict[tuple[str, str], list[Backup]] = {}
+    for backup in context.catalog.backups(backend=request.backend):
+        if not wanted or backup.volume_id in wanted:
+            groups.setdefault((backup.volume_id, str(backup.backend)), []).append(backup)
+    return groups
+
+
+def apply(context: Context, verdicts: Sequence[retention.Verdict]
+          ) -> Iterator[tuple[Backup, bool | exceptions.BackupFrameworkError]]:
+    """Delete what goes, children first; what each delete returned, or why it failed.
+
+    One that fails stops no other.
+    """
+    going = [verdict.backup for verdict in verdicts if not verdict.stays]
+    for backup in deleting.plan(context, going, with_dependents=False):
+        try:
+            yield backup, deleting.delete(context, backup)
+        except exceptions.OperationCancelled:
+            raise
+        except exceptions.BackupFrameworkError as error:
+            yield backup, error
+    deleting.take_up(context)
