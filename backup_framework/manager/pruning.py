@@ -30,11 +30,15 @@ def plan(context: Context, request: Request) -> list[retention.Verdict]:
     """What becomes of each backup, by volume and backend, newest first.
 
     :raises Refused: no rule keeps anything of a volume that was named, or of any.
+    :raises BackendNotFound: the backend is not enabled.
     """
-    policies = {volume.id: _policy(context, volume, request)
+    if request.backend is not None:
+        context.configuration.backend(request.backend)
+    policies = {volume.id: _policy(context, volume.name, request)
                 for volume in request.volumes or context.catalog.volumes()}
     lacking = [volume for volume in request.volumes if not policies[volume.id].keeps]
-    if lacking or not any(policy.keeps for policy in policies.values()):
+    known = list(policies.values()) or [_policy(context, None, request)]
+    if lacking or not any(policy.keeps for policy in known):
         # It says what to do.
         retention.judge((), retention.Policy())
     verdicts: list[retention.Verdict] = []
@@ -45,8 +49,8 @@ def plan(context: Context, request: Request) -> list[retention.Verdict]:
     return verdicts
 
 
-def _policy(context: Context, volume: Volume, request: Request) -> retention.Policy:
-    rules = request.rules or context.configuration.retention(volume.name)
+def _policy(context: Context, volume_name: str | None, request: Request) -> retention.Policy:
+    rules = request.rules or context.configuration.retention(volume_name)
     return retention.Policy(**rules)
 
 
