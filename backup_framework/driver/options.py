@@ -42,6 +42,16 @@ SHARED = (
     Option('format', OptionType.STRING, '2.0.0', choices=FORMATS, help=(
         'The format that full backups are written in. An incremental keeps the format of its '
         'parent. 1.0.0 is what Cinder reads and writes.')),
+    Option('encryption', OptionType.STRING, 'none', choices=('none', 'aes-256-gcm'), help=(
+        'Whether new backups are sealed, in format 2.0.0: nobody without a key can read them or '
+        'make one up.')),
+    Option('keys', OptionType.LIST, (), help=(
+        'Names of [key:NAME] sections. New backups are sealed for all of these keys, and any one '
+        'of them opens them: have a second one that is kept elsewhere.')),
+    Option('unsealed', OptionType.STRING, 'refuse', choices=('refuse', 'accept'), help=(
+        'What to do with backups that are not sealed where encryption is on: such as were made '
+        'before can be read only with accept, and then whoever writes to the store can put one of '
+        'their own in the place of any backup.')),
     Option('read_bandwidth', OptionType.SIZE, minimum=1, sample='100MiB', help=(
         'The most bytes a second that are read from the store. Unset, there is no limit.')),
     Option('write_bandwidth', OptionType.SIZE, minimum=1, sample='50MiB', help=(

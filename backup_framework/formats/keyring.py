@@ -60,7 +60,8 @@ class Keyring:
                                 key=lambda entry: entry['name'] != each.name):
                 try:
                     return each.manager.unwrap(entry['wrapped'], context)
-                except exceptions.KeyUnavailable as error:
+                except (exceptions.KeyUnavailable, exceptions.ConfigurationError) as error:
+                    # A section that is wrong must not hide another one that opens it.
                     reasons.append(f'[key:{each.name}]: {error}')
         wanted = ', '.join(sorted(str(entry['name']) for entry in entries))
         raise exceptions.KeyUnavailable(

@@ -38,5 +38,5 @@ class KeyManager(abc.ABC):
         :param wrapped: what `wrap` returned once, from an untrusted store: check every value, and
             bound what it costs, before using it.
         :raises KeyUnavailable: it was not wrapped with this key or for this context, or was
-            changed; or the key is not at hand.
+            changed; or the key is not at hand. The message never holds a key or a passphrase.
         """
