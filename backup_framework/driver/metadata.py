@@ -11,6 +11,7 @@ import json
 from typing import Any, Protocol
 
 from backup_framework import exceptions, model
+from backup_framework.formats import document
 
 BASE = 'volume-base-metadata'
 USER = 'volume-metadata'
@@ -86,7 +87,7 @@ def _base_changes(base: dict[str, Any], volume: model.Volume, version: int) -> d
 
 def _parse(json_metadata: str) -> dict[str, Any]:
     try:
-        container = json.loads(json_metadata)
+        container = document.loads(json_metadata)
     except (ValueError, RecursionError, TypeError):
         raise exceptions.InvalidBackup('the volume metadata of the backup are not JSON') from None
     if not isinstance(container, dict) or container.get('version') not in (1, 2):

@@ -1,14 +1,16 @@
-"""Manifests as documents: what those of all versions have in common."""
+"""JSON from a store: manifests of all versions, and what is inside of them."""
 
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from backup_framework import exceptions
 
 _FREE_MEMBERS = 100_000
 _BYTES_A_MEMBER = 32
+_SURROGATE = re.compile(r'\\u[dD][89a-fA-F]')
 
 
 def parse(document: bytes) -> dict[str, Any]:
@@ -21,9 +23,22 @@ def parse(document: bytes) -> dict[str, Any]:
     if any(document.count(sign) > allowed for sign in (b'[', b'{', b',')):
         raise exceptions.CorruptManifest('it has more members than a manifest can have')
     try:
-        members = json.loads(document)
+        members = loads(document.decode())
     except (ValueError, RecursionError) as error:
         raise exceptions.CorruptManifest(f'it is not JSON: {error}') from None
     if not isinstance(members, dict):
         raise exceptions.CorruptManifest('it is not a JSON object')
     return members
+
+
+def loads(text: str) -> Any:
+    """What JSON says.
+
+    :raises ValueError: it is none, or escapes in it spell lone surrogates: these are no text, and
+        neither a catalog nor a terminal takes them.
+    :raises RecursionError: it is nested too deep.
+    """
+    found = json.loads(text)
+    if _SURROGATE.search(text):
+        json.dumps(found, ensure_ascii=False).encode()
+    return found

@@ -15,6 +15,7 @@ from typing import Any
 import uuid
 
 from backup_framework import exceptions, model, store
+from backup_framework.formats import document
 
 LONGEST_RECORD = 1 << 20
 _LONGEST_TEXT = 255
@@ -68,9 +69,7 @@ def _fields(url: str) -> dict[str, Any]:
     if len(url) > LONGEST_RECORD:
         raise exceptions.InvalidInput('the backup_url of the record is too long')
     try:
-        fields = json.loads(base64.b64decode(url, validate=True))
-        # Escapes can spell lone surrogates, which are no text.
-        json.dumps(fields, ensure_ascii=False).encode()
+        fields = document.loads(base64.b64decode(url, validate=True).decode())
     except (ValueError, binascii.Error, RecursionError):
         raise exceptions.InvalidInput('the backup_url of the record is not base64 of JSON'
                                       ) from None
@@ -148,7 +147,10 @@ def _time(fields: dict[str, Any], name: str) -> datetime.datetime | None:
         return None
     if not isinstance(value, str):
         raise ValueError(f'its {name} is not a time')
-    time = datetime.datetime.fromisoformat(value)
+    try:
+        time = datetime.datetime.fromisoformat(value)
+    except ValueError:
+        raise ValueError(f'its {name} is not a time: {value[:40]!r}') from None
     time = time if time.tzinfo else time.replace(tzinfo=datetime.UTC)
     try:
         return time.astimezone(datetime.UTC)
