@@ -12,10 +12,13 @@ CONTAINER = 'bf-container.'
 
 LONGEST_PREFIX = store.LONGEST_NAME - 32
 MAP = '_map'
+KEYS = '_keys-'
+LAST_GENERATION = 9999
 
 _DATA = re.compile(r'(.+)-([0-9]{5}|[1-9][0-9]{5,17})\Z', re.DOTALL)
-# At most four digits: a name is never both an attempt at a map and a data object.
+# At most four digits: such a name is never that of a data object too.
 _MAP = re.compile(re.escape(MAP) + r'(-([2-9]|[1-9][0-9]{1,3}))?\Z')
+_KEYS = re.compile(r'(.+)' + re.escape(KEYS) + r'([1-9][0-9]{0,3})\Z', re.DOTALL)
 
 
 def data_name(prefix: str, number: int) -> str:
@@ -25,6 +28,11 @@ def data_name(prefix: str, number: int) -> str:
 
 def map_name(prefix: str, attempt: int = 1) -> str:
     return f'{prefix}{MAP}' if attempt == 1 else f'{prefix}{MAP}-{attempt}'
+
+
+def keys_name(prefix: str, generation: int) -> str:
+    """The name of the keys of a sealed backup; generations count from 1."""
+    return f'{prefix}{KEYS}{generation}'
 
 
 def manifest_name(prefix: str) -> str:
@@ -42,10 +50,23 @@ def is_data(prefix: str, name: str) -> bool:
     return found is not None and found[1] == prefix
 
 
+def keys_of(name: str) -> tuple[str, int] | None:
+    """The prefix and the generation of a backup's keys; None where this is no name of such."""
+    found = _KEYS.match(name)
+    return None if found is None else (found[1], int(found[2]))
+
+
+def is_keys(prefix: str, name: str) -> bool:
+    """Whether a generation of this backup's keys has this name."""
+    found = keys_of(name)
+    return found is not None and found[0] == prefix
+
+
 def belongs(prefix: str, name: str) -> bool:
     """Whether an object of this backup has this name; that of another's, if its prefix is longer,
     does not."""
-    return name == manifest_name(prefix) or is_map(prefix, name) or is_data(prefix, name)
+    return (name == manifest_name(prefix) or is_map(prefix, name) or is_data(prefix, name)
+            or is_keys(prefix, name))
 
 
 def prefix_of(name: str) -> str:
