@@ -19,6 +19,7 @@ from backup_framework.catalog import (
     operations,
     recovery,
     sqlite,
+    summary,
     volumes,
     waiting,
 )
@@ -173,6 +174,10 @@ class Catalog:
         """
         self._database.read(lambda c: backups.link_chain(c, backup))
         return backup.chain()
+
+    def summaries(self) -> list[summary.Summary]:
+        """What there is of each volume on each backend, counted."""
+        return self._database.read(summary.summaries)
 
     def update_backup(self, backup_id: str, **fields: Any) -> None:
         """Change fields, whatever the state; raises BackupNotFound, InvalidInput."""

@@ -14,6 +14,8 @@ from backup_framework.cmd import base, exit_codes
 class Create(base.ShowOne):
     """Back a volume up."""
 
+    observed = True
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument('volume', metavar='VOLUME',
@@ -69,6 +71,8 @@ class Create(base.ShowOne):
 
 class Run(base.Lister):
     """Back up every volume that has a [volume:NAME] section: the line for cron."""
+
+    observed = True
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -142,6 +146,8 @@ class Show(base.ShowOne):
 class Restore(base.ShowOne):
     """Write a backup to a new file, or to an existing file or block device."""
 
+    observed = True
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument('backup', metavar='ID',
@@ -192,6 +198,8 @@ class Restore(base.ShowOne):
 class Copy(base.Lister):
     """Copy a backup to another backend or into another format; every byte is verified."""
 
+    observed = True
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         base.add_backup(parser)
@@ -219,6 +227,8 @@ class Copy(base.Lister):
 
 class Verify(base.Lister):
     """Read and check every byte of backups."""
+
+    observed = True
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -259,7 +269,7 @@ class Verify(base.Lister):
         else:
             self.codes += [] if report.ok else [exit_codes.CORRUPT]
             for problem in report.problems:
-                base.say(f'Error: backup {backup.id}: {problem}')
+                base.error_line(f'backup {backup.id}: {problem}')
         for note in report.notes:
             self.warn(f'backup {backup.id}: {note}')
         return (backup.id, columns.Text(backup.display_name), 'good' if report.ok else 'bad',
@@ -269,6 +279,8 @@ class Verify(base.Lister):
 
 class Delete(base.Lister):
     """Delete backups: their objects and their records."""
+
+    observed = True
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -299,6 +311,8 @@ class Delete(base.Lister):
 
 class Forget(base.Base):
     """Drop the record of a backup and leave its objects in the store."""
+
+    observed = True
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)

@@ -29,6 +29,10 @@ MANY_OBJECTS = 100_000
 _USUAL = gc.get_threshold()
 
 
+_errors: list[str] = []
+"""What this process has reported, for who watches."""
+
+
 class OutputFailed(Exception):
     """The work is done, but its result cannot be written."""
 
@@ -37,7 +41,12 @@ class Base(command.Command):
     """A command whose errors are one sentence each, unless `--debug` wants the traceback.
 
     An action that does its work but has bad news sets `code`.
+
+    :cvar observed: it makes, changes or verifies backups: who watches is told what came of it.
     """
+
+    observed = False
+    _configuration: conf.Configuration | None = None
 
     def get_epilog(self) -> str:
         """Nothing: cliff would read what is installed to name a command's distribution."""
@@ -50,6 +59,15 @@ class Base(command.Command):
         return parser
 
     def run(self, parsed_args: argparse.Namespace) -> int:
+        code = self._run(parsed_args)
+        if self.observed and self._configuration is not None:
+            from backup_framework.manager import observing
+            for sentence in observing.tell(self._configuration, str(self.cmd_name), code,
+                                           _errors):
+                self.warn(sentence)
+        return code
+
+    def _run(self, parsed_args: argparse.Namespace) -> int:
         self.code = exit_codes.DONE
         try:
             return int(super().run(parsed_args) or self.code)
@@ -75,6 +93,7 @@ class Base(command.Command):
         conf.setup_logging(configuration, debug=self.options.debug, quiet=self.options.quiet)
         for sentence in configuration.warnings:
             self.warn(sentence)
+        self._configuration = configuration
         return configuration
 
     @contextlib.contextmanager
@@ -145,6 +164,13 @@ def printable(text: str) -> str:
     return ''.join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
+def error_line(sentence: str) -> None:
+    """What went wrong: on stderr, and for those who watch."""
+    from backup_framework import conf
+    _errors.append(conf.mask(sentence))
+    say(f'Error: {sentence}')
+
+
 def report(error: BaseException, debug: bool = False) -> None:
     """Say what went wrong in a sentence, and what is known besides."""
     if debug:
@@ -157,7 +183,7 @@ def report(error: BaseException, debug: bool = False) -> None:
     elif not isinstance(error, exceptions.BackupFrameworkError):
         text = (f'internal error: {type(error).__name__}: {text}. Please report it with what '
                 '--debug prints.')
-    say(f'Error: {text}')
+    error_line(text)
     for note in getattr(error, '__notes__', ()):
         say(note)
 

@@ -11,6 +11,8 @@ from backup_framework.cmd import base, exit_codes
 class Check(base.Lister):
     """Find what is wrong in the catalog, and between it and the stores."""
 
+    observed = True
+
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         with self.manager() as manager:
             found = manager.check_catalog()
@@ -21,6 +23,8 @@ class Check(base.Lister):
 
 class Rebuild(base.Lister):
     """Add to the catalog every backup that a backend's manifests tell of."""
+
+    observed = True
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)

@@ -19,6 +19,8 @@ class Prune(base.Lister):
     installation does not count, and stays.
     """
 
+    observed = True
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument('volumes', metavar='VOLUME', nargs='*',

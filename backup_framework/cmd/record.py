@@ -27,6 +27,8 @@ class Export(base.ShowOne):
 class Import(base.ShowOne):
     """Take in a record that export gave, here or in Cinder."""
 
+    observed = True
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument('file', metavar='FILE', help='JSON of the record; - is stdin')
@@ -45,6 +47,8 @@ class Import(base.ShowOne):
 
 class Set(base.ShowOne):
     """Change a backup's record."""
+
+    observed = True
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)

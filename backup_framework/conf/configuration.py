@@ -61,6 +61,8 @@ class Configuration:
     :ivar connection: the catalog's SQLAlchemy URL. Secret: show `describe_source` instead.
     :ivar enabled_backends: names, at least one.
     :ivar default_backend: one of them.
+    :ivar metrics_file: a path for Prometheus' node exporter, or None.
+    :ivar failure_command: words for an exec without a shell, empty for no command.
     :ivar debug: the files ask for logging of everything.
     :ivar warnings: sentences about what was probably misspelled. What is found later, when
         settings are asked for, is added and logged.
@@ -75,6 +77,8 @@ class Configuration:
         self.files = list(values.text.files)
         self.state_path = self._read_state_path(state_path)
         self.debug = bool(values.oslo.debug)
+        self.metrics_file: str | None = self._values.get(None, 'metrics_file')
+        self.failure_command = values.words(None, 'failure_command')
         self.connection = self._read_connection()
         self.enabled_backends = self._read_enabled()
         self.default_backend = self._read_default()

@@ -8,6 +8,7 @@ from backup_framework.conf.types import Boolean, Number, Pairs, Path, secret_fil
 
 DEFAULTS = 'backend_defaults'
 VOLUME = 'volume:'
+KEY = 'key:'
 STATE_SAMPLE = '/var/lib/backup_framework'
 LOCAL = 'local'
 
@@ -21,6 +22,14 @@ CORE = (
         'no section: it keeps backups in $state_path/backups.')),
     cfg.StrOpt('default_backend', sample_default=LOCAL, help=(
         'The backend that backups go to when none is named. Unset, the first enabled one.')),
+    cfg.Opt('metrics_file', type=Path(), sample_default=(
+        '/var/lib/prometheus/node-exporter/backup_framework.prom'), help=(
+        "A text file for Prometheus' node exporter, replaced at the end of each command that "
+        'makes, changes or verifies backups. Unset, there is none.')),
+    cfg.StrOpt('failure_command', help=(
+        'A command that is run when one of these commands fails, split into words as a shell does, '
+        'but no shell runs it. Its environment says what failed: BF_COMMAND, BF_EXIT_CODE and '
+        'BF_MESSAGE.')),
 )
 
 DATABASE = (
@@ -53,6 +62,10 @@ VOLUMES = (
     cfg.Opt('properties', type=Pairs(), default={}, help=(
         'Properties of its backups, as name:value, separated by commas.')),
 )
+
+KEY_TYPE = cfg.StrOpt('type', help=(
+    'What holds this key: file, passphrase, castellan, or what an installed package offers. '
+    'Required.'))
 
 GROUP_HELP = {
     DEFAULTS: 'What backends use where their own sections say nothing.',

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import difflib
 import os
 import re
+import shlex
 from typing import Any
 
 from oslo_config import cfg
@@ -64,6 +65,17 @@ class Values:
                 f'written $$') from None
         except ValueError as error:
             raise self._wrong(section, name, error, secret) from None
+
+    def words(self, section: str | None, name: str) -> tuple[str, ...]:
+        """A command as words for an exec without a shell; none where the option is not set.
+
+        :raises ConfigurationError: its quotes do not match.
+        """
+        try:
+            return tuple(shlex.split(self.get(section, name) or ''))
+        except ValueError as error:
+            raise ConfigurationError(f'{self.label(section, name)} cannot be split into words: '
+                                     f'{str(error).lower()}') from None
 
     def set_default(self, section: str, name: str, source: str, *, secret: bool) -> None:
         """Make what section `source` says of an option the default of another section's."""

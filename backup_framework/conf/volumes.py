@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import shlex
 
 from backup_framework.conf import core
 from backup_framework.conf.values import Values
@@ -53,13 +52,5 @@ def read(values: Values, name: str, section: str) -> VolumeConfig:
         raise ConfigurationError(f'{values.label(section, "path")} must be an absolute path, not '
                                  f'{fields["path"]!r}')
     for hook in ('freeze_command', 'thaw_command'):
-        fields[hook] = _words(values, section, hook, fields[hook])
+        fields[hook] = values.words(section, hook)
     return VolumeConfig(name=name, **fields)
-
-
-def _words(values: Values, section: str, option: str, command: str | None) -> tuple[str, ...]:
-    try:
-        return tuple(shlex.split(command or ''))
-    except ValueError as error:
-        raise ConfigurationError(f'{values.label(section, option)} cannot be split into words: '
-                                 f'{str(error).lower()}') from None
