@@ -180,7 +180,8 @@ class Store:
 
     def frame(self, table: Table, number: int, codec: int, reserved: bytes, offset: int,
               stored: int, plain: int, digest: bytes, more: bytes) -> bytes:
-        require(reserved + more == bytes(11) and 1 <= stored <= plain <= 16 << 20, 'a frame')
+        largest = max(1 << 20, self.block_size)
+        require(reserved + more == bytes(11) and 1 <= stored <= plain <= largest, 'a frame')
         data = self.part(table.names[number], offset, stored)
         require(self.digest(data) == digest, f'the frame at {offset} of {table.names[number]}')
         require((codec == 0) == (stored == plain), 'the codec of a frame')

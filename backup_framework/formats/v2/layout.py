@@ -18,6 +18,10 @@ LAYOUT = 1
 MOST_BLOCKS = 65536
 """Blocks in a chunk, and block tables in an object, at most."""
 LARGEST_PLAIN = 16 << 20
+"""Plain bytes of a block at most."""
+LARGEST_FRAME = 1 << 20
+"""Plain bytes of a frame at most, where its block is not larger: a table whose every block is in a
+frame of its own must not cost much more than its chunk."""
 ZERO = 0xffffffff
 """In place of a frame's number: a block of zeros."""
 CODECS = ('none', 'zlib', 'bz2', 'zstd')
@@ -180,7 +184,7 @@ def decode_table(data: bytes, chunk: int, length: int, block_size: int) -> Table
     columns = at + frames * _FRAME.size
     if len(data) != columns + blocks * (digest.SIZE + 8):
         raise _corrupt('its length does not fit its counts')
-    found = _frames(data[at:columns], others)
+    found = _frames(data[at:columns], others, max(LARGEST_FRAME, block_size))
     frame_of, place_of = array('I'), array('I')
     ends = (columns + blocks * digest.SIZE, columns + blocks * (digest.SIZE + 4), len(data))
     frame_of.frombytes(data[ends[0]:ends[1]])
@@ -215,12 +219,12 @@ def _name(encoded: bytes) -> str:
         raise _corrupt('it names an object as none is named') from None
 
 
-def _frames(data: bytes, others: int) -> list[Frame]:
+def _frames(data: bytes, others: int, largest: int) -> list[Frame]:
     frames: list[Frame] = []
     for number, codec, pad, offset, stored, plain, stored_digest, reserved in (
             _FRAME.iter_unpack(data)):
         if (number > others or codec >= len(CODECS) or pad != b'\0\0\0' or reserved != _RESERVED
-                or offset < HEADER_SIZE or not 0 < stored <= plain <= LARGEST_PLAIN
+                or offset < HEADER_SIZE or not 0 < stored <= plain <= largest
                 or codec == 0 and stored != plain):
             raise _corrupt('one of its frames is impossible')
         frames.append(Frame(number, codec, offset, stored, plain, stored_digest))

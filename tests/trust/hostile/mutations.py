@@ -54,7 +54,8 @@ def _changed_json(source: random.Random, data: bytes) -> bytes | None:
         elif isinstance(holder, list):
             holder.insert(key, copy.deepcopy(holder[key]))
         else:
-            holder[source.choice(('', 'x', '\ud800', '../x', 'new-00009'))] = copy.deepcopy(holder[key])
+            name = source.choice(('', 'x', '\ud800', '../x', 'new-00009'))
+            holder[name] = copy.deepcopy(holder[key])
     return json.dumps(members, indent=source.choice((None, 2))).encode()
 
 
