@@ -131,6 +131,15 @@ def test_the_page_of_the_configuration_is_valid(tmp_path: Path) -> None:
     assert table == {option.name for option in options.SHARED}
 
 
+def test_the_configurations_for_operators_are_valid(tmp_path: Path) -> None:
+    rules, commands = set(), []
+    for block in blocks(ROOT / 'doc/source/operating.rst', 'ini'):
+        configuration = load(block, tmp_path)
+        rules |= set(configuration.retention('db'))
+        commands += configuration.failure_command
+    assert {'hourly', 'monthly', 'within', 'protect'} <= rules and commands
+
+
 @pytest.mark.parametrize('page', PLUGIN_PAGES, ids=lambda page: page.stem)
 def test_configurations_of_plugins_are_valid(page: Path, tmp_path: Path) -> None:
     """The first is the least that the driver needs; the page has every option of its own."""
