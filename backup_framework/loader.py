@@ -22,17 +22,20 @@ from backup_framework.driver.options import SHARED
 from backup_framework.exceptions import DriverLoadError, DriverNotFound
 from backup_framework.interface.backup_driver import BackupDriver
 from backup_framework.interface.chunked_driver import BackupChunkedDriver
+from backup_framework.interface.key_manager import KeyManager
 from backup_framework.model import Option, OptionType
 
 LOG = logging.getLogger(__name__)
 
 NAMESPACE = 'backup_framework.drivers'
+KEY_MANAGERS = 'backup_framework.key_managers'
+_WORDS = {NAMESPACE: 'driver', KEY_MANAGERS: 'key manager'}
 CHECK = '"backup-framework driver check {}" says what to write'
 
 
 @dataclasses.dataclass(frozen=True)
 class DriverInfo:
-    """An installed driver.
+    """An installed driver, or key manager.
 
     :ivar target: `module:Class`.
     :ivar rivals: other distributions, with versions, that give a driver the same name. The driver
@@ -62,8 +65,17 @@ class Finding:
 
 def drivers() -> dict[str, DriverInfo]:
     """The installed drivers by name, sorted. No driver is imported."""
+    return _offered(NAMESPACE)
+
+
+def key_managers() -> dict[str, DriverInfo]:
+    """The installed key managers by name, sorted. None is imported."""
+    return _offered(KEY_MANAGERS)
+
+
+def _offered(namespace: str) -> dict[str, DriverInfo]:
     found: dict[str, list[DriverInfo]] = {}
-    for entry in entry_points():
+    for entry in entry_points(namespace):
         assert entry.dist is not None
         # Each question for it reads and parses the file again.
         told = entry.dist.metadata
@@ -141,14 +153,22 @@ def load(name: str) -> type:
     :raises DriverNotFound: no distribution offers it; names the nearest.
     :raises DriverLoadError: its distribution is at fault, or two distributions offer it.
     """
-    driver_class, source = _resolve(name)
-    if not isinstance(driver_class, type):
-        raise DriverLoadError(f'the driver {name} of {source} is not a class')
+    driver_class, source = _load(name, NAMESPACE)
     missing = sorted(_missing(driver_class, BackupDriver.__abstractmethods__))
     if missing:
         raise DriverLoadError(f'the driver {name} of {source} lacks {", ".join(missing)}; '
                               f'{CHECK.format(name)}')
     return driver_class
+
+
+def load_key_manager(name: str) -> type[KeyManager]:
+    """The class of a key manager; see `load`."""
+    manager_class, source = _load(name, KEY_MANAGERS)
+    if not issubclass(manager_class, KeyManager) or manager_class.__abstractmethods__:
+        raise DriverLoadError(
+            f'the key manager {name} of {source} must inherit {KeyManager.__module__}.KeyManager '
+            f'and write __init__, wrap and unwrap')
+    return manager_class
 
 
 def _missing(driver_class: type, interface: Iterable[str]) -> set[str]:
@@ -157,43 +177,55 @@ def _missing(driver_class: type, interface: Iterable[str]) -> set[str]:
     return missing - ({'delete'} if hasattr(driver_class, 'delete_backup') else set())
 
 
-def _resolve(name: str) -> tuple[Any, str]:
+def _load(name: str, namespace: str) -> tuple[type, str]:
+    found, source = _resolve(name, namespace)
+    if not isinstance(found, type):
+        raise DriverLoadError(f'the {_WORDS[namespace]} {name} of {source} is not a class')
+    return found, source
+
+
+def _resolve(name: str, namespace: str = NAMESPACE) -> tuple[Any, str]:
     """What the name stands for, and the distribution that it comes from, for messages."""
-    known = drivers()
+    known, word = _offered(namespace), _WORDS[namespace]
     info = known.get(name)
     if info is None:
-        return _resolve_path(name, known)
-    if info.rivals:
+        found, source = _resolve_path(name, known, word)
+    elif info.rivals:
+        option = 'driver' if namespace == NAMESPACE else 'type'
         raise DriverLoadError(
-            f'the driver {name} is offered by {" and by ".join([str(info), *info.rivals])}; '
-            f'remove one of them, or write driver = {info.target}')
-    bypass_cache()
-    found = _import(lambda: driver.DriverManager(NAMESPACE, name).driver, name, str(info))
-    return found, str(info)
+            f'the {word} {name} is offered by {" and by ".join([str(info), *info.rivals])}; '
+            f'remove one of them, or write {option} = {info.target}')
+    else:
+        bypass_cache(namespace)
+        source = str(info)
+        found = _import(lambda: driver.DriverManager(namespace, name).driver,
+                        f'{word} {name}', source)
+    return found, source
 
 
-def _resolve_path(path: str, known: Iterable[str]) -> tuple[Any, str]:
+def _resolve_path(path: str, known: Iterable[str], word: str) -> tuple[Any, str]:
     match = re.fullmatch(r'([A-Za-z_][\w.]*)[:.]([A-Za-z_]\w*)', path)
     if match is None:
         near = difflib.get_close_matches(path, list(known), n=1)
         hint = f'did you mean {near[0]}?' if near else f'installed: {", ".join(known) or "none"}'
-        raise DriverNotFound(f'no installed distribution offers a driver {path}; {hint}')
+        raise DriverNotFound(f'no installed distribution offers a {word} {path}; {hint}')
     module, class_name = match[1], match[2]
     # Only here, because --help does without what the store imports.
     from backup_framework import store
     source = store.distribution_of(module)
-    found = _import(lambda: getattr(importlib.import_module(module), class_name), path, source)
+    found = _import(lambda: getattr(importlib.import_module(module), class_name),
+                    f'{word} {path}', source)
     return found, source
 
 
-def _import(action: Callable[[], Any], name: str, source: str) -> Any:
+def _import(action: Callable[[], Any], what: str, source: str) -> Any:
     """Run foreign code, and name the distribution whatever it raises."""
     try:
         return action()
     except (Exception, SystemExit) as error:
-        foreign = name.startswith('cinder.')
+        foreign = what.startswith('driver cinder.')
         hint = '; drivers written for Cinder itself do not run here' if foreign else ''
-        raise DriverLoadError(f'the driver {name} of {source} cannot be imported: '
+        raise DriverLoadError(f'the {what} of {source} cannot be imported: '
                               f'{type(error).__name__}: {error}{hint}') from error
 
 

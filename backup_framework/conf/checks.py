@@ -37,7 +37,7 @@ def belongs_elsewhere(section: str, options: Container[str]) -> bool:
     """Whether others read the section. A library's common name may be a backend's as well."""
     if section in core.LIBRARY_GROUPS:
         return 'driver' not in options
-    return section.lower().startswith(core.VOLUME) or section.startswith('oslo_')
+    return section.lower().startswith((core.VOLUME, core.KEY)) or section.startswith('oslo_')
 
 
 def check_case(text: Text) -> None:

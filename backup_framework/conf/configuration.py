@@ -19,6 +19,7 @@ from backup_framework.conf import (
     checks,
     core,
     files,
+    keys,
     logs,
     masking,
     retention,
@@ -26,6 +27,7 @@ from backup_framework.conf import (
     state,
     volumes,
 )
+from backup_framework.conf.keys import KeyConfig
 from backup_framework.conf.values import Values, nearest
 from backup_framework.conf.volumes import VolumeConfig
 from backup_framework.exceptions import BackendNotFound, ConfigurationError
@@ -163,12 +165,34 @@ class Configuration:
             self._known[backend.driver] = set(settings.registered_options(options))
             self._refuse_defaults_of_nobody()
             said = len(self.warnings)
-            self._settings[name, driver_class] = settings.make(
-                self._values, name, driver_class, self._implied(name))
-            # Nobody looks at the list so late.
-            for sentence in self.warnings[said:]:
-                LOG.warning(sentence)
+            made = settings.make(self._values, name, driver_class, self._implied(name))
+            keys.check_backend(self._values, name, made, self.keys())
+            self._settings[name, driver_class] = made
+            self._log_warnings(said)
         return self._settings[name, driver_class]
+
+    def _log_warnings(self, said: int) -> None:
+        """Nobody looks at the list so late."""
+        for sentence in self.warnings[said:]:
+            LOG.warning(sentence)
+
+    def keys(self) -> dict[str, KeyConfig]:
+        """What the [key:NAME] sections say, by name, in the order of the files.
+
+        :raises ConfigurationError: one of them has no type, or a name that makes no sense.
+        """
+        return keys.read_all(self._values)
+
+    def key_settings(self, key: KeyConfig, manager_class: type) -> Settings:
+        """The settings of a key, ready for use; secrets are read now.
+
+        :param manager_class: what the loader says of its type.
+        :raises ConfigurationError: an unknown option, a wrong value, one that is missing.
+        """
+        said = len(self.warnings)
+        made = keys.make(self._values, key, manager_class)
+        self._log_warnings(said)
+        return made
 
     def named_paths(self, name: str) -> list[str]:
         """The absolute paths in a backend's section, whatever they are for.

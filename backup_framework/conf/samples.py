@@ -17,6 +17,9 @@ WIDTH = 79
 # Imported only for the sample: sections are named like the drivers.
 DRIVERS = {'local': 'backup_framework.drivers.local:LocalBackupDriver',
            'nfs': 'backup_framework.drivers.nfs:NFSBackupDriver'}
+KEY_MANAGERS = {'file': 'backup_framework.key_managers.file:KeyFile',
+                'passphrase': 'backup_framework.key_managers.passphrase:Passphrase',
+                'castellan': 'backup_framework.key_managers.castellan:Castellan'}
 
 Group = tuple[str | cfg.OptGroup | None, list[cfg.Opt]]
 
@@ -31,10 +34,15 @@ def list_opts() -> list[Group]:
         (_group(retention.SECTION), list(retention.OPTIONS)),
         (_group(f'{core.VOLUME}example'), [*core.VOLUMES, *retention.OPTIONS]),
     ]
-    for section, target in DRIVERS.items():
-        module, _, name = target.partition(':')
-        groups.append(driver_opts(section, getattr(importlib.import_module(module), name)))
+    groups += [driver_opts(name, _imported(target)) for name, target in DRIVERS.items()]
+    groups += [key_opts(name, _imported(target)) for name, target in KEY_MANAGERS.items()]
     return groups
+
+
+def _imported(target: str) -> type:
+    module, _, name = target.partition(':')
+    found: type = getattr(importlib.import_module(module), name)
+    return found
 
 
 def driver_opts(section: str, driver_class: type, driver: str | None = None) -> Group:
@@ -49,6 +57,21 @@ def driver_opts(section: str, driver_class: type, driver: str | None = None) -> 
         f'It is used if enabled_backends names it.'))
     choice = cfg.StrOpt('driver', sample_default=name, help=core.DRIVER.help)
     own = [made for option in getattr(driver_class, 'OPTIONS', ())
+           for made in oslo_options(option)]
+    return group, [choice, *own]
+
+
+def key_opts(kind: str, manager_class: type) -> Group:
+    """A key manager's example section, for the `list_opts` of its own distribution.
+
+    :param kind: the name of its entry point.
+    """
+    group = cfg.OptGroup(f'{core.KEY}{kind}', help=(
+        f'A key of the type {kind}, with a name of your own behind the colon. Backends that name '
+        f'it in their option keys seal for it; all such sections are tried when something is '
+        f'opened.'))
+    choice = cfg.StrOpt('type', sample_default=kind, help=core.KEY_TYPE.help)
+    own = [made for option in getattr(manager_class, 'OPTIONS', ())
            for made in oslo_options(option)]
     return group, [choice, *own]
 

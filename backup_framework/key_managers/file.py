@@ -15,6 +15,7 @@ from backup_framework.interface.key_manager import KeyManager
 from backup_framework.key_managers import wrapping
 from backup_framework.model import Option, OptionType, Settings
 
+_SAMPLE = '/etc/backup_framework/main.key'
 _TEXT = re.compile(rb'[0-9A-Fa-f]{64}\n?')
 _LONGEST = 66
 """One byte more than fits, so that a longer file is seen."""
@@ -24,7 +25,7 @@ class KeyFile(KeyManager):
     """The key is 64 hexadecimal digits in a file that only its owner can read."""
 
     OPTIONS = (
-        Option('path', OptionType.PATH, required=True, help=(
+        Option('path', OptionType.PATH, required=True, sample=_SAMPLE, help=(
             'The file that holds the key: 64 hexadecimal digits and a line feed. It must belong to '
             'the user of this program or to root, and nobody else may read it. "backup-framework '
             'key generate" makes one. Keep a copy elsewhere: without it nothing that is sealed '
