@@ -316,6 +316,8 @@ class Catalog:
         found = recovery.dead(rows, self._known_installation(), self._locks)
         self._presumed_dead = {}
         if not found:
+            # A kill between the making of a lock and its row leaves nothing but the file.
+            locks.sweep(self._locks, {row['lock_file'] for row in rows})
             return []
         try:
             sentences = self._database.write(lambda c: recovery.bury(c, found))
