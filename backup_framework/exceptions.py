@@ -179,7 +179,13 @@ class StoreUnavailable(StoreError):
 
 
 class FormatError(BackupFrameworkError):
-    """Stored bytes are not what they should be."""
+    """Stored bytes are not what they should be. Says which object, where it is one."""
+
+    def __init__(self, message: str = '', *, container: str | None = None,
+                 name: str | None = None) -> None:
+        super().__init__(message)
+        self.container = container
+        self.name = name
 
 
 class UnsupportedVersion(FormatError):

@@ -45,6 +45,7 @@ class Create(base.ShowOne):
                             type=base.key_value, help='keep a pair with it; repeatable')
         parser.add_argument('--force', action='store_true',
                             help='the volume is in use, and that is known: do not warn of it')
+        base.add_adopt(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
@@ -59,7 +60,7 @@ class Create(base.ShowOne):
         request = creating.Request(
             **{name: given[name] for name in (
                 'volume', 'state_of', 'backend', 'container', 'version', 'name', 'description',
-                'incremental', 'parent', 'parent_snapshot', 'force')},
+                'incremental', 'parent', 'parent_snapshot', 'force', 'adopt')},
             properties=dict(parsed_args.property))
         if parsed_args.changed_extents:
             from backup_framework.engine import hints
@@ -78,6 +79,7 @@ class Run(base.Lister):
         parser = super().get_parser(prog_name)
         parser.add_argument('volumes', metavar='VOLUME', nargs='*',
                             help='only these sections; else all of them')
+        base.add_adopt(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
@@ -88,7 +90,7 @@ class Run(base.Lister):
         with self.manager() as manager:
             if not manager.configuration.volumes():
                 self.warn('there is no [volume:NAME] section, so there is nothing to do')
-            for name, result in manager.run(parsed_args.volumes):
+            for name, result in manager.run(parsed_args.volumes, adopt=parsed_args.adopt):
                 if isinstance(result, Exception):
                     base.report(result, self.options.debug)
                     codes.append(exit_codes.of(result))
@@ -208,6 +210,7 @@ class Copy(base.Lister):
         parser.add_argument('--container', metavar='C', help='container of the copy')
         parser.add_argument('--chain', action='store_true',
                             help='also copy the backups that it was built on, as a chain')
+        base.add_adopt(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
@@ -215,7 +218,8 @@ class Copy(base.Lister):
         from backup_framework.manager import copying
         given = vars(parsed_args)
         request = copying.Request(**{
-            name: given[name] for name in ('to_backend', 'version', 'container', 'chain')})
+            name: given[name] for name in (
+                'to_backend', 'version', 'container', 'chain', 'adopt')})
         with self.manager() as manager:
             rows = [(copied.id, copied.metadata[copying.COPIED_FROM],
                      columns.Text(copied.display_name), copied.backend, copied.format,
@@ -264,7 +268,7 @@ class Verify(base.Lister):
             raise
         except exceptions.BackupFrameworkError as error:
             base.report(error, self.options.debug)
-            report = verify.Report(problems=[str(error)])
+            report = verify.Report()
             self.codes.append(exit_codes.of(error))
         else:
             self.codes += [] if report.ok else [exit_codes.CORRUPT]
@@ -304,7 +308,8 @@ class Delete(base.Lister):
                 if parsed_args.dry_run:
                     outcome = 'would be deleted'
                 else:
-                    outcome = 'deleted' if manager.delete(backup) else 'waits'
+                    done = manager.delete(backup, adopt=parsed_args.adopt)
+                    outcome = 'deleted' if done else 'waits'
                 rows.append((backup.id, columns.Text(backup.display_name), outcome))
         return ('id', 'name', 'outcome'), rows
 

@@ -100,7 +100,8 @@ class Work:
         return {'container': backup.container, 'service_metadata': backup.service_metadata,
                 'parent_id': backup.parent_id, 'format': version.version,
                 'object_count': totals.object_count, 'size': model.size_gib(totals.size_bytes),
-                'size_bytes': totals.size_bytes, 'stored_bytes': totals.stored_bytes}
+                'size_bytes': totals.size_bytes, 'stored_bytes': totals.stored_bytes,
+                'manifest_digest': totals.manifest_digest}
 
     def _header(self, backup: model.Backup, volume_meta: str | None, extra_metadata: Any
                 ) -> base.Header:
@@ -221,10 +222,12 @@ class Work:
     def _restore(self, state: base.State, wanted: Extent, volume_file: BinaryIO,
                  volume_is_new: bool) -> None:
         at = self._operation.wanted_at
+        lost = self._operation.lost
         restore_engine.restore(
             state, wanted, writing.wrap(volume_file, volume_is_new, self._operation.delta),
             at=wanted.offset if at is None else at, workers=self._workers(),
-            budget=self._settings.memory, monitor=self._monitor)
+            budget=self._settings.memory, monitor=self._monitor,
+            tell=None if lost is None else lost.append)
 
     def delete(self, backup: model.Backup) -> None:
         """Without its manifest, and that for good, there is no backup any more."""
@@ -254,9 +257,10 @@ class Work:
         report = verify_engine.Report()
         try:
             with contextlib.closing(self._open_state(backup)) as state:
+                report.manifest_digest = state.header.manifest_digest
                 self._verify(state, report)
         except exceptions.FormatError as error:
-            report.add(str(error))
+            report.add(base.problem_of(error))
         return report
 
     def _verify(self, state: base.State, report: verify_engine.Report) -> None:
@@ -265,7 +269,8 @@ class Work:
                                 monitor=self._monitor)
         else:
             verify_engine.full(state, report, workers=self._workers(),
-                               budget=self._settings.memory, monitor=self._monitor)
+                               budget=self._settings.memory, monitor=self._monitor,
+                               sample=self._operation.sample)
 
     def volume_size(self, backup: model.Backup) -> int:
         self._begin('restore')
@@ -289,7 +294,8 @@ class Work:
             'container': container, 'service_metadata': prefix, 'format': header.version,
             'object_count': reader.object_count, 'size_bytes': known,
             'size': model.size_gib(known if known is not None else stored),
-            'stored_bytes': header.stored_bytes, 'parent_id': header.parent_id}
+            'stored_bytes': header.stored_bytes, 'parent_id': header.parent_id,
+            'manifest_digest': header.manifest_digest}
 
     def open_state(self, backup: model.Backup) -> base.State:
         self._begin('restore')
@@ -330,6 +336,7 @@ class Work:
                 raise exceptions.CorruptManifest(
                     f'the manifest of backup {backup.id} says that its {what} is {theirs[:80]!r}, '
                     f'its record says {ours!r}')
+        _check_recorded(backup, header)
         return reader
 
     def _container_of(self, backup: model.Backup) -> store.Container:
@@ -391,3 +398,13 @@ class Work:
         except exceptions.BackupFrameworkError as second:
             error.add_note(f'Objects that begin with {prefix} may be left in container '
                            f'{container.name}: {second}. Deleting the backup removes them.')
+
+
+def _check_recorded(backup: model.Backup, header: base.Header) -> None:
+    """:raises CorruptManifest: it is another manifest than the one that the record tells of."""
+    if backup.manifest_digest not in (None, header.manifest_digest):
+        raise exceptions.CorruptManifest(
+            f'the manifest of backup {backup.id} is not the one that was recorded: it was '
+            'replaced, or the store was put back to an earlier state. Put the right one back. If '
+            f'the one in the store is to count, "backup forget {backup.id}" and "catalog rebuild" '
+            'take it as it is.')

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 import dataclasses
 import time
 
 from backup_framework import exceptions
 from backup_framework.model import Extent
+from backup_framework.formats.base import Problem
 
 
 class Monitor:
@@ -70,6 +71,28 @@ class Monitor:
 
 
 @dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """A part of a state, chosen at random.
+
+    :param percent: of its chunks (format 1.0.0: objects).
+    :param seed: the same one chooses the same ones; None others each time.
+    """
+
+    percent: float
+    seed: int | None = None
+
+
+class Sweep(enum.Enum):
+    """Whether what nothing refers to may be deleted now."""
+
+    NOW = enum.auto()
+    LATER = enum.auto()
+    """A backup that is running may refer to it; the same delete is repeated when that has ended."""
+    LOOK_AGAIN = enum.auto()
+    """A backup has ended since the manifests were listed."""
+
+
 class Operation:
     """What the caller of `backup`, `restore`, `delete` or `verify` wants beside the interface.
 
@@ -81,7 +104,13 @@ class Operation:
     :param wanted_at: where the first of them goes in the target; None is where it was.
     :param delta: read the target first and write only what differs.
     :param quick: verify manifest and presence only.
-    :param owner: the id of this installation, for the manifest.
+    :param lost: bytes that cannot be restored are left alone, and told here, in the place of an
+        error; None is an error.
+    :param sample: verify only a part; None is all.
+    :param bad_objects: tells of a container which objects are known to be damaged: nothing new
+        may refer to them.
+    :param owner: the id of this installation, for the manifest and the container.
+    :param adopt: take the container over if it is another installation's.
     :param spool_directory: where temporary files may grow; None is the system's.
     :param cache_directory: where what can be made again may be kept; None keeps nothing.
     :param may_sweep: asked when the manifest of a backup is gone: whether what it leaves may be
@@ -97,7 +126,10 @@ class Operation:
     wanted: Extent | None = None
     wanted_at: int | None = None
     delta: bool = False
+    lost: list[Problem] | None = None
     quick: bool = False
+    sample: Sample | None = None
+    bad_objects: Callable[[str], Collection[str]] = lambda container: ()
     owner: str | None = None
     spool_directory: str | None = None
     cache_directory: str | None = None

@@ -20,14 +20,17 @@ _PIECE = 1 << 20
 
 
 def restore(state: base.State, wanted: Extent, target: Target, *, at: int, workers: int,
-            budget: int, monitor: Monitor) -> None:
+            budget: int, monitor: Monitor, tell: base.Tell | None = None) -> None:
     """Write the wanted bytes of `state` to `target`, the first of them at byte `at` there.
 
     :param budget: bytes of memory that the units in flight may take.
+    :param tell: learns, in the place of an error, what cannot be had: nothing is written there.
     :raises CorruptManifest: no object has some of the bytes.
     """
     monitor.start('restore', wanted.length)
-    write = functools.partial(_write, target, at - wanted.offset, monitor)
+    if tell is not None:
+        state.prepare_check()  # with what it fetches more can be told apart
+    write = functools.partial(_write, target, at - wanted.offset, monitor, tell)
     written = parallel.ordered_map(write, state.units(wanted), workers=workers, budget=budget,
                                    cost=lambda unit: unit.cost)
     with contextlib.closing(written):
@@ -37,8 +40,9 @@ def restore(state: base.State, wanted: Extent, target: Target, *, at: int, worke
     target.finish(at + wanted.length)
 
 
-def _write(target: Target, shift: int, monitor: Monitor, unit: base.Unit) -> int:
-    with contextlib.closing(unit.pieces(_shifted(target.present, shift))) as pieces:
+def _write(target: Target, shift: int, monitor: Monitor, tell: base.Tell | None,
+           unit: base.Unit) -> int:
+    with contextlib.closing(unit.pieces(_shifted(target.present, shift), tell)) as pieces:
         for offset, length, data in pieces:
             monitor.check()
             if data is None:

@@ -7,6 +7,8 @@ import dataclasses
 import datetime
 from typing import Any, NamedTuple, Protocol
 
+from backup_framework import store
+from backup_framework.exceptions import FormatError
 from backup_framework.formats.keyring import Keyring
 from backup_framework.model import Backup, Extent
 
@@ -54,6 +56,8 @@ class Header:
     :param owner: the installation that wrote it, if it was one of ours.
     :param digests_sha256: of the object with the block digests, in hexadecimal digits.
     """
+    :param manifest_digest: SHA-256 of the manifest itself as it is stored, in hexadecimal digits.
+    :param sealed: the backup is, and it was opened: who wrote it had the key.
 
     version: str
     backup_id: str | None = None
@@ -72,7 +76,9 @@ class Header:
     digests_sha256: str | None = None
     properties: dict[str, str] = dataclasses.field(default_factory=dict)
 
+    sealed: bool = False
 
+    manifest_digest: str | None = None
 @dataclasses.dataclass(frozen=True)
 class Totals:
     """What a finished backup amounts to. `stored_bytes` counts every object, the manifest too.
@@ -81,12 +87,14 @@ class Totals:
     """
 
     object_count: int
+    :param manifest_digest: as in `Header`.
     size_bytes: int
     stored_bytes: int
     parent_id: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
+    manifest_digest: str | None = None
 class Choices:
     """What the configuration says of how to write. None leaves it to the format.
 
@@ -169,6 +177,48 @@ class Writer(Protocol):
 class Piece(NamedTuple):
     """Verified bytes of a volume; `data` is None for zeros."""
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Problem:
+    """Something stored that is not what it should be.
+
+    :param sentence: for the user; it names the object or the blocks.
+    :param object: its name; None where it is not about one of `container`.
+    :param extents: of the volume that it hurts, as far as that is known; sorted.
+    """
+
+    sentence: str
+    container: str | None = None
+    object: str | None = None
+    extents: Sequence[Extent] = ()
+
+
+def problem_of(error: FormatError, extents: Sequence[Extent] = ()) -> Problem:
+    return Problem(str(error), error.container, error.name, extents)
+
+
+def of_object(container: str, name: str, what: str, extents: Sequence[Extent] = ()) -> Problem:
+    """A problem of an object.
+
+    :param what: the rest of the sentence that begins with the object.
+    """
+    return Problem(f'object {name} of container {container} {what}', container, name, extents)
+
+
+def joined(extents: Iterable[Extent]) -> list[Extent]:
+    """Sorted, and those that touch as one."""
+    found: list[Extent] = []
+    for extent in sorted(extents, key=lambda each: each.offset):
+        if found and extent.offset <= found[-1].end:
+            last = found.pop()
+            extent = Extent(last.offset, max(last.end, extent.end) - last.offset)
+        found.append(extent)
+    return found
+
+
+Tell = Callable[[Problem], None]
+"""Learns of a problem; any thread."""
+
+
     offset: int
     length: int
     data: memoryview | None
@@ -187,7 +237,8 @@ class Unit(Protocol):
     @property
     def cost(self) -> int: ...
 
-    def pieces(self, present: Fill | None = None) -> Generator[Piece, None, None]:
+    def pieces(self, present: Fill | None = None, tell: Tell | None = None
+               ) -> Generator[Piece, None, None]:
         """The verified pieces, each byte in one at most, in any order.
 
         A piece's data are valid until the next one is asked for.
@@ -196,8 +247,9 @@ class Unit(Protocol):
         :raises CorruptObject: something stored is not what was stored.
         :raises MissingObject: an object is gone.
         """
+        :param tell: learns, in the place of an error, which bytes cannot be had; all others come.
 
-    def problems(self, tick: Tick) -> list[str]:
+    def problems(self, tick: Tick) -> list[Problem]:
         """Read and verify all that the unit needs, also what restoring it need not look at."""
 
 
@@ -222,11 +274,12 @@ class State(Protocol):
         :raises CorruptManifest: no object has some of the bytes.
         """
 
-    def prepare_check(self) -> list[str]:
-        """To be called before `Unit.problems`; what is wrong beside the units: sentences."""
+    def prepare_check(self) -> list[Problem]:
+        """To be called before `Unit.problems`, and before `Unit.pieces` that tells; what is wrong
+        beside the units."""
 
-    def missing(self, sizes: bool, tick: Tick) -> tuple[int, list[str]]:
-        """How many objects are needed, and which are not there: sentences. Nothing is read.
+    def missing(self, sizes: bool, tick: Tick) -> tuple[int, list[Problem]]:
+        """How many objects are needed, and which are not there. None of them is read.
 
         :param sizes: the store tells stored sizes; compare them where they are known.
         """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from backup_framework import exceptions, store
 from backup_framework.formats import base
 from backup_framework.formats.cinder_v1 import format as cinder_v1
@@ -27,13 +29,16 @@ def open_reader(container: store.Container, prefix: str) -> base.Reader:
         document = container.get(name, base.LARGEST_MANIFEST)
     except (exceptions.ObjectNotFound, exceptions.ContainerNotFound):
         raise exceptions.MissingObject(
-            f'there is no manifest {name} in container {container.name}') from None
+            f'there is no manifest {name} in container {container.name}',
+            container=container.name, name=name) from None
     try:
         members = parse(document)
         reader = format_of(members.get('version')).open_reader(
             container, prefix, document, members)
     except exceptions.FormatError as error:
-        raise type(error)(f'manifest {name} of container {container.name}: {error}') from None
+        raise type(error)(f'manifest {name} of container {container.name}: {error}',
+                          container=container.name, name=name) from None
+    reader.header.manifest_digest = hashlib.sha256(document).hexdigest()
     if reader.header.stored_bytes is not None:
         # No manifest can tell its own length.
         reader.header.stored_bytes += len(document)

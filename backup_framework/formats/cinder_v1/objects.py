@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+import contextlib
 import hashlib
 
 from backup_framework import exceptions, store
@@ -43,6 +44,49 @@ def pieces(container: store.Container, stored: StoredObject, md5: bool = True
         raise corrupt(container, stored, 'its MD5 is not the one in the manifest')
 
 
+def pieces_read_twice(container: store.Container, stored: StoredObject
+                      ) -> Iterator[tuple[int, memoryview]]:
+    """As `pieces`, but none of them before all are right, and what is given out is what was.
+
+    :raises CorruptObject: also where a piece comes differently the second time.
+    """
+    seen = [hashlib.sha256(piece).digest()
+            for _, piece in _in_steps(pieces(container, stored), _PIECE)]
+    again = _in_steps(pieces(container, stored, md5=False), _PIECE)
+    for digest, (offset, piece) in zip(seen, again):
+        if hashlib.sha256(piece).digest() != digest:
+            raise corrupt(container, stored, 'it was read twice, and had other bytes then')
+        yield offset, piece
+
+
+def pieces_until_damage(container: store.Container, stored: StoredObject, block_size: int
+                        ) -> Iterator[tuple[int, memoryview]]:
+    """What can be read of a damaged object: nothing of it is verified, and none is an error.
+
+    Each piece begins with a block, counted from the beginning of the object.
+    """
+    def readable() -> Iterator[tuple[int, memoryview]]:
+        with contextlib.suppress(exceptions.CorruptObject, exceptions.MissingObject):
+            yield from pieces(container, stored, md5=False)
+
+    yield from _in_steps(readable(), max(1, _PIECE // block_size) * block_size)
+
+
+def _in_steps(found: Iterable[tuple[int, memoryview]], step: int
+              ) -> Iterator[tuple[int, memoryview]]:
+    """The same bytes, `step` of them at a time; the last ones may be fewer."""
+    held, offset = bytearray(), 0
+    for position, piece in found:
+        offset = position - len(held)
+        held += piece
+        while len(held) >= step:
+            yield offset, memoryview(bytes(held[:step]))
+            del held[:step]
+            offset += step
+    if held:
+        yield offset, memoryview(held)
+
+
 def check(container: store.Container, stored: StoredObject) -> None:
     """Read it all; see `pieces` for what it raises."""
     for _ in pieces(container, stored):
@@ -66,13 +110,16 @@ def is_zero_body(container: store.Container, stored: StoredObject) -> bool:
 
 
 def corrupt(container: store.Container, stored: StoredObject, reason: str
-             ) -> exceptions.CorruptObject:
-    return exceptions.CorruptObject(
-        f'object {stored.name} of container {container.name} (bytes {stored.offset} to '
-        f'{stored.offset + stored.length} of the volume) is damaged: {reason}')
+            ) -> exceptions.CorruptObject:
+    return exceptions.CorruptObject(f'{_called(container, stored)} is damaged: {reason}',
+                                    container=container.name, name=stored.name)
 
 
 def _missing(container: store.Container, stored: StoredObject) -> exceptions.MissingObject:
-    return exceptions.MissingObject(
-        f'object {stored.name} of container {container.name} (bytes {stored.offset} to '
-        f'{stored.offset + stored.length} of the volume) is missing')
+    return exceptions.MissingObject(f'{_called(container, stored)} is missing',
+                                    container=container.name, name=stored.name)
+
+
+def _called(container: store.Container, stored: StoredObject) -> str:
+    return (f'object {stored.name} of container {container.name} (bytes {stored.offset} to '
+            f'{stored.offset + stored.length} of the volume)')

@@ -6,7 +6,7 @@ import hashlib
 from typing import Any
 
 from backup_framework import exceptions, store
-from backup_framework.formats import codec, digests, hash_list, manifest
+from backup_framework.formats import base, codec, digests, hash_list, manifest
 from backup_framework.formats.cinder_v1 import names, zeros
 from backup_framework.model import Extent
 
@@ -38,18 +38,19 @@ class Reader:
         """Where the last of its objects ends in the volume."""
         return self.extents[-1].end if self.extents else 0
 
-    def problems(self, sizes: bool) -> list[str]:
+    def problems(self, sizes: bool) -> list[base.Problem]:
         """Which objects are not there, or, with `sizes`, have another size than is known."""
         there = set(self.container.names(self._prefix))
-        missing = [f'object {stored.name} is missing' for stored in self.objects
-                   if stored.name not in there]
+        missing = [base.of_object(self.container.name, stored.name, 'is missing')
+                   for stored in self.objects if stored.name not in there]
         if not sizes:
             return missing
         plain = [stored for stored in self.objects
                  if stored.name in there and codec.canonical(stored.compression) == codec.NONE]
         found = ((stored, self.container.size(stored.name)) for stored in plain)
         return missing + [
-            f'object {stored.name} has {size} bytes instead of {stored.length}'
+            base.of_object(self.container.name, stored.name,
+                           f'has {size} bytes instead of {stored.length}')
             for stored, size in found if size != stored.length]
 
     def digests(self, spool_directory: str | None = None) -> digests.Spool | None:
@@ -66,12 +67,14 @@ class Reader:
             return None
         except exceptions.CorruptManifest as error:
             raise exceptions.CorruptManifest(
-                f'{name} of container {self.container.name}: {error}') from None
+                f'{name} of container {self.container.name}: {error}',
+                container=self.container.name, name=name) from None
         if self._is_own(fields, hashing.sha256.hexdigest()):
             return spool
         spool.close()
-        raise exceptions.CorruptManifest(f'{name} of container {self.container.name} is not the '
-                                         'hash list that was stored with its manifest')
+        raise exceptions.CorruptManifest(
+            f'{name} of container {self.container.name} is not the hash list that was stored with '
+            'its manifest', container=self.container.name, name=name)
 
     def _is_own(self, fields: dict[str, Any], sha256: str) -> bool:
         """What it leaves out of the next incremental would be lost if it were another's."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 import functools
 
 from backup_framework import exceptions
@@ -19,7 +19,7 @@ class State:
     """See `formats.base.State`. A unit is what one object gives to the volume.
 
     :param chain: root first.
-    :param whole_limit: objects of more bytes, uncompressed, are streamed twice: checked, then given
+    :param whole_limit: objects of more bytes, uncompressed, are read twice: checked, then given
         out; smaller ones are held in memory.
     """
 
@@ -103,7 +103,7 @@ class State:
                 f'{self.header.backup_id}' + (' and its parents' if len(self.chain) > 1 else ''))
         return planned
 
-    def prepare_check(self) -> list[str]:
+    def prepare_check(self) -> list[base.Problem]:
         end = self.chain[0].end
         if self.header.size is None and self.size < end:
             # Cinder does not store sizes in bytes: a hash list that was cut would look the same.
@@ -112,24 +112,33 @@ class State:
         try:
             known = self.hash_list()
         except exceptions.CorruptManifest as error:
-            return [str(error)]
+            return [base.problem_of(error)]
         if known is None:
             self.notes.append('the backup has no hash list: its objects were checked, but a wrong '
                               'parent would not be found')
         elif known.length != digests.count(self.size, known.block_size):
-            return [f'the hash list has {known.length} blocks, the volume has '
-                    f'{digests.count(self.size, known.block_size)}']
+            return [base.Problem(f'the hash list has {known.length} blocks, the volume has '
+                                 f'{digests.count(self.size, known.block_size)}')]
         self.known = known
         return []
 
-    def missing(self, sizes: bool, tick: base.Tick) -> tuple[int, list[str]]:
+    def missing(self, sizes: bool, tick: base.Tick) -> tuple[int, list[base.Problem]]:
         self._plan(Extent(0, self.size))
-        count, problems = 0, []
+        count = 0
+        problems: list[base.Problem] = []
         for reader in self.chain:
             tick()
             count += reader.object_count
             problems += reader.problems(sizes)
         return count, problems
+
+    def extents_of(self, objects: Collection[str]) -> dict[str, list[Extent]]:
+        found: dict[str, list[Extent]] = {}
+        for unit in self._plan(Extent(0, self.size)):
+            name = self.chain[unit.layer].objects[unit.entry].name
+            if name in objects:
+                found[name] = base.joined([*found.get(name, ()), *unit.extents])
+        return found
 
     def close(self) -> None:
         if self._spool is not None:
@@ -161,7 +170,16 @@ class Unit:
     def cost(self) -> int:
         return self._stored.length if self._whole and not self._zero else _PIECE
 
-    def pieces(self, present: base.Fill | None = None) -> Generator[base.Piece, None, None]:
+    def pieces(self, present: base.Fill | None = None, tell: base.Tell | None = None
+               ) -> Generator[base.Piece, None, None]:
+        try:
+            yield from self._pieces()
+        except (exceptions.CorruptObject, exceptions.MissingObject) as error:
+            if tell is None:
+                raise
+            yield from self._salvaged(error, tell)
+
+    def _pieces(self) -> Iterator[base.Piece]:
         if self._zero:
             for extent in self._extents:
                 yield base.Piece(extent.offset, extent.length, None)
@@ -170,9 +188,23 @@ class Unit:
                 self._read(data)
                 yield from self._wanted(self._stored.offset, data)
         else:
-            objects.check(self._container, self._stored)
-            for offset, piece in objects.pieces(self._container, self._stored):
+            for offset, piece in objects.pieces_read_twice(self._container, self._stored):
                 yield from self._wanted(offset, piece)
+
+    def _salvaged(self, error: exceptions.FormatError, tell: base.Tell) -> Iterator[base.Piece]:
+        """What of a damaged object the hash list knows to be right, block by block."""
+        good: list[Extent] = []
+        known = self._state.known
+        if (known is not None and not self._misaligned()
+                and self._stored.offset % known.block_size == 0):
+            for offset, data in objects.pieces_until_damage(
+                    self._container, self._stored, known.block_size):
+                for run in comparison.equal(known, offset, data):
+                    good.append(run)
+                    yield from self._wanted(
+                        run.offset, data[run.offset - offset:run.end - offset])
+        lost = [gap for extent in self._extents for gap in plan.compose([good], extent)[1]]
+        tell(base.problem_of(error, lost))
 
     def _read(self, data: memoryview) -> None:
         """The whole object, as far as it is wanted verified."""
@@ -194,27 +226,29 @@ class Unit:
             if start < end:
                 yield base.Piece(start, end - start, data[start - offset:end - offset])
 
-    def problems(self, tick: base.Tick) -> list[str]:
+    def problems(self, tick: base.Tick) -> list[base.Problem]:
         try:
             return self._misaligned() + self._problems(tick)
         except (exceptions.CorruptObject, exceptions.MissingObject) as error:
-            return [str(error)]
+            return [base.problem_of(error, self._extents)]
 
-    def _misaligned(self) -> list[str]:
+    def _misaligned(self) -> list[base.Problem]:
         known = self._state.known
         if known is None or comparison.whole_blocks(
                 self._extents, self._state.size, known.block_size):
             return []
-        return [f'object {self._stored.name} holds parts of blocks of {known.block_size} bytes: a '
-                'damaged manifest, or a damaged hash list']
+        return [base.of_object(
+            self._container.name, self._stored.name,
+            f'holds parts of blocks of {known.block_size} bytes: a damaged manifest, or a damaged '
+            'hash list', self._extents)]
 
-    def _problems(self, tick: base.Tick) -> list[str]:
+    def _problems(self, tick: base.Tick) -> list[base.Problem]:
         known, size = self._state.known, self._state.size
         if self._zero:
             if not objects.is_zero_body(self._container, self._stored):
                 objects.check(self._container, self._stored)
             return list(comparison.of_zeros(self._extents, size, known)) if known else []
-        problems: list[str] = []
+        problems: list[base.Problem] = []
         comparer = comparison.Comparer(known, size) if known else None
         for offset, data in objects.pieces(self._container, self._stored):
             tick()

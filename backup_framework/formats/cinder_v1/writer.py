@@ -201,7 +201,7 @@ class Writer:
             self._prefix + base.MANIFEST, lambda: [document])
         self._container.sync()
         return base.Totals(len(self._objects), self._size, self._stored_bytes,
-                           self._header.parent_id)
+                           self._header.parent_id, hashlib.sha256(document).hexdigest())
 
     def _require_objects(self) -> None:
         """All must be there still: somebody may have tidied up in the store meanwhile."""

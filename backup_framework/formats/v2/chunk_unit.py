@@ -95,51 +95,83 @@ class ChunkUnit:
         self._index = index
         self._row = row
 
-    def pieces(self, present: base.Fill | None = None) -> Generator[base.Piece, None, None]:
+    def pieces(self, present: base.Fill | None = None, tell: base.Tell | None = None
+               ) -> Generator[base.Piece, None, None]:
         with self._opened() as opened:
-            plan = self._plan(opened)
-            wanted = list(_clipped(plan.runs, self._spans(plan.table, present)))
-            for run in wanted:
-                if run.frame == layout.ZERO:
-                    yield self._piece(run, None)
-            for group in self._groups(plan.table, wanted):
-                data = self._read(opened, group)
-                for frame, runs in group.frames:
-                    with self._reader.told(group.name, self._index):
-                        plain = self._plain(frame, data[frame.offset - group.start:])
+            plan: _Plan | None = None
+            with self._telling(tell):
+                plan = self._plan(opened)
+            if plan is not None:
+                yield from self._pieces(plan, opened, present, tell)
+
+    def _pieces(self, plan: _Plan, opened: _Opened, present: base.Fill | None,
+                tell: base.Tell | None) -> Iterator[base.Piece]:
+        wanted = list(_clipped(plan.runs, self._spans(plan.table, present)))
+        for run in wanted:
+            if run.frame == layout.ZERO:
+                yield self._piece(run, None)
+        for group in self._groups(plan.table, wanted):
+            for part, data in self._fetched(opened, group, tell):
+                for frame, runs in part.frames:
+                    views: list[memoryview] = []
+                    with (self._telling(tell, runs),
+                          self._reader.told(part.name, self._index)):
+                        plain = self._plain(frame, data[frame.offset - part.start:])
                         views = [self._verified(plan.table, run, plain) for run in runs]
+                        del plain
                     for run, view in zip(runs, views):
                         yield self._piece(run, view)
-                del data, plain, views
+                del data
 
-    def problems(self, tick: base.Tick) -> list[str]:
-        found: list[str] = []
-        with self._opened() as opened:
-            try:
-                plan = self._plan(opened)
-            except exceptions.FormatError as error:
-                return [str(error)]
-            with _noted(found):
-                self._check_object(plan.table, opened)
-            lost: set[str] = set()
-            wanted = list(_clipped(plan.runs, self._spans(plan.table, None)))
-            for group in self._groups(plan.table, wanted):
-                tick()
-                if group.name not in lost:
-                    try:
-                        self._check_group(plan.table, group, self._read(opened, group), found)
-                    except exceptions.FormatError as error:
-                        lost.add(group.name)
-                        found.append(str(error))
-        return list(dict.fromkeys(found))
-
-    def _check_group(self, table: layout.Table, group: _Group, data: memoryview,
-                     found: list[str]) -> None:
+    def _fetched(self, opened: _Opened, group: _Group, tell: base.Tell | None
+                 ) -> Iterator[tuple[_Group, memoryview]]:
+        """The bytes of a group; where they cannot be had at once, of each frame that can."""
+        try:
+            yield group, self._read(opened, group)
+            return
+        except exceptions.FormatError as error:
+            if tell is None:
+                raise
+            if isinstance(error, exceptions.MissingObject):
+                tell(base.problem_of(error, self._extents(_runs_of(group))))
+                return  # and is not asked for again, once for each frame
         for frame, runs in group.frames:
-            with _noted(found), self._reader.told(group.name, self._index):
-                plain = self._plain(frame, data[frame.offset - group.start:])
-                for run in runs:
-                    self._verified(table, run, plain)
+            part = _Group(group.name, frame.offset, frame.offset + frame.stored, [(frame, runs)])
+            with self._telling(tell, runs):
+                yield part, self._read(opened, part)
+
+    @contextlib.contextmanager
+    def _telling(self, tell: base.Tell | None, runs: Sequence[Run] | None = None
+                 ) -> Iterator[None]:
+        """What is damaged or missing is told, if somebody wants to know of it.
+
+        :param runs: that need it; None is all that is wanted.
+        """
+        try:
+            yield
+        except exceptions.FormatError as error:
+            if tell is None:
+                raise
+            tell(base.problem_of(
+                error, [self.extent] if runs is None else self._extents(runs)))
+
+    def _extents(self, runs: Sequence[Run]) -> list[Extent]:
+        pieces = (self._piece(run, None) for run in runs)
+        return [Extent(offset, length) for offset, length, _ in pieces]
+
+    def problems(self, tick: base.Tick) -> list[base.Problem]:
+        found: list[base.Problem] = []
+        with self._opened() as opened:
+            plan: _Plan | None = None
+            with self._telling(found.append):
+                plan = self._plan(opened)
+            if plan is None:
+                return found
+            with self._telling(found.append, ()):
+                self._check_object(plan.table, opened)
+            for _ in self._pieces(plan, opened, None, found.append):
+                tick()
+        return _merged(found)
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[_Opened]:
@@ -294,13 +326,14 @@ class _Opened:
         self._stack.close()
 
 
-@contextlib.contextmanager
-def _noted(found: list[str]) -> Iterator[None]:
-    """What is damaged or missing becomes a sentence."""
-    try:
-        yield
-    except exceptions.FormatError as error:
-        found.append(str(error))
+def _merged(problems: Iterable[base.Problem]) -> list[base.Problem]:
+    """One for each sentence, with all extents that it was said of."""
+    merged: dict[str, base.Problem] = {}
+    for problem in problems:
+        known = merged.get(problem.sentence, problem)
+        merged[problem.sentence] = dataclasses.replace(
+            problem, extents=base.joined([*known.extents, *problem.extents]))
+    return list(merged.values())
 
 
 def _near(members: Sequence[tuple[layout.Frame, Sequence[Run]]], frame: layout.Frame) -> bool:
@@ -315,6 +348,10 @@ def _group(table: layout.Table, own: str,
     number = members[0][0].object
     return _Group(table.names[number - 1] if number else own, members[0][0].offset,
                   max(frame.offset + frame.stored for frame, _ in members), members)
+
+
+def _runs_of(group: _Group) -> list[Run]:
+    return [run for _, runs in group.frames for run in runs]
 
 
 def _runs(table: layout.Table) -> list[Run]:

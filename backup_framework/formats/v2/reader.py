@@ -85,14 +85,17 @@ class Reader:
                     spooled.write(position, piece)
                     position += len(piece)
         except (exceptions.ObjectNotFound, exceptions.ContainerNotFound):
-            raise exceptions.MissingObject(f'{self._called} is missing') from None
+            raise self._of_map(exceptions.MissingObject, 'is missing') from None
         if position != self.map_length:
             has = f'{position} bytes' if position < self.map_length else 'more bytes'
-            raise exceptions.CorruptObject(
-                f'{self._called} is damaged: it has {has} instead of {self.map_length}')
+            raise self._of_map(exceptions.CorruptObject,
+                               f'is damaged: it has {has} instead of {self.map_length}')
         if hasher.digest() != self.map_digest:
-            raise exceptions.CorruptObject(
-                f'{self._called} is damaged: its digest is not the one in the manifest')
+            raise self._of_map(exceptions.CorruptObject,
+                               'is damaged: its digest is not the one in the manifest')
+
+    def _of_map(self, kind: type[exceptions.FormatError], what: str) -> exceptions.FormatError:
+        return kind(f'{self._called} {what}', container=self.container.name, name=self.map_name)
 
     def rows(self, spooled: spool.Spool) -> chunk_map.Rows:
         """The rows of a map that was spooled."""
@@ -153,9 +156,11 @@ class Reader:
         try:
             yield
         except exceptions.CorruptObject as error:
-            raise exceptions.CorruptObject(f'{place} is damaged: {error}') from None
+            raise exceptions.CorruptObject(f'{place} is damaged: {error}',
+                                           container=self.container.name, name=name) from None
         except (exceptions.ObjectNotFound, exceptions.ContainerNotFound):
-            raise exceptions.MissingObject(f'{place} is missing') from None
+            raise exceptions.MissingObject(f'{place} is missing',
+                                           container=self.container.name, name=name) from None
 
 
 def rows_file(spooled: spool.Spool, position: int = 0) -> io.BufferedReader:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 import bisect
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 
 from backup_framework import spool
 from backup_framework.formats import base
@@ -89,13 +89,13 @@ class State:
                 stop = min(end, (index + 1) * size)
                 yield chunk_unit.ChunkUnit(self._source, index, item, Extent(start, stop - start))
 
-    def prepare_check(self) -> list[str]:
+    def prepare_check(self) -> list[base.Problem]:
         named = {names.prefix_of(thing.name) for thing in self.objects}
         idle = [prefix for prefix in self.reader.references if prefix not in named]
-        return [f'the manifest refers to {prefix}, but the map names no object of it'
+        return [base.Problem(f'the manifest refers to {prefix}, but the map names no object of it')
                 for prefix in idle]
 
-    def missing(self, sizes: bool, tick: base.Tick) -> tuple[int, list[str]]:
+    def missing(self, sizes: bool, tick: base.Tick) -> tuple[int, list[base.Problem]]:
         container = self.reader.container
         there: set[str] = set()
         for prefix in (self.reader.prefix, *self.reader.references):
@@ -103,14 +103,27 @@ class State:
             there.update(container.names(prefix))
         needed = [(self.reader.map_name, self.reader.map_length),
                   *((thing.name, thing.length) for thing in self.objects)]
-        problems = [f'object {name} of container {container.name} is missing'
+        problems = [base.of_object(container.name, name, 'is missing')
                     for name, _ in needed if name not in there]
         for name, length in needed if sizes else ():
             tick()
             if name in there and (found := container.size(name)) != length:
-                problems.append(f'object {name} of container {container.name} has {found} bytes '
-                                f'instead of {length}')
+                problems.append(base.of_object(
+                    container.name, name, f'has {found} bytes instead of {length}'))
         return len(needed), problems
+
+    def extents_of(self, objects: Collection[str]) -> dict[str, list[Extent]]:
+        """To a chunk: which of its blocks are in an object only its block table tells."""
+        wanted = {number: thing.name for number, thing in enumerate(self.objects)
+                  if thing.name in objects}
+        found: dict[str, list[Extent]] = {}
+        for index, item in self.items() if wanted else ():
+            if isinstance(item, chunk_map.Row):
+                chunk = Extent(index * self.reader.chunk_size, self.reader.chunk_length(index))
+                for number, _ in item.references:
+                    if number in wanted:
+                        found.setdefault(wanted[number], []).append(chunk)
+        return {name: base.joined(extents) for name, extents in found.items()}
 
     def close(self) -> None:
         if self._map is not None:
@@ -127,7 +140,8 @@ class ZeroUnit:
         self.extent = extent
         self.length = extent.length
 
-    def pieces(self, present: base.Fill | None = None) -> Generator[base.Piece, None, None]:
+    def pieces(self, present: base.Fill | None = None, tell: base.Tell | None = None
+               ) -> Generator[base.Piece, None, None]:
         if present is None:
             yield base.Piece(self.extent.offset, self.length, None)
             return
@@ -138,5 +152,5 @@ class ZeroUnit:
             if buffer != (zeros if len(buffer) == len(zeros) else bytes(len(buffer))):
                 yield base.Piece(at, len(buffer), None)
 
-    def problems(self, tick: base.Tick) -> list[str]:
+    def problems(self, tick: base.Tick) -> list[base.Problem]:
         return []

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 import contextlib
 import dataclasses
 import functools
+import hashlib
 import itertools
 from typing import Any
 
@@ -235,7 +236,8 @@ class Writer:
         stored_bytes += self._container.put(
             names.manifest_name(self._prefix), lambda: [document])
         self._container.sync()
-        return base.Totals(len(self._objects.stored), self._size, stored_bytes, parent_id)
+        return base.Totals(len(self._objects.stored), self._size, stored_bytes, parent_id,
+                           hashlib.sha256(document).hexdigest())
 
     def _put_map(self, tick: base.Tick) -> str:
         """Store the map, each attempt under its own name; the one that succeeded."""

@@ -96,5 +96,6 @@ def bring_back(found: state.State, wanted: Extent | None = None,
 
 
 def problems(found: state.State) -> list[str]:
-    return found.prepare_check() + [
-        problem for unit in found.units(Extent(0, found.size)) for problem in unit.problems(tick)]
+    return [problem.sentence for problem in found.prepare_check()] + [
+        problem.sentence for unit in found.units(Extent(0, found.size))
+        for problem in unit.problems(tick)]

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from backup_framework import exceptions
+from backup_framework.formats.base import Problem
 from backup_framework.formats.v2 import chunk_map, digest
 from backup_framework.model import Extent
 from tests.formats import v2_reader, v2_stores
@@ -115,8 +116,8 @@ def test_missing_objects_are_named() -> None:
             assert f'object {name} of container shelf (' in said and 'is missing' in said
         with shelf.opened(shelf.Shelf(objects)) as found:
             if name != 'new_map':
-                assert found.missing(False, shelf.tick) == (
-                    7, [f'object {name} of container shelf is missing'])
+                assert found.missing(False, shelf.tick) == (7, [Problem(
+                    f'object {name} of container shelf is missing', 'shelf', name)])
 
 
 def test_sizes_that_are_not_those_of_the_map() -> None:
@@ -124,8 +125,9 @@ def test_sizes_that_are_not_those_of_the_map() -> None:
     with shelf.opened(shelf.Shelf(objects)) as found:
         size = len(objects['old-00007'])
         assert found.missing(False, shelf.tick) == (7, [])
-        assert found.missing(True, shelf.tick) == (
-            7, [f'object old-00007 of container shelf has {size} bytes instead of {size - 1}'])
+        assert found.missing(True, shelf.tick) == (7, [Problem(
+            f'object old-00007 of container shelf has {size} bytes instead of {size - 1}',
+            'shelf', 'old-00007')])
 
 
 def test_each_damaged_frame_is_a_problem_of_its_own() -> None:
@@ -135,9 +137,14 @@ def test_each_damaged_frame_is_a_problem_of_its_own() -> None:
     with shelf.opened(shelf.Shelf(MAKER.objects | {'new-00003': bytes(body)})) as found:
         units = list(found.units(Extent(0, len(DATA))))
         three, four = (unit.problems(shelf.tick) for unit in units[2:4])
-    assert len(three) == 1 and 'frame at byte 64' in three[0]
-    assert f'(chunk 3, bytes {3 * CHUNK} to {4 * CHUNK} of the volume)' in three[0]
-    assert len(four) == 1 and 'chunk 4' in four[0]
+    problem, = three
+    assert 'frame at byte 64' in problem.sentence
+    assert f'(chunk 3, bytes {3 * CHUNK} to {4 * CHUNK} of the volume)' in problem.sentence
+    assert (problem.container, problem.object) == ('shelf', 'new-00003')
+    assert problem.extents and all(
+        3 * CHUNK <= extent.offset < extent.end <= 4 * CHUNK for extent in problem.extents)
+    problem, = four
+    assert 'chunk 4' in problem.sentence
 
 
 def test_objects_that_changed_places() -> None:
