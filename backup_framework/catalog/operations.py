@@ -24,6 +24,8 @@ WITHOUT_ROW = frozenset({'restore', 'verify', 'export'})
 """Kinds that go on when the catalog cannot be written."""
 
 _UNFINISHED = {'create': Status.CREATING, 'delete': Status.DELETING}
+REKEY = 'rekey'
+"""The kind that wraps the keys of a backend's backups anew; its detail is the backend."""
 
 _table = schema.operations
 
@@ -50,9 +52,9 @@ class Running:
     @property
     def exclusive(self) -> str | None:
         """What no other row may have; raises InvalidInput when the thing itself is missing."""
-        if self.kind not in _UNFINISHED:
+        if self.kind not in (*_UNFINISHED, REKEY):
             return None
-        thing = self.volume_id if self.kind == 'create' else self.backup_id
+        thing = {'create': self.volume_id, REKEY: self.detail}.get(self.kind, self.backup_id)
         if not thing:
             raise exceptions.InvalidInput(f'a {self.kind} must say of what')
         return f'{self.kind}:{thing}'
@@ -94,6 +96,11 @@ def check_conflicts(connection: sa.Connection, operation: Running) -> None:
                 f'volume {_volume_name(connection, operation.volume_id)} is being backed up '
                 f'already: backup {row["backup_id"]}, {_since(row)}; wait until that has ended')
         return
+    if operation.kind == REKEY:
+        row = _first(connection, _table.c.exclusive == exclusive)
+        if row is not None:
+            raise exceptions.Refused(f'the keys of backend {operation.detail} are being changed '
+                                     f'already, {_since(row)}; wait until that has ended')
     if operation.backup_id is None:
         return
     condition = _table.c.backup_id == operation.backup_id

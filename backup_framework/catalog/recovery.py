@@ -87,6 +87,9 @@ def _bury(connection: sa.Connection, each: Dead) -> str | None:
     if each.kind == 'restore':
         return _damage(backups.describe(backup) if backup else f'backup {each.backup_id}',
                        each.detail or 'a target that was not recorded')
+    if each.kind == operations.REKEY:
+        return (f'changing the keys of backend {each.detail} was interrupted; the same command '
+                f'goes on with it')
     if backup is None or backup.status != _KINDS.get(each.kind):
         return None
     if each.id is None and _has_operation(connection, backup.id):

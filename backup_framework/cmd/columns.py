@@ -68,6 +68,13 @@ class Pairs(columns.FormattableColumn[dict[str, str]]):
             f'{key}={value}' for key, value in sorted(self._value.items())))
 
 
+class Names(columns.FormattableColumn[Sequence[str]]):
+    """Short words."""
+
+    def human_readable(self) -> str:
+        return printable(', '.join(self._value))
+
+
 class Sentences(columns.FormattableColumn[list[str]]):
     """One a line."""
 

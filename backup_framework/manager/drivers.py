@@ -12,15 +12,20 @@ from backup_framework.catalog import Catalog
 from backup_framework.driver import metadata
 from backup_framework.driver.chunked import ChunkedBackupDriver
 from backup_framework.interface.backup_driver import BackupDriver
+from backup_framework.manager.keyrings import Keyrings
 
 
 class Drivers:
-    """The drivers of a configuration; each is opened once and closed by `close`."""
+    """The drivers of a configuration; each is opened once and closed by `close`.
+
+    :ivar keyrings: who seals and opens its backups.
+    """
 
     def __init__(self, configuration: conf.Configuration, catalog: Catalog) -> None:
         self._configuration = configuration
         self._catalog = catalog
         self._open: dict[str, BackupDriver] = {}
+        self.keyrings = Keyrings(configuration)
 
     def driver_class(self, backend: str) -> type[BackupDriver]:
         return loader.load(self._configuration.backend(backend).driver)
@@ -37,8 +42,18 @@ class Drivers:
             driver = _make(cls, settings, backend)
             driver.volume_metadata = CatalogMetadata(
                 self._catalog, getattr(settings, 'metadata_version', 2))
+            if isinstance(driver, ChunkedBackupDriver):
+                driver.keys = self.keyrings.of(settings)
+            elif settings.encryption != 'none':
+                raise exceptions.ConfigurationError(
+                    f'section [{backend}] wants encryption, which its driver has not: it is not '
+                    f'built on the chunked base')
             self._open[backend] = driver
         return self._open[backend]
+
+    def settings(self, backend: str) -> model.Settings:
+        """The settings of a backend; see `get` for errors."""
+        return self._configuration.settings(backend, self.driver_class(backend))
 
     def chunked(self, backend: str, what: str) -> ChunkedBackupDriver:
         """The driver of a backend, for what only our base can do.
