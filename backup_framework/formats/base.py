@@ -15,6 +15,9 @@ from backup_framework.model import Backup, Extent
 MANIFEST = '_metadata'
 """What the name of a manifest has behind the prefix, in every format."""
 
+CONTAINER = 'bf-container.'
+"""Names that begin with this belong to the container, not to a backup."""
+
 LARGEST_MANIFEST = 512 << 20
 
 BLOCK_SIZES = {'1.0.0': 32 << 10, '2.0.0': 64 << 10}
@@ -53,11 +56,11 @@ class Chunk:
 class Header:
     """What a manifest says of its backup, beside its objects. Sizes in bytes, None if not said.
 
+    :param manifest_digest: SHA-256 of the manifest itself as it is stored, in hexadecimal digits.
+    :param sealed: the backup is, and it was opened: who wrote it had the key.
     :param owner: the installation that wrote it, if it was one of ours.
     :param digests_sha256: of the object with the block digests, in hexadecimal digits.
     """
-    :param manifest_digest: SHA-256 of the manifest itself as it is stored, in hexadecimal digits.
-    :param sealed: the backup is, and it was opened: who wrote it had the key.
 
     version: str
     backup_id: str | None = None
@@ -73,28 +76,30 @@ class Header:
     data_timestamp: datetime.datetime | None = None
     snapshot_id: str | None = None
     owner: str | None = None
+    sealed: bool = False
     digests_sha256: str | None = None
+    manifest_digest: str | None = None
     properties: dict[str, str] = dataclasses.field(default_factory=dict)
 
-    sealed: bool = False
 
-    manifest_digest: str | None = None
 @dataclasses.dataclass(frozen=True)
 class Totals:
     """What a finished backup amounts to. `stored_bytes` counts every object, the manifest too.
 
     :param parent_id: None where it turned out that it could not build on its parent.
+    :param manifest_digest: as in `Header`.
+    :param unused: what an earlier run of the same backup stored, and this one has no use for.
     """
 
     object_count: int
-    :param manifest_digest: as in `Header`.
     size_bytes: int
     stored_bytes: int
     parent_id: str | None = None
+    manifest_digest: str | None = None
+    unused: Sequence[str] = ()
 
 
 @dataclasses.dataclass(frozen=True)
-    manifest_digest: str | None = None
 class Choices:
     """What the configuration says of how to write. None leaves it to the format.
 
@@ -106,6 +111,8 @@ class Choices:
     :param keyring: for whom the backup is sealed, if it has recipients; None seals nothing.
     :param bad_objects: objects of the container that are known to be damaged: the blocks in them
         are stored anew, and nothing refers to them.
+    :param resume: another run of the same backup was interrupted: keep what it stored where the
+        volume has the same bytes still.
     """
 
     chunk_size: int | None = None
@@ -118,6 +125,7 @@ class Choices:
     cache_directory: str | None = None
     keyring: Keyring | None = None
     bad_objects: Collection[str] = ()
+    resume: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -155,6 +163,9 @@ class Writer(Protocol):
     def notes(self) -> Sequence[str]:
         """Sentences for the user, as where a changed option waits for the next full backup."""
 
+    def stored_before(self) -> Iterable[Task]:
+        """What is to be done before `tasks`, in the same way: looking at what is stored already."""
+
     def tasks(self, chunks: Iterable[Chunk]) -> Iterator[Task]:
         """The chunks, all of the volume in order, as tasks; pulled by one thread, and lazily."""
 
@@ -173,9 +184,6 @@ class Writer(Protocol):
     def close(self) -> None:
         """Let temporary files go; what `add` and `finish` have not stored is lost."""
 
-
-class Piece(NamedTuple):
-    """Verified bytes of a volume; `data` is None for zeros."""
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Problem:
@@ -219,6 +227,9 @@ Tell = Callable[[Problem], None]
 """Learns of a problem; any thread."""
 
 
+class Piece(NamedTuple):
+    """Verified bytes of a volume; `data` is None for zeros."""
+
     offset: int
     length: int
     data: memoryview | None
@@ -244,10 +255,10 @@ class Unit(Protocol):
         A piece's data are valid until the next one is asked for.
 
         :param present: reads what the target has; pieces that it has already may be left out.
+        :param tell: learns, in the place of an error, which bytes cannot be had; all others come.
         :raises CorruptObject: something stored is not what was stored.
         :raises MissingObject: an object is gone.
         """
-        :param tell: learns, in the place of an error, which bytes cannot be had; all others come.
 
     def problems(self, tick: Tick) -> list[Problem]:
         """Read and verify all that the unit needs, also what restoring it need not look at."""
@@ -284,6 +295,12 @@ class State(Protocol):
         :param sizes: the store tells stored sizes; compare them where they are known.
         """
 
+    def extents_of(self, objects: Collection[str]) -> dict[str, list[Extent]]:
+        """For each of these objects that the state needs: for which bytes, sorted.
+
+        Nothing is read but what describes the state: as exact as that tells.
+        """
+
     def close(self) -> None: ...
 
 
@@ -297,21 +314,41 @@ class Reader(Protocol):
     def object_count(self) -> int: ...
 
 
+class Ownership(Protocol):
+    """Keeps two installations from working in one container; one of None is left alone."""
+
+    def check(self, container: store.Container, installation: str | None) -> None:
+        """:raises ForeignContainer: another one works there, or nobody can tell."""
+
+    def claim(self, container: store.Container, installation: str | None, *,
+              adopt: bool = False) -> None:
+        """Mark the container as the installation's, if it is not.
+
+        :param adopt: also if it is another one's.
+        :raises ForeignContainer: it is, or somebody else was quicker.
+        """
+
+    def release(self, container: store.Container, installation: str | None) -> None:
+        """Take the installation's mark away if nothing else is in the container."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Format:
     """A version of the stored bytes, as what stands above sees it.
 
     :param needs_parent: restoring an incremental backup takes its parents.
-    :param open_reader: (container, prefix, document, members of the manifest)
+    :param open_reader: (container, prefix, document, members of the manifest, keyring: a Keyring
+        or None); raises KeyUnavailable where that does not open it
     :param open_state: (readers of a chain root first, or of one backup that needs no parent;
         spool_directory=, whole_limit=bytes of objects that may be held as a whole)
     :param open_writer: (container, prefix, header, choices, parent: a State or None, size: of the
         volume or None where it is not known yet); raises InvalidBackup where the parent does not
         fit, ConfigurationError where the choices do not
-    :param leftovers: (container, prefix, committed=, tick=) what may be deleted once the manifest
-        with this prefix is gone: lists of names, to be deleted in this order; `committed` where
-        there may have been one
+    :param leftovers: (container, prefix, committed=, tick=, keyring=) what may be deleted once the
+        manifest with this prefix is gone: lists of names, to be deleted in this order; `committed`
+        where there may have been one
     :param container: the default container of a new backup
+    :param ownership: None where a backup uses no objects of others
     """
 
     version: str
@@ -321,3 +358,4 @@ class Format:
     open_writer: Callable[..., Writer]
     leftovers: Callable[..., Sequence[Sequence[str]]]
     container: Callable[[Backup], str]
+    ownership: Ownership | None = None
