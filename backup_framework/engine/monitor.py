@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 import dataclasses
+import enum
 import time
 
 from backup_framework import exceptions
-from backup_framework.model import Extent
 from backup_framework.formats.base import Problem
+from backup_framework.model import Extent
 
 
 class Monitor:
@@ -70,7 +71,6 @@ class Monitor:
             self.check()
 
 
-@dataclasses.dataclass
 @dataclasses.dataclass(frozen=True)
 class Sample:
     """A part of a state, chosen at random.
@@ -93,6 +93,7 @@ class Sweep(enum.Enum):
     """A backup has ended since the manifests were listed."""
 
 
+@dataclasses.dataclass
 class Operation:
     """What the caller of `backup`, `restore`, `delete` or `verify` wants beside the interface.
 
@@ -103,9 +104,9 @@ class Operation:
     :param wanted: restore only these bytes; None is all of them.
     :param wanted_at: where the first of them goes in the target; None is where it was.
     :param delta: read the target first and write only what differs.
-    :param quick: verify manifest and presence only.
     :param lost: bytes that cannot be restored are left alone, and told here, in the place of an
         error; None is an error.
+    :param quick: verify manifest and presence only.
     :param sample: verify only a part; None is all.
     :param bad_objects: tells of a container which objects are known to be damaged: nothing new
         may refer to them.
@@ -113,9 +114,8 @@ class Operation:
     :param adopt: take the container over if it is another installation's.
     :param spool_directory: where temporary files may grow; None is the system's.
     :param cache_directory: where what can be made again may be kept; None keeps nothing.
-    :param may_sweep: asked when the manifest of a backup is gone: whether what it leaves may be
-        deleted now; None is yes. Else a running backup may refer to it, and the same delete is
-        repeated later.
+    :param may_sweep: asked with the prefixes of the manifests that were looked at, before what they
+        do not refer to is deleted; None is yes.
     :param warnings: sentences for the user, added while the operation runs.
     """
 
@@ -131,9 +131,10 @@ class Operation:
     sample: Sample | None = None
     bad_objects: Callable[[str], Collection[str]] = lambda container: ()
     owner: str | None = None
+    adopt: bool = False
     spool_directory: str | None = None
     cache_directory: str | None = None
-    may_sweep: Callable[[], bool] | None = None
+    may_sweep: Callable[[Collection[str]], Sweep] | None = None
     warnings: list[str] = dataclasses.field(default_factory=list)
 
     def warn(self, sentence: str) -> None:
