@@ -12,6 +12,7 @@ BackupFrameworkError
 │   ├── InvalidBackup             a backup in the wrong state, or one that does not fit
 │   ├── BackupInUse               other backups or operations need it
 │   ├── InvalidVolume             a source that cannot be backed up
+│   ├── ForeignContainer          a container that another installation uses
 │   └── InvalidTarget             a target that must not be written
 ├── VolumeError                   reading a volume or writing a target failed
 │   ├── VolumeChanged             the volume shrank while it was read
@@ -94,6 +95,10 @@ class BackupInUse(Refused):
 
 class InvalidVolume(Refused):
     """A source that cannot be backed up."""
+
+
+class ForeignContainer(Refused):
+    """A container in which another installation makes and deletes backups."""
 
 
 class InvalidTarget(Refused):

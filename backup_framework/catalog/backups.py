@@ -115,9 +115,11 @@ def _only(ref: str, candidates: list[Backup], relation: str) -> Backup:
 
 
 def select(connection: sa.Connection, *, volume_id: str | None, backend: str | None,
-           status: str | None, limit: int | None, marker: str | None) -> list[Backup]:
+           container: str | None, status: str | None, limit: int | None, marker: str | None
+           ) -> list[Backup]:
     """See `Catalog.backups`."""
-    wanted = {_table.c.volume_id: volume_id, _table.c.backend: backend, _shown_status: status}
+    wanted = {_table.c.volume_id: volume_id, _table.c.backend: backend,
+              _table.c.container: container, _shown_status: status}
     conditions = [column == str(value) for column, value in wanted.items() if value is not None]
     if marker is not None:
         conditions.append(_after(connection, marker))

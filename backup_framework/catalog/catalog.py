@@ -134,8 +134,8 @@ class Catalog:
         return self._database.read(lambda c: backups.find(c, backup_id)) is not None
 
     def backups(self, *, volume_id: str | None = None, backend: str | None = None,
-                status: str | None = None, limit: int | None = None,
-                marker: str | None = None) -> list[Backup]:
+                container: str | None = None, status: str | None = None,
+                limit: int | None = None, marker: str | None = None) -> list[Backup]:
         """The backups that fit, newest first: by data_timestamp, created_at, id.
 
         :param status: as shown: a backup that is being restored is `restoring`.
@@ -143,7 +143,8 @@ class Catalog:
         :raises BackupNotFound: there is no such marker.
         """
         found = self._database.read(lambda c: backups.select(
-            c, volume_id=volume_id, backend=backend, status=status, limit=limit, marker=marker))
+            c, volume_id=volume_id, backend=backend, container=container, status=status,
+            limit=limit, marker=marker))
         return [self._shown(each) for each in found]
 
     def newest_usable(self, volume_id: str, backend: str | None = None, *,
@@ -329,9 +330,9 @@ class Catalog:
 
     # Deletes that wait
 
-    def writers(self, backend: str, container: str) -> list[str]:
-        """The ids of the backups that are being made in this container now, or may be."""
-        rows = self._database.read(lambda c: waiting.writers(c, backend, container))
+    def writers(self, container: str) -> list[str]:
+        """The ids of the backups that are being made in such a container now, or may be."""
+        rows = self._database.read(lambda c: waiting.writers(c, container))
         return self._living(rows)
 
     def postpone(self, operation: Running, backup_id: str, awaited: Iterable[str],

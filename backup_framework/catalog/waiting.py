@@ -16,11 +16,13 @@ _backups = schema.backups
 _operations = schema.operations
 
 
-def writers(connection: sa.Connection, backend: str, container: str) -> list[sa.RowMapping]:
-    """The operations that make a backup in this container, or may do so."""
+def writers(connection: sa.Connection, container: str) -> list[sa.RowMapping]:
+    """The operations that make a backup in a container of this name, or may do so.
+
+    On any backend: two sections may name one store.
+    """
     elsewhere = sa.exists().where(
-        _backups.c.id == _operations.c.backup_id,
-        sa.or_(_backups.c.backend != backend, _backups.c.container != container))
+        _backups.c.id == _operations.c.backup_id, _backups.c.container != container)
     chosen = sa.select(_operations).where(_operations.c.kind == 'create', ~elsewhere)
     return list(connection.execute(chosen.order_by(_operations.c.started_at)).mappings())
 

@@ -231,6 +231,13 @@ def add_backup(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('backup', metavar='ID', help='id, name or beginning of an id')
 
 
+def add_adopt(parser: argparse.ArgumentParser) -> None:
+    """The option of commands that write backups."""
+    parser.add_argument('--adopt', action='store_true',
+                        help='take the container over from another installation, which must not '
+                             'use it any more')
+
+
 class _Format(argparse.Action):
     """`--format` of commands that write backups: of a backup, or, as elsewhere, of the output."""
 

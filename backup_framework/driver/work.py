@@ -9,9 +9,9 @@ import functools
 from typing import Any, BinaryIO, Protocol
 
 from backup_framework import exceptions, model, store
-from backup_framework.driver import bandwidth
+from backup_framework.driver import bandwidth, sweeping
 from backup_framework.engine import backup as backup_engine
-from backup_framework.engine import copying, hints, parallel, source, writing
+from backup_framework.engine import copying, hints, source, writing
 from backup_framework.engine import restore as restore_engine
 from backup_framework.engine import verify as verify_engine
 from backup_framework.engine.monitor import Operation
@@ -78,12 +78,14 @@ class Work:
             writer, version = self._open_writer(backup, volume.size, header, stack)
             container = self._container_of(backup)
             self._check_fits(container, backup, writer)
+            self._check_owner(version, container)
             # Whoever deletes what a killed process leaves has to know which objects that are.
             backup.format = version.version
             backup.save()
             told = len(writer.notes)
+            container.create()
+            self._claim(version, container)
             try:
-                container.create()
                 totals = backup_engine.backup(
                     self._hinted(backup, volume, writer), writer,
                     # A writer also stores in the thread that gives it the results.
@@ -236,11 +238,25 @@ class Work:
             return
         container = self._container_of(backup)
         version = self._version_of(backup, container, backup.service_metadata)
+        self._check_owner(version, container)
         container.delete(versions.manifest_name(backup.service_metadata))
         container.sync()
-        may_sweep = self._operation.may_sweep
-        if version.needs_parent or may_sweep is None or may_sweep():
-            self._remove(version, container, backup.service_metadata, committed=True)
+        self._sweep(version, container, backup.service_metadata, committed=True)
+
+    def _check_owner(self, version: base.Format, container: store.Container) -> None:
+        """Before anything is recorded or deleted; who adopts a container takes it over later."""
+        if version.ownership is None:
+            return
+        try:
+            version.ownership.check(container, self._operation.owner)
+        except exceptions.ForeignContainer:
+            if not self._operation.adopt:
+                raise
+            self._claim(version, container)
+
+    def _claim(self, version: base.Format, container: store.Container) -> None:
+        if version.ownership is not None:
+            version.ownership.claim(container, self._operation.owner, adopt=self._operation.adopt)
 
     def _version_of(self, backup: model.Backup, container: store.Container, prefix: str
                     ) -> base.Format:
@@ -281,8 +297,7 @@ class Work:
             return state.size
 
     def prefixes(self, container: str) -> list[str]:
-        names = self._container(container).names('', base.MANIFEST)
-        return [name.removesuffix(base.MANIFEST) for name in names]
+        return versions.prefixes(self._container(container))
 
     def describe(self, container: str, prefix: str) -> tuple[base.Header, dict[str, Any]]:
         reader = versions.open_reader(self._container(container), prefix)
@@ -360,30 +375,10 @@ class Work:
         """What the store can do, for which the driver may have to ask it."""
         return self._calls.retry(self._driver.capabilities)
 
-    def _remove(self, version: base.Format, container: store.Container, prefix: str, *,
-                committed: bool) -> None:
-        """Delete what a backup without its manifest leaves; in steps, each for good."""
-        if committed and not version.needs_parent:
-            # A manifest that refers to this one's objects may have been written just now.
-            self._monitor.sleep(self._able.listing_delay)
-        leftovers = version.leftovers(container, prefix, committed=committed,
-                                      tick=self._monitor.tick)
-        self._monitor.start('delete', sum(len(names) for names in leftovers))
-        step = self._able.delete_batch
-        for names in leftovers:
-            self._delete(container, [names[at:at + step] for at in range(0, len(names), step)])
-            container.sync()
-
-    def _delete(self, container: store.Container, batches: Sequence[Sequence[str]]) -> None:
-        def delete(batch: Sequence[str]) -> int:
-            container.delete_many(batch)
-            return len(batch)
-
-        deleted = parallel.ordered_map(delete, batches, workers=self._workers(),
-                                       budget=1, cost=lambda batch: 0)
-        with contextlib.closing(deleted):
-            for count in deleted:
-                self._monitor.advance(count)
+    def _sweep(self, version: base.Format, container: store.Container, prefix: str, *,
+               committed: bool) -> bool:
+        return sweeping.sweep(version, container, prefix, self._operation, self._able,
+                              committed=committed, workers=self._workers())
 
     def _clean_up(self, version: base.Format, container: store.Container, prefix: str,
                   error: BaseException) -> None:
@@ -394,10 +389,13 @@ class Work:
             # Where it is there already, another backup may have taken this one for committed.
             committed = manifest in hurried.names(manifest)
             hurried.delete(manifest)
-            self._remove(version, hurried, prefix, committed=committed)
-        except exceptions.BackupFrameworkError as second:
-            error.add_note(f'Objects that begin with {prefix} may be left in container '
-                           f'{container.name}: {second}. Deleting the backup removes them.')
+            if self._sweep(version, hurried, prefix, committed=committed):
+                return
+            second: object = 'a backup that is running may use them'
+        except exceptions.BackupFrameworkError as caught:
+            second = caught
+        error.add_note(f'Objects that begin with {prefix} may be left in container '
+                       f'{container.name}: {second}. Deleting the backup removes them.')
 
 
 def _check_recorded(backup: model.Backup, header: base.Header) -> None:

@@ -25,6 +25,8 @@ def open_reader(container: store.Container, prefix: str) -> base.Reader:
     :raises UnsupportedVersion: a newer release wrote it.
     """
     name = manifest_name(prefix)
+    if name.startswith(base.CONTAINER):
+        raise exceptions.CorruptManifest(f'{name[:80]!r} is not the name of a manifest')
     try:
         document = container.get(name, base.LARGEST_MANIFEST)
     except (exceptions.ObjectNotFound, exceptions.ContainerNotFound):
@@ -43,6 +45,12 @@ def open_reader(container: store.Container, prefix: str) -> base.Reader:
         # No manifest can tell its own length.
         reader.header.stored_bytes += len(document)
     return reader
+
+
+def prefixes(container: store.Container) -> list[str]:
+    """Of all manifests in a container."""
+    return [name.removesuffix(base.MANIFEST) for name in container.names('', base.MANIFEST)
+            if not name.startswith(base.CONTAINER)]
 
 
 def format_of(version: object) -> base.Format:

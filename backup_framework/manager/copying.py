@@ -9,7 +9,7 @@ import dataclasses
 from backup_framework import model
 from backup_framework.driver.chunked import ChunkedBackupDriver
 from backup_framework.engine.monitor import Operation
-from backup_framework.manager import drivers
+from backup_framework.manager import drivers, freeing
 from backup_framework.manager.context import Context, record_failure, refuse_unreadable
 from backup_framework.model import Backup, Status
 
@@ -23,12 +23,14 @@ class Request:
 
     :param version: the format of the copy; None is the one of the backend's configuration.
     :param chain: also copy the backups that it was built on, as a chain.
+    :param adopt: take the container over if it is another installation's.
     """
 
     to_backend: str
     version: str | None = None
     container: str | None = None
     chain: bool = False
+    adopt: bool = False
 
 
 def copy(context: Context, backup: Backup, request: Request) -> Iterator[Backup]:
@@ -62,8 +64,9 @@ def _copy(context: Context, backup: Backup, parent: Backup | None, target: Chunk
     with (_reading(context, backup) as reading,
           contextlib.closing(source.open_state(backup, reading)) as state,
           context.running('create', copied, volume_id=copied.volume_id,
-                          parent_required=parent is not None,
-                          version=request.version) as (row, operation)):
+                          parent_required=parent is not None, version=request.version,
+                          adopt=request.adopt) as (row, operation)):
+        operation.may_sweep = freeing.after_failure(context, copied)
         context.catalog.add_backup(copied)
         try:
             updates = target.store_state(copied, state, operation=operation)

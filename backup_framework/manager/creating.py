@@ -14,7 +14,7 @@ from backup_framework.catalog import Running
 from backup_framework.driver.chunked import ChunkedBackupDriver
 from backup_framework.engine import fiemap, source
 from backup_framework.engine.monitor import Operation
-from backup_framework.manager import drivers, hooks
+from backup_framework.manager import drivers, freeing, hooks
 from backup_framework.manager.context import Context, record_failure, refuse_foreign
 from backup_framework.model import Backup, Extent, Status, Volume
 
@@ -33,6 +33,7 @@ class Request:
         they do not share is what changed.
     :param stream: read instead of the volume's path, until it ends; `state_of` names the volume.
     :param force: no warning for a volume that is in use.
+    :param adopt: take the container over if it is another installation's.
     """
 
     volume: str
@@ -50,6 +51,7 @@ class Request:
     stream: BinaryIO | None = None
     properties: dict[str, str] = dataclasses.field(default_factory=dict)
     force: bool = False
+    adopt: bool = False
 
 
 def create(context: Context, request: Request) -> Backup:
@@ -62,8 +64,9 @@ def create(context: Context, request: Request) -> Backup:
             raise exceptions.CatalogReadOnly(
                 f'{context.catalog.name} cannot be written, so no backup can be recorded')
         with context.running('create', backup, volume_id=volume.id, version=request.version,
-                             parent_required=request.parent is not None,
+                             parent_required=request.parent is not None, adopt=request.adopt,
                              changed=_hint(request, backup)) as (row, operation):
+            operation.may_sweep = freeing.after_failure(context, backup)
             if request.stream is None:
                 _warn_of_mounts(path, operation)
             context.catalog.add_backup(backup)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 import contextlib
 import logging
 
 from backup_framework import exceptions
 from backup_framework.catalog import Running
-from backup_framework.engine.monitor import Operation
+from backup_framework.engine.monitor import Sweep
 from backup_framework.manager import cleaning, drivers
 from backup_framework.manager.context import Context, reason_of, refuse_foreign
+from backup_framework.manager.freeing import Freeing
 from backup_framework.model import Backup, Status
 
 LOG = logging.getLogger(__name__)
@@ -62,13 +63,15 @@ def check(context: Context, backup: Backup) -> None:
                                        'when it is available or failed')
 
 
-def delete(context: Context, backup: Backup) -> bool:
+def delete(context: Context, backup: Backup, adopt: bool = False) -> bool:
     """Delete one backup's objects, then its record; after a failed one also look for leftovers.
 
     False where objects stay until other backups have ended: see `take_up`.
+
+    :param adopt: also in a container of another installation, which becomes ours.
     """
     check(context, backup)
-    done = _delete(context, backup)
+    done = _delete(context, backup, adopt)
     if backup.status in (Status.ERROR, Status.ERROR_DELETING):
         try:
             cleaning.clean(context, str(backup.backend))
@@ -94,66 +97,44 @@ def take_up(context: Context) -> None:
                          f'running, could not be freed: {error}')
 
 
-def _delete(context: Context, backup: Backup) -> bool:
+def _delete(context: Context, backup: Backup, adopt: bool = False) -> bool:
     driver = context.drivers.get(str(backup.backend))
-    with context.running('delete', backup) as (row, operation):
-        awaited = _begin(context, row, backup, operation)
+    with context.running('delete', backup, adopt=adopt) as (row, operation):
+        freeing = operation.may_sweep = _begin(context, row, backup)
         try:
             drivers.call(drivers.delete_method(driver), backup, operation=operation)
-            if awaited:
-                _postpone(context, row, backup, awaited)
-            else:
+            done = freeing.answer in (None, Sweep.NOW)
+            if done:
                 context.catalog.forget(backup.id, operation=row)
+            else:
+                _postpone(context, row, backup, freeing.awaited)
         except BaseException as error:
+            untouched = (isinstance(error, exceptions.ForeignContainer)
+                         and backup.status in _DELETABLE)
             with contextlib.suppress(exceptions.BackupFrameworkError):
-                context.catalog.finish(row, backup.id, Status.ERROR_DELETING,
-                                       fail_reason=reason_of(error))
+                context.catalog.finish(
+                    row, backup.id, backup.status if untouched else Status.ERROR_DELETING,
+                    fail_reason=backup.fail_reason if untouched else reason_of(error))
             raise
-    return not awaited
+    return done
 
 
-def _begin(context: Context, row: Running, backup: Backup, operation: Operation) -> list[str]:
-    """Mark the backup as being deleted.
-
-    The list gets, when the manifest is gone, the ids of the backups that may refer to its objects:
-    those that are running now. A backup that begins later finds no manifest to build on.
-    """
-    among: Collection[str] | None = None
+def _begin(context: Context, row: Running, backup: Backup) -> Freeing:
+    """Mark the backup as being deleted; who tells whether its objects may be deleted then."""
+    awaited: Sequence[str] | None = None
     if backup.status == Status.DELETING:
-        among = _built_on_deleted(context, backup)
+        awaited = context.catalog.postponed().get(backup.id)
         context.catalog.resume(row, backup.id)
     else:
         context.catalog.transition(backup.id, _DELETABLE, Status.DELETING)
-    awaited: list[str] = []
-
-    def may_sweep() -> bool:
-        running = context.catalog.writers(str(backup.backend), str(backup.container))
-        awaited[:] = [each for each in running if among is None or each in among]
-        return not awaited
-
-    operation.may_sweep = may_sweep
-    return awaited
-
-
-def _built_on_deleted(context: Context, backup: Backup) -> Collection[str] | None:
-    """The running backups that may refer to objects of a backup whose delete waits; None is all.
-
-    Not only those that it waits for: one that began later may be built on another backup that used
-    the same objects, and whose manifest, which told so, has been deleted since.
-    """
-    postponed = context.catalog.postponed()
-    going = [other for status in (Status.DELETING, Status.ERROR_DELETING)
-             for other in context.catalog.backups(backend=backup.backend, status=status)
-             if other.container == backup.container and other.id not in postponed]
-    # Of these it is not known, or not recorded yet, who was running when their manifests went.
-    return None if going else set().union(*postponed.values())
+    return Freeing(context, str(backup.container), backup, awaited)
 
 
 def _postpone(context: Context, row: Running, backup: Backup, awaited: Sequence[str]) -> None:
-    others = ', '.join(awaited)
     sentence = (f'backup {backup.id} is deleted, but a backup that is running may use its objects: '
-                f'they are freed by the next command that makes or deletes backups when {others} '
-                f'{"has" if len(awaited) == 1 else "have"} ended')
+                'they are freed by the next command that makes or deletes backups')
+    if awaited:
+        sentence += (f' when {", ".join(awaited)} {"has" if len(awaited) == 1 else "have"} ended')
     context.catalog.postpone(row, backup.id, awaited, warnings=[
         *(each for each in backup.warnings if each != sentence), sentence])
     context.warn(sentence)

@@ -17,6 +17,7 @@ from backup_framework.manager import (
     copying,
     creating,
     deleting,
+    keys,
     pruning,
     records,
     restoring,
@@ -69,9 +70,11 @@ class Manager:
         deleting.take_up(self._context)
         return backup
 
-    def run(self, names: Sequence[str] = ()) -> Iterator[tuple[str, Backup | Exception]]:
+    def run(self, names: Sequence[str] = (), *, adopt: bool = False
+            ) -> Iterator[tuple[str, Backup | Exception]]:
         """Back up every volume that has a section, or those named; one failing stops no other.
 
+        :param adopt: take over the containers of other installations.
         :raises VolumeNotFound: a name has no section.
         """
         sections = {volume.name: volume for volume in self.configuration.volumes()}
@@ -80,7 +83,7 @@ class Manager:
             raise exceptions.VolumeNotFound(f'there is no section [volume:{unknown[0]}]')
         for name in names or sections:
             try:
-                yield name, self.create(Request(name))
+                yield name, self.create(Request(name, adopt=adopt))
             except exceptions.OperationCancelled:
                 raise
             except Exception as error:
@@ -135,13 +138,15 @@ class Manager:
             deleting.check(self._context, backup)
         return planned
 
-    def delete(self, backup: Backup) -> bool:
+    def delete(self, backup: Backup, *, adopt: bool = False) -> bool:
         """Delete one of what `plan_delete` returned.
 
         False where its objects stay until backups that are running have ended. The next `create`
         or `delete` frees them then.
+
+        :param adopt: also in a container of another installation, which becomes ours.
         """
-        done = deleting.delete(self._context, backup)
+        done = deleting.delete(self._context, backup, adopt)
         deleting.take_up(self._context)
         return done
 
@@ -233,6 +238,38 @@ class Manager:
         :param older_than: seconds for which they must not have been written to.
         """
         return cleaning.clean(self._context, backend, older_than)
+
+    def list_keys(self) -> list[keys.Key]:
+        """The keys that have sections, each tried."""
+        return list(keys.known(self._context))
+
+    def add_key(self, name: str, backend: str) -> keys.Rewrapped:
+        """Let one more key open all sealed backups of a backend; see `rotate_keys`.
+
+        :raises ConfigurationError: it has no section.
+        """
+        return keys.add(self._context, name, backend)
+
+    def remove_key(self, name: str, backend: str) -> keys.Rewrapped:
+        """Let a key open the sealed backups of a backend no more; see `rotate_keys`.
+
+        :raises Refused: nobody could open one of them any more; nothing was changed.
+        """
+        return keys.remove(self._context, name, backend)
+
+    def rotate_keys(self, backend: str) -> keys.Rewrapped:
+        """Wrap the keys of all sealed backups of a backend anew, for exactly the configured keys.
+
+        One backup failing stops no other. When it was interrupted, it is simply called again.
+
+        :raises Refused: the backend has no keys.
+        :raises KeyUnavailable: one of the keys is not at hand; nothing was changed.
+        """
+        return keys.rotate(self._context, backend)
+
+    def recipients(self, backup: str) -> list[str]:
+        """For whom a backup is sealed, as its store says; nobody where it is not sealed."""
+        return keys.recipients(self._context, self.catalog.get_backup(backup))
 
     def rebuild(self, backend: str, *, container: str | None = None, adopt: bool = False
                 ) -> Rebuilt:

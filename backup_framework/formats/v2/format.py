@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from backup_framework.formats import base
-from backup_framework.formats.v2 import manifest, sweep
+from backup_framework.formats.v2 import manifest, owner, sweep
 from backup_framework.formats.v2.reader import Reader
 from backup_framework.formats.v2.state import State
 from backup_framework.formats.v2.writer import Writer
@@ -26,4 +26,5 @@ def _open_state(readers: Sequence[Reader], *, spool_directory: str | None, whole
 
 FORMAT = base.Format(
     version=manifest.VERSION, needs_parent=False, open_reader=Reader, open_state=_open_state,
-    open_writer=Writer, leftovers=sweep.leftovers, container=_container)
+    open_writer=Writer, leftovers=sweep.leftovers, container=_container,
+    ownership=owner)

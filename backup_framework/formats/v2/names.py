@@ -7,13 +7,14 @@ import re
 from backup_framework import exceptions, store
 from backup_framework.formats import base
 
-CONTAINER = 'bf-container.'
-"""Names that begin with this belong to the container, not to a backup."""
+CONTAINER = base.CONTAINER
 
 LONGEST_PREFIX = store.LONGEST_NAME - 32
 MAP = '_map'
 KEYS = '_keys-'
 LAST_GENERATION = 9999
+LAST_ATTEMPT = 9999
+LAST_NUMBER = 10 ** 18 - 1
 
 _DATA = re.compile(r'(.+)-([0-9]{5}|[1-9][0-9]{5,17})\Z', re.DOTALL)
 # At most four digits: such a name is never that of a data object too.
@@ -28,6 +29,11 @@ def data_name(prefix: str, number: int) -> str:
 
 def map_name(prefix: str, attempt: int = 1) -> str:
     return f'{prefix}{MAP}' if attempt == 1 else f'{prefix}{MAP}-{attempt}'
+
+
+def attempt_of(prefix: str, name: str) -> int:
+    """Which attempt at the map this is."""
+    return int(name[len(prefix) + len(MAP) + 1:] or 1)
 
 
 def keys_name(prefix: str, generation: int) -> str:

@@ -21,19 +21,23 @@ from backup_framework import exceptions, store
 from backup_framework.formats import base
 from backup_framework.formats.v2 import (
     changes,
+    chunk_map,
     compaction,
     gathering,
     layout,
     manifest,
     names,
+    owner,
     scan,
 )
 from backup_framework.formats.v2 import choices as choosing
 from backup_framework.formats.v2.duplicates import Index
-from backup_framework.formats.v2.frames import Buffer, Packer, Packing, Work
+from backup_framework.formats.v2.frames import Packer, Packing, Work
 from backup_framework.formats.v2.map_writer import MapWriter, Row
 from backup_framework.formats.v2.objects import Objects, Payload
+from backup_framework.formats.v2.packing import Buffer
 from backup_framework.formats.v2.parent import Parent, Rows
+from backup_framework.formats.v2.resumed import Found, Resumed
 from backup_framework.formats.v2.shared import Shared
 from backup_framework.formats.v2.state import State
 from backup_framework.model import Extent
@@ -57,7 +61,7 @@ class Writer:
     def __init__(self, container: store.Container, prefix: str, header: base.Header,
                  choices: base.Choices, parent: State | None, size: int | None) -> None:
         self.notes: list[str] = []
-        self._is_damaged = False
+        self._is_damaged = self._is_unfit = False
         self._container, self._header = container, header
         self._prefix = names.check_prefix(prefix)
         self._parent: Parent | None = None
@@ -74,7 +78,9 @@ class Writer:
         with contextlib.ExitStack() as opened:
             if self._parent is not None:
                 opened.callback(self._parent.close)
-            self._renewed = self._to_be_renewed()
+            uses: dict[str, chunk_map.Object] = {}
+            self._renewed = self._to_be_renewed(uses)
+            self._resumed = self._take_up(choices, size, uses, opened) if choices.resume else None
             self._index = self._find_duplicates(choices, opened)
             self._map = MapWriter(self._parameters.algorithm, self._objects.described,
                                   choices.spool_directory)
@@ -102,14 +108,18 @@ class Writer:
         own = self.chunk_size + layout.largest_table(blocks)
         return max(own, gathering.GATHERED + SMALL + layout.largest_table(blocks))
 
-    def _to_be_renewed(self) -> Collection[str]:
-        """Objects that are mostly dead, whose blocks are stored anew."""
+    def _to_be_renewed(self, uses: dict[str, chunk_map.Object]) -> Collection[str]:
+        """Objects that are mostly dead, whose blocks are stored anew.
+
+        :param uses: learns of all objects of the parent, by name.
+        """
         if self._parent is None:
             return frozenset()
         committed = {name.removesuffix(base.MANIFEST)
                      for name in self._container.names('', base.MANIFEST)}
         rows = self._parent.rows()
         chosen = compaction.choose(rows, committed)
+        uses.update((each.name, each) for each in rows.objects)
         gone = _gone(self._container, _by_prefix(each.name for each in rows.objects))
         if gone:
             raise exceptions.MissingObject(
@@ -128,6 +138,18 @@ class Writer:
                         self._objects.described)
         opened.callback(shared.close)
         return Index(choices.index_size, shared.find)
+
+    def _take_up(self, choices: base.Choices, size: int | None,
+                 uses: Mapping[str, chunk_map.Object], opened: contextlib.ExitStack) -> Resumed:
+        """What an interrupted run stored; no name of it, or of what it sent last, comes again."""
+        found = Resumed(self._container, self._prefix, self._parameters, size, uses,
+                        choices.spool_directory)
+        opened.callback(found.close)
+        self._objects.begin_at(found.first_number)
+        return found
+
+    def stored_before(self) -> Iterator[base.Task]:
+        return self._resumed.tasks() if self._resumed else iter(())
 
     def tasks(self, chunks: Iterable[base.Chunk]) -> Iterator[base.Task]:
         rows = Rows(self._parent.rows()) if self._parent else None
@@ -157,6 +179,9 @@ class Writer:
 
     def _run(self, number: int, chunk: base.Chunk, known: changes.Known | None
              ) -> gathering.Result:
+        if self._resumed and (stored := self._resumed.known(number, chunk.length)):
+            # What it says was read from the volume: so is what it is compared with, all of it.
+            known, chunk = stored, dataclasses.replace(chunk, changed=None)
         same = self._same(known) if known and known.row else None
         work = changes.work(number, chunk, known, self._scanner, self._renewed,
                             self._tell_damage)
@@ -211,7 +236,21 @@ class Writer:
         return self._parent.is_there(extent, self._parameters.algorithm.of(data))
 
     def add(self, result: Any) -> None:
-        self._gathering.add(result)
+        if isinstance(result, Found):
+            self._learn(result)
+        else:
+            self._gathering.add(result)
+
+    def _learn(self, found: Found) -> None:
+        assert self._resumed is not None
+        self._resumed.add(found)
+        if found.described is not None:
+            self._objects.described[found.described.name] = found.described
+            if self._index is not None and found.described.name not in self._renewed:
+                self._index.add(found.places)
+        if found.problem and not self._is_unfit:
+            self._is_unfit = True
+            self.notes.append(f'not all that was stored before could be kept: {found.problem}')
 
     def finish(self, tick: base.Tick) -> base.Totals:
         """Everything that the manifest leads to is durable and there before it is written."""
@@ -221,7 +260,9 @@ class Writer:
         self._container.sync()
         tick()
         self._require_objects(map_name)
-        stored_bytes = sum(self._objects.stored.values()) + self._map.length
+        own = [self._objects.described[name] for name in self._map.names
+               if names.prefix_of(name) == self._prefix]
+        stored_bytes = sum(each.length for each in own) + self._map.length
         parent_id = self._header.parent_id
         if self._parent is None or self._parent.reader.size != self._size:
             parent_id = None
@@ -231,17 +272,21 @@ class Writer:
         document = manifest.dump(header, manifest.Parameters(
             self.chunk_size, self.block_size, self._parameters.algorithm.name,
             self._parameters.compression, map_name, self._map.length, map_digest,
-            sorted(references), len(self._objects.stored)))
+            sorted(references), len(own)))
         tick()
+        # Again, because the mark went with what was the last backup, or somebody took it over.
+        owner.claim(self._container, self._header.owner)
         stored_bytes += self._container.put(
             names.manifest_name(self._prefix), lambda: [document])
         self._container.sync()
-        return base.Totals(len(self._objects.stored), self._size, stored_bytes, parent_id,
-                           hashlib.sha256(document).hexdigest())
+        left = self._resumed.left if self._resumed else ()
+        return base.Totals(
+            len(own), self._size, stored_bytes, parent_id, hashlib.sha256(document).hexdigest(),
+            [name for name in left if name not in self._map.names])
 
     def _put_map(self, tick: base.Tick) -> str:
         """Store the map, each attempt under its own name; the one that succeeded."""
-        attempts = itertools.count(1)
+        attempts = itertools.count(self._resumed.first_map if self._resumed else 1)
 
         def pieces() -> Iterator[bytes]:
             for piece in self._map.pieces():

@@ -28,16 +28,16 @@ def creating(catalog, backup_id, **fields):
 
 def test_who_may_refer_to_a_container(catalog, add):
     add(id='done', **HERE)
-    assert catalog.writers('local', 'box') == []
+    assert catalog.writers('box') == []
     running = [creating(catalog, 'here', **HERE),
                creating(catalog, 'undecided', backend='local'),
-               creating(catalog, 'elsewhere', backend='other', container='box'),
+               creating(catalog, 'same name', backend='other', container='box'),
                creating(catalog, 'beside', backend='local', container='crate')]
     with catalog.operation('create', backup_id='unknown', volume_id='v'):
-        assert catalog.writers('local', 'box') == ['here', 'undecided', 'unknown']
+        assert catalog.writers('box') == ['here', 'undecided', 'same name', 'unknown']
     for each in running:
         each.__exit__(None, None, None)
-    assert catalog.writers('local', 'box') == []
+    assert catalog.writers('box') == []
 
 
 def test_a_delete_waits_for_those_that_were_running(catalog, add, delete):
