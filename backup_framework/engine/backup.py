@@ -26,12 +26,12 @@ def backup(source: Source, writer: base.Writer, *, workers: int, budget: int, he
         return task.cost + min(held, writer.largest_object) if task.cost else 0
 
     chunks = source.chunks(writer.chunk_size, writer.largest_hole)
-    stored = parallel.ordered_map(
-        run, writer.tasks(chunks), workers=workers, budget=budget, cost=cost)
-    with contextlib.closing(stored):
-        for task, result in stored:
-            writer.add(result)
-            monitor.advance(task.length)
-            monitor.check()
+    for tasks in (writer.stored_before(), writer.tasks(chunks)):
+        stored = parallel.ordered_map(run, tasks, workers=workers, budget=budget, cost=cost)
+        with contextlib.closing(stored):
+            for task, result in stored:
+                writer.add(result)
+                monitor.advance(task.length)
+                monitor.check()
     monitor.start('hashes')
     return writer.finish(monitor.tick)

@@ -89,6 +89,10 @@ class Writer:
             raise exceptions.InvalidBackup(f'the hash list of {told} is not complete')
         return known
 
+    def stored_before(self) -> Iterable[base.Task]:
+        """Its objects do not tell which bytes they have."""
+        return ()
+
     def tasks(self, chunks: Iterable[base.Chunk]) -> Iterator[base.Task]:
         for chunk in chunks:
             cost = 0

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 import dataclasses
+from typing import Protocol
 
 from backup_framework import exceptions
 from backup_framework.formats import base
 from backup_framework.formats.v2 import chunk_map, scan
 from backup_framework.formats.v2.frames import Old, Work
-from backup_framework.formats.v2.parent import Parent
+
+
+class Tables(Protocol):
+    """Where block tables come from: the parent, or an earlier run of the same backup."""
+
+    def old(self, number: int, row: chunk_map.Row, objects: Sequence[chunk_map.Object]) -> Old:
+        """:raises FormatError: the table is not what it was."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Known:
-    """A chunk of the parent with the same bounds.
+    """A chunk with the same bounds, as it was.
 
     :param row: None for zeros.
     :param objects: that the row refers to by their numbers.
     """
 
-    parent: Parent
+    tables: Tables
     row: chunk_map.Row | None
     objects: Sequence[chunk_map.Object]
 
@@ -62,7 +69,7 @@ def work(number: int, chunk: base.Chunk, known: Known | None, scanner: scan.Scan
 def _old(number: int, row: chunk_map.Row, known: Known,
          tell: Callable[[exceptions.FormatError], None]) -> Old | None:
     try:
-        return known.parent.old(number, row, known.objects)
+        return known.tables.old(number, row, known.objects)
     except exceptions.FormatError as error:
         tell(error)
         return None
