@@ -48,6 +48,10 @@ class Objects:
         self._algorithm = algorithm
         self._numbers = itertools.count(1)
 
+    def begin_at(self, number: int) -> None:
+        """Leave smaller numbers alone: another run of the same backup may have used them."""
+        self._numbers = itertools.count(number)
+
     def put_stream(self, chunk: int, frames: Iterable[Buffer],
                    contents: Callable[[], packing.Contents]) -> Row:
         """One attempt to store a chunk in an object of its own, while its frames are made.

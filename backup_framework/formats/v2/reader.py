@@ -126,26 +126,13 @@ class Reader:
                 raise exceptions.CorruptObject(
                     'the digests in its block table are not those that the map tells')
             _check_references(table, row, objects)
-            self._check_zeros(table)
+            check_zeros(table, self.algorithm, self.block_size, self.chunk_length(index))
         return table
 
     def _check_place(self, index: int, row: chunk_map.Row) -> None:
         blocks = -(-self.chunk_length(index) // self.block_size)
         if row.offset < layout.HEADER_SIZE or row.length > layout.largest_table(blocks):
             raise exceptions.CorruptObject('the map tells an impossible place of its block table')
-
-    def _check_zeros(self, table: layout.Table) -> None:
-        """What is said to be zeros has the digest of zeros."""
-        whole = self.algorithm.of_zeros(self.block_size)
-        last = table.blocks - 1
-        for first, count in runs_of_zeros(table.frame_of):
-            expected = whole * count
-            if first + count > last:
-                short = self.chunk_length(table.chunk) - last * self.block_size
-                expected = whole * (count - 1) + self.algorithm.of_zeros(short)
-            if table.digests[first * digest.SIZE:(first + count) * digest.SIZE] != expected:
-                raise exceptions.CorruptObject(
-                    'its block table gives blocks of zeros the digest of other bytes')
 
     @contextlib.contextmanager
     def told(self, name: str, index: int) -> Iterator[None]:
@@ -197,6 +184,24 @@ def runs_of_zeros(frame_of: array[int]) -> Iterator[tuple[int, int]]:
             first = block
     if first is not None:
         yield first, len(frame_of) - first
+
+
+def check_zeros(table: layout.Table, algorithm: digest.Algorithm, block_size: int, length: int
+                ) -> None:
+    """What is said to be zeros has the digest of zeros.
+
+    :param length: of the chunk.
+    :raises CorruptObject: it has another one.
+    """
+    whole = algorithm.of_zeros(block_size)
+    last = table.blocks - 1
+    for first, count in runs_of_zeros(table.frame_of):
+        expected = whole * count
+        if first + count > last:
+            expected = whole * (count - 1) + algorithm.of_zeros(length - last * block_size)
+        if table.digests[first * digest.SIZE:(first + count) * digest.SIZE] != expected:
+            raise exceptions.CorruptObject(
+                'its block table gives blocks of zeros the digest of other bytes')
 
 
 def _check_references(table: layout.Table, row: chunk_map.Row,
