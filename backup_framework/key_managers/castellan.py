@@ -56,8 +56,10 @@ class Castellan(KeyManager):
             configuration(args=[], default_config_files=[self._file], default_config_dirs=[],
                           use_env=False)
         except cfg.Error as error:
+            # Its text may show a line of the file, with a token in it.
             raise exceptions.ConfigurationError(
-                f"castellan's configuration {self._file} cannot be used: {error}") from None
+                f"castellan's configuration {self._file} cannot be read: {type(error).__name__}"
+            ) from None
         try:
             manager = key_manager.API(configuration)
             found = manager.get(_credentials(utils, configuration), self._id)
