@@ -52,6 +52,7 @@ class Work:
         self._monitor = self._operation.monitor
         self._calls = store.Calls(driver, retry_deadline=self._settings.retry_deadline,
                                   sleep=self._monitor.sleep)
+        self._resumes = False
         self._verbs = bandwidth.limited(driver, self._settings.read_bandwidth,
                                         self._settings.write_bandwidth, self._monitor.sleep)
 
@@ -93,10 +94,11 @@ class Work:
                     budget=self._settings.memory, held=self._able.writer_buffer,
                     monitor=self._monitor)
             except BaseException as error:
-                self._clean_up(version, container, str(backup.service_metadata), error)
+                self._clean_up(version, container, backup, error)
                 raise
             for note in writer.notes[told:]:
                 self._operation.warn(note)
+        self._remove_unused(container, totals.unused)
         if totals.parent_id != backup.parent_id:
             self._become_full(backup, 'the volume had another size at its parent')
         return {'container': backup.container, 'service_metadata': backup.service_metadata,
@@ -118,8 +120,13 @@ class Work:
                      stack: contextlib.ExitStack) -> tuple[base.Writer, base.Format]:
         """A writer on the parent; where that does not fit, the backup becomes a full one."""
         wanted = backup.container or self._settings.container
-        backup.service_metadata = self._driver.object_prefix(backup)
-        store.check_new_name(backup.service_metadata)
+        self._resumes = self._operation.resume and backup.service_metadata is not None
+        if self._resumes:
+            # What the earlier run stored last may not be listed yet.
+            self._monitor.sleep(self._able.listing_delay)
+        else:
+            backup.service_metadata = self._driver.object_prefix(backup)
+        store.check_new_name(str(backup.service_metadata))
         if backup.parent_id is not None:
             try:
                 parent = stack.enter_context(contextlib.closing(self._parent(backup)))
@@ -143,9 +150,10 @@ class Work:
                 stack: contextlib.ExitStack) -> base.Writer:
         if wanted is None and backup.parent is not None and not version.needs_parent:
             wanted = backup.parent.container
-        backup.container = (self._driver.update_container_name(backup, wanted) or wanted
-                            or version.container(backup))
-        store.check_new_name(backup.container)
+        if not self._resumes:
+            backup.container = (self._driver.update_container_name(backup, wanted) or wanted
+                                or version.container(backup))
+        store.check_new_name(str(backup.container))
         header = dataclasses.replace(header, version=version.version, parent_id=backup.parent_id)
         writer = version.open_writer(self._container_of(backup), str(backup.service_metadata),
                                      header, self._choices(), parent, size)
@@ -160,7 +168,7 @@ class Work:
             chunk_size=chosen.chunk_size, block_size=chosen.block_size,
             compression=chosen.compression, digest=chosen.digest, duplicates=chosen.duplicates,
             index_size=chosen.index_size, spool_directory=self._operation.spool_directory,
-            cache_directory=self._operation.cache_directory)
+            cache_directory=self._operation.cache_directory, resume=self._resumes)
 
     def _parent(self, backup: model.Backup) -> base.State:
         if backup.parent is None:
@@ -380,14 +388,31 @@ class Work:
         return sweeping.sweep(version, container, prefix, self._operation, self._able,
                               committed=committed, workers=self._workers())
 
-    def _clean_up(self, version: base.Format, container: store.Container, prefix: str,
+    def _remove_unused(self, container: store.Container, names: Sequence[str]) -> None:
+        """Remove what an interrupted run stored in vain; the backup is complete, come what may."""
+        if not names:
+            return
+        try:
+            sweeping.delete_steps(container, [names], self._operation, self._able,
+                                  workers=self._workers())
+        except exceptions.BackupFrameworkError as error:
+            self._operation.warn('objects that the interrupted run stored, and that this one has '
+                                 f'no use for, are left until the backup is deleted: {error}')
+
+    def _clean_up(self, version: base.Format, container: store.Container, backup: model.Backup,
                   error: BaseException) -> None:
         """Remove what a failed backup stored; where that fails too, say so with its error."""
         hurried = store.Container(self._driver, container.name, retry_deadline=10.0)
+        prefix = str(backup.service_metadata)
         manifest = versions.manifest_name(prefix)
         try:
             # Where it is there already, another backup may have taken this one for committed.
             committed = manifest in hurried.names(manifest)
+            if (self._operation.resume and version.resumes and not committed
+                    and not isinstance(error, exceptions.StoreFull)):
+                error.add_note('What was stored stays: "backup create --resume" of the volume goes '
+                               f'on with it, and "backup delete {backup.id}" removes it.')
+                return
             hurried.delete(manifest)
             if self._sweep(version, hurried, prefix, committed=committed):
                 return

@@ -110,6 +110,8 @@ class Operation:
     :param sample: verify only a part; None is all.
     :param bad_objects: tells of a container which objects are known to be damaged: nothing new
         may refer to them.
+    :param resume: a backup that is interrupted leaves what it stored, and one whose record says
+        where an earlier run stored something goes on with that.
     :param owner: the id of this installation, for the manifest and the container.
     :param adopt: take the container over if it is another installation's.
     :param spool_directory: where temporary files may grow; None is the system's.
@@ -130,6 +132,7 @@ class Operation:
     quick: bool = False
     sample: Sample | None = None
     bad_objects: Callable[[str], Collection[str]] = lambda container: ()
+    resume: bool = False
     owner: str | None = None
     adopt: bool = False
     spool_directory: str | None = None

@@ -349,6 +349,7 @@ class Format:
         where there may have been one
     :param container: the default container of a new backup
     :param ownership: None where a backup uses no objects of others
+    :param resumes: a backup that was interrupted can be gone on with
     """
 
     version: str
@@ -359,3 +360,4 @@ class Format:
     leftovers: Callable[..., Sequence[Sequence[str]]]
     container: Callable[[Backup], str]
     ownership: Ownership | None = None
+    resumes: bool = False

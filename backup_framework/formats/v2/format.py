@@ -27,4 +27,4 @@ def _open_state(readers: Sequence[Reader], *, spool_directory: str | None, whole
 FORMAT = base.Format(
     version=manifest.VERSION, needs_parent=False, open_reader=Reader, open_state=_open_state,
     open_writer=Writer, leftovers=sweep.leftovers, container=_container,
-    ownership=owner)
+    ownership=owner, resumes=True)
