@@ -95,6 +95,6 @@ def _cost_of(wrapped: Mapping[str, Any]) -> _Cost:
     if not (least.n <= n and n & (n - 1) == 0 and least.r <= r
             and least.p <= p <= _MOST_PARALLEL and 128 * n * r <= MOST_MEMORY):
         raise exceptions.KeyUnavailable(
-            f'the entry asks for a scrypt that is weaker than n={least.n}, r={least.r}, p={least.p}, '
-            f'or takes more than {MOST_MEMORY >> 20} MiB or much time: it was changed')
+            f'the entry asks for scrypt that is weaker than n={least.n}, r={least.r}, p={least.p} '
+            f'or costs more than {MOST_MEMORY >> 20} MiB or much time: it was changed')
     return _Cost(n, r, p)
