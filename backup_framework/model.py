@@ -152,6 +152,8 @@ class Capabilities:
     :param reports_free_space: `free_space` works.
     :param reports_clock: `clock` works.
     :param durable: what a writer or `sync` returned from survives a power cut.
+    :param durable_together: objects are durable only when the `sync` of the driver that wrote them
+        has returned; what a backup stored that was interrupted is not, and never will be.
     :param connections: verbs that may be open at once.
     :param delete_batch: names that `delete_objects` takes in one call.
     :param max_object_size: bytes, or None for no limit.
@@ -168,6 +170,7 @@ class Capabilities:
     reports_free_space: bool = False
     reports_clock: bool = False
     durable: bool = True
+    durable_together: bool = False
     connections: int = 8
     delete_batch: int = 1
     max_object_size: int | None = None
