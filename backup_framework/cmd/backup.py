@@ -45,13 +45,17 @@ class Create(base.ShowOne):
                             type=base.key_value, help='keep a pair with it; repeatable')
         parser.add_argument('--force', action='store_true',
                             help='the volume is in use, and that is known: do not warn of it')
+        base.add_resume(parser)
         base.add_adopt(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         with self.manager() as manager:
             from backup_framework.cmd import columns
+            started = model.utcnow()
             backup = manager.create(self._request(parsed_args))
+            if parsed_args.resume and (backup.created_at or started) >= started:
+                self.warn('nothing was gone on with: this is a new backup')
             return columns.BACKUP, columns.Rows(manager.catalog).backup(backup)
 
     def _request(self, parsed_args: argparse.Namespace) -> Any:
@@ -60,7 +64,7 @@ class Create(base.ShowOne):
         request = creating.Request(
             **{name: given[name] for name in (
                 'volume', 'state_of', 'backend', 'container', 'version', 'name', 'description',
-                'incremental', 'parent', 'parent_snapshot', 'force', 'adopt')},
+                'incremental', 'parent', 'parent_snapshot', 'force', 'resume', 'adopt')},
             properties=dict(parsed_args.property))
         if parsed_args.changed_extents:
             from backup_framework.engine import hints
@@ -79,6 +83,7 @@ class Run(base.Lister):
         parser = super().get_parser(prog_name)
         parser.add_argument('volumes', metavar='VOLUME', nargs='*',
                             help='only these sections; else all of them')
+        base.add_resume(parser)
         base.add_adopt(parser)
         return parser
 
@@ -90,7 +95,8 @@ class Run(base.Lister):
         with self.manager() as manager:
             if not manager.configuration.volumes():
                 self.warn('there is no [volume:NAME] section, so there is nothing to do')
-            for name, result in manager.run(parsed_args.volumes, adopt=parsed_args.adopt):
+            for name, result in manager.run(parsed_args.volumes, adopt=parsed_args.adopt,
+                                            resume=parsed_args.resume):
                 if isinstance(result, Exception):
                     base.report(result, self.options.debug)
                     codes.append(exit_codes.of(result))

@@ -238,6 +238,13 @@ def add_adopt(parser: argparse.ArgumentParser) -> None:
                              'use it any more')
 
 
+def add_resume(parser: argparse.ArgumentParser) -> None:
+    """The option of commands that read volumes."""
+    parser.add_argument('--resume', action='store_true',
+                        help='go on with what an interrupted backup stored, and leave it there '
+                             'for the next time if this one is interrupted')
+
+
 class _Format(argparse.Action):
     """`--format` of commands that write backups: of a backup, or, as elsewhere, of the output."""
 

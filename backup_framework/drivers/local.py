@@ -86,7 +86,9 @@ class LocalBackupDriver(chunked.ChunkedBackupDriver):
         return model.Capabilities(
             ranged_read=True, conditional_create=True, lists_containers=True, reports_size=True,
             reports_free_space=True, reports_clock=True,
-            durable=self.settings.durability != 'none', connections=16, longest_name=511)
+            durable=self.settings.durability != 'none',
+            durable_together=self.settings.durability == 'backup', connections=16,
+            longest_name=511)
 
     def check_for_setup_error(self) -> None:
         """Make `path` if it is missing and prove that files can be made and removed in it."""

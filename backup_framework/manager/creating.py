@@ -14,7 +14,7 @@ from backup_framework.catalog import Running
 from backup_framework.driver.chunked import ChunkedBackupDriver
 from backup_framework.engine import fiemap, source
 from backup_framework.engine.monitor import Operation
-from backup_framework.manager import drivers, freeing, hooks
+from backup_framework.manager import drivers, freeing, hooks, resuming
 from backup_framework.manager.context import Context, record_failure, refuse_foreign
 from backup_framework.model import Backup, Extent, Status, Volume
 
@@ -34,6 +34,8 @@ class Request:
     :param stream: read instead of the volume's path, until it ends; `state_of` names the volume.
     :param force: no warning for a volume that is in use.
     :param adopt: take the container over if it is another installation's.
+    :param resume: go on with the newest backup of the volume that was interrupted, if there is one,
+        and leave what is stored if this one is.
     """
 
     volume: str
@@ -52,6 +54,7 @@ class Request:
     properties: dict[str, str] = dataclasses.field(default_factory=dict)
     force: bool = False
     adopt: bool = False
+    resume: bool = False
 
 
 def create(context: Context, request: Request) -> Backup:
@@ -59,17 +62,26 @@ def create(context: Context, request: Request) -> Backup:
     volume, path, section = _volume(context, request)
     with _opened(request, path) as (file, size), _snapshot(request, file) as snapshot:
         backup = _record(context, request, volume, section, size)
-        _choose_parent(context, request, backup, section)
+        earlier = None
+        if request.resume:
+            earlier, request = _earlier(context, request, backup)
+        if earlier is None:
+            _choose_parent(context, request, backup, section)
+        backup = earlier or backup
         if not context.catalog.writable:
             raise exceptions.CatalogReadOnly(
                 f'{context.catalog.name} cannot be written, so no backup can be recorded')
-        with context.running('create', backup, volume_id=volume.id, version=request.version,
+        with context.running('create', backup, volume_id=volume.id, resume=request.resume,
+                             version=earlier.format if earlier else request.version,
                              parent_required=request.parent is not None, adopt=request.adopt,
                              changed=_hint(request, backup)) as (row, operation):
             operation.may_sweep = freeing.after_failure(context, backup)
             if request.stream is None:
                 _warn_of_mounts(path, operation)
-            context.catalog.add_backup(backup)
+            if earlier is None:
+                context.catalog.add_backup(backup)
+            else:
+                resuming.begin(context, earlier)
             updates, problem = _run(context, row, section, backup, file, operation, snapshot)
             try:
                 context.catalog.finish(row, backup.id, Status.AVAILABLE,
@@ -88,9 +100,18 @@ def create(context: Context, request: Request) -> Backup:
     return context.catalog.get_backup(backup.id)
 
 
+def _earlier(context: Context, request: Request, backup: Backup) -> tuple[Backup | None, Request]:
+    """The interrupted backup to go on with, if there is one, and the request for a new one."""
+    chosen = resuming.choose(context, request, backup)
+    if chosen.complete and request.incremental is None:
+        # The next one has to store no more than what changed since.
+        request = dataclasses.replace(request, incremental=True)
+    return chosen.backup, request
+
+
 _IN_USE = 'the volume is mounted'
 _FROM_DRIVERS = frozenset(('container', 'service_metadata', 'parent_id', 'object_count', 'size',
-                           'size_bytes', 'stored_bytes', 'format'))
+                           'size_bytes', 'stored_bytes', 'format', 'manifest_digest'))
 """What of a record a driver may say."""
 
 

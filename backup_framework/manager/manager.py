@@ -70,11 +70,12 @@ class Manager:
         deleting.take_up(self._context)
         return backup
 
-    def run(self, names: Sequence[str] = (), *, adopt: bool = False
-            ) -> Iterator[tuple[str, Backup | Exception]]:
+    def run(self, names: Sequence[str] = (), *, adopt: bool = False,
+            resume: bool = False) -> Iterator[tuple[str, Backup | Exception]]:
         """Back up every volume that has a section, or those named; one failing stops no other.
 
         :param adopt: take over the containers of other installations.
+        :param resume: go on with those that were interrupted.
         :raises VolumeNotFound: a name has no section.
         """
         sections = {volume.name: volume for volume in self.configuration.volumes()}
@@ -83,7 +84,7 @@ class Manager:
             raise exceptions.VolumeNotFound(f'there is no section [volume:{unknown[0]}]')
         for name in names or sections:
             try:
-                yield name, self.create(Request(name, adopt=adopt))
+                yield name, self.create(Request(name, adopt=adopt, resume=resume))
             except exceptions.OperationCancelled:
                 raise
             except Exception as error:

@@ -129,7 +129,10 @@ def _rebuild_one(context: Context, driver: ChunkedBackupDriver, backend: str,
     backup_id = str(header.backup_id)
     if context.catalog.has_backup(backup_id):
         rebuilt.known += 1
-        _heal(context, backup_id, backend, header, found, rebuilt)
+        known = context.catalog.get_backup(backup_id)
+        if _is_to_be_healed(known, backend, found):
+            heal(context, known, found)
+            rebuilt.healed.append(backup_id)
         return
     backup = Backup(
         id=backup_id, volume_id=header.volume_id or '', display_name=header.name,
@@ -140,18 +143,23 @@ def _rebuild_one(context: Context, driver: ChunkedBackupDriver, backend: str,
     rebuilt.added.append(backup)
 
 
-def _heal(context: Context, backup_id: str, backend: str, header: base.Header,
-          found: dict[str, Any], rebuilt: Rebuilt) -> None:
+def _is_to_be_healed(known: Backup, backend: str, found: dict[str, Any]) -> bool:
     """A backup whose end could not be recorded is complete all the same: its manifest is there."""
-    known = context.catalog.get_backup(backup_id)
     same = (known.backend, known.container, known.service_metadata) == (
         backend, found['container'], found['service_metadata'])
-    if known.status == Status.ERROR and same and known.owner is None:
-        fields = {name: value for name, value in found.items()
-                  if value is not None or name == 'parent_id'}
-        context.catalog.transition(backup_id, [Status.ERROR], Status.AVAILABLE,
-                                   fail_reason=None, **fields)
-        rebuilt.healed.append(backup_id)
+    return known.status == Status.ERROR and same and known.owner is None
+
+
+def heal(context: Context, backup: Backup, found: dict[str, Any]) -> None:
+    """Record a failed backup as complete.
+
+    :param found: what its manifest says, as `ChunkedBackupDriver.describe` gives it.
+    :raises InvalidBackup: another command has changed its state.
+    """
+    fields = {name: value for name, value in found.items()
+              if value is not None or name == 'parent_id'}
+    context.catalog.transition(backup.id, [Status.ERROR], Status.AVAILABLE, fail_reason=None,
+                               **fields)
 
 
 def _take_in(context: Context, backup: Backup, backend: str, header: base.Header,

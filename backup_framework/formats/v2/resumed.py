@@ -133,7 +133,8 @@ class Resumed:
 
     def _check_items(self, items: Sequence[layout.FooterItem], end: int) -> int:
         """Where the tables begin; they fill what is between the frames and the footer."""
-        most = _MOST_TABLES + layout.largest_table(self._parameters.chunk_size // self._parameters.block_size)
+        blocks = self._parameters.chunk_size // self._parameters.block_size
+        most = _MOST_TABLES + layout.largest_table(blocks)
         at = start = items[0].offset
         last = -1
         for item in items:
@@ -178,9 +179,10 @@ class Resumed:
         position = self._rows.get(chunk)
         if position is None or length != self._length(chunk):
             return None
-        rows = chunk_map.Rows(reader.rows_file(self._spool, position), self._parameters.algorithm, None)
+        file = reader.rows_file(self._spool, position)
+        rows = chunk_map.Rows(file, self._parameters.algorithm, None)
         rows.objects = self._objects
-        row = next(rows.again(reader.rows_file(self._spool, position)))
+        row = next(rows.again(file))
         assert isinstance(row, chunk_map.Row)
         if all(self._may_refer(number) for number, _ in row.references):
             return changes.Known(self, row, self._objects)
@@ -283,10 +285,11 @@ class _Tables:
             self._name, item.offset, item.length, of(data), of(table.digests), uses)))
 
     def check_one(self, ranges: store.Ranges) -> None:
-        """One of the frames at random: what was cut off from the store is mostly all wrong."""
+        """One of the frames at random: what a power cut spoilt is mostly spoilt as a whole."""
         if self._fresh:
             frame = random.choice(list(self._fresh.values()))
-            if self._parameters.algorithm.of(ranges.read_at(frame.offset, frame.stored)) != frame.digest:
+            stored = ranges.read_at(frame.offset, frame.stored)
+            if self._parameters.algorithm.of(stored) != frame.digest:
                 raise exceptions.CorruptObject(
                     f'the digest of its frame at byte {frame.offset} is not the one in the block '
                     'table')

@@ -1,0 +1,147 @@
+"""Going on with a backup that was interrupted: which one that is, and its record."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from backup_framework import exceptions, store
+from backup_framework.driver.chunked import ChunkedBackupDriver
+from backup_framework.formats import versions
+from backup_framework.manager import copying, records
+from backup_framework.manager.context import Context
+from backup_framework.model import Backup, Status
+
+if TYPE_CHECKING:
+    from backup_framework.manager.creating import Request
+
+
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """What to do for a request.
+
+    :param backup: to go on with; None makes a new one.
+    :param complete: what was to be gone on with lacked nothing but its record, and has that now.
+    """
+
+    backup: Backup | None = None
+    complete: bool = False
+
+
+def choose(context: Context, request: Request, fresh: Backup) -> Chosen:
+    """The newest backup of the volume that was interrupted and serves the request.
+
+    :param fresh: the record of a new backup, without a parent.
+    """
+    earlier = _newest(context, request, fresh)
+    if earlier is None:
+        return Chosen()
+    try:
+        if _is_complete(context, earlier):
+            context.warn(f'backup {earlier.id} was complete when it was interrupted, and is '
+                         'recorded as such now; this is a new backup')
+            return Chosen(complete=True)
+        _refuse(context, earlier)
+    except (exceptions.Refused, exceptions.FormatError) as error:
+        context.warn(f'this is a new backup: backup {earlier.id} was interrupted and cannot be '
+                     f'gone on with, because {error}. "backup delete {earlier.id}" removes it')
+        return Chosen()
+    _prepare(context, request, earlier, fresh)
+    return Chosen(earlier)
+
+
+def _newest(context: Context, request: Request, fresh: Backup) -> Backup | None:
+    """None also where a newer one is complete: it has more than could be kept."""
+    known = context.catalog.backups(volume_id=fresh.volume_id, backend=fresh.backend)
+    for backup in known:
+        if backup.status in (Status.AVAILABLE, Status.RESTORING) and backup.owner is None:
+            return None
+        if backup.status == Status.ERROR and _serves(context, request, backup, fresh):
+            return backup
+    return None
+
+
+def _serves(context: Context, request: Request, backup: Backup, fresh: Backup) -> bool:
+    version = versions.FORMATS.get(backup.format or '')
+    if version is None or not version.resumes or backup.owner is not None:
+        return False
+    if not (backup.container and backup.service_metadata) or copying.COPIED_FROM in backup.metadata:
+        return False
+    if request.parent is not None:
+        wanted: str | None = context.catalog.get_backup(request.parent).id
+    else:
+        wanted = None if request.incremental is False else backup.parent_id
+    return (backup.parent_id == wanted and request.version in (None, backup.format)
+            and fresh.container in (None, backup.container))
+
+
+def _is_complete(context: Context, backup: Backup) -> bool:
+    """Whether its manifest is there, and all that this needs; then that is recorded.
+
+    :raises FormatError: the manifest is there, and something else is not.
+    """
+    driver = context.drivers.chunked(str(backup.backend), 'go on with backups')
+    driver.before_operation('verify')
+    try:
+        header, found = driver.describe(str(backup.container), str(backup.service_metadata))
+    except exceptions.MissingObject:
+        return False
+    if header.backup_id != backup.id:
+        raise exceptions.CorruptManifest(f'its manifest is of backup {header.backup_id}')
+    with context.running('verify', backup, quick=True) as (_, operation):
+        report = driver.verify(backup, operation=operation)
+    if not report.ok:
+        raise exceptions.MissingObject(
+            f'it has a manifest, and something is wrong with it: {report.problems[0]}')
+    records.heal(context, backup, found)
+    return True
+
+
+def _refuse(context: Context, backup: Backup) -> None:
+    """:raises Refused: nothing can be kept of what the store has."""
+    driver = context.drivers.chunked(str(backup.backend), 'go on with backups')
+    calls = store.Calls(driver, retry_deadline=driver.settings.retry_deadline)
+    able = calls.retry(driver.capabilities)
+    if not able.reports_size:
+        raise exceptions.Refused('its store does not tell sizes of objects')
+    if able.durable_together:
+        raise exceptions.Refused('what was stored may have been lost since: its store makes '
+                                 'objects durable at the end of a backup only (durability)')
+
+
+def _prepare(context: Context, request: Request, backup: Backup, fresh: Backup) -> None:
+    """Say in the record what this run makes of it."""
+    backup.warnings = [f'it was interrupted ({backup.fail_reason or "for a reason unknown"}) and '
+                       'gone on with later; it has what the volume had then']
+    backup.status, backup.fail_reason = Status.CREATING, None
+    backup.data_timestamp, backup.service = fresh.data_timestamp, fresh.service
+    backup.size, backup.size_bytes = fresh.size, fresh.size_bytes
+    backup.display_name = request.name or backup.display_name
+    backup.display_description = fresh.display_description or backup.display_description
+    backup.metadata = backup.metadata | fresh.metadata
+    backup.on_save = fresh.on_save
+    if backup.parent_id is not None:
+        _find_parent(context, backup)
+
+
+def _find_parent(context: Context, backup: Backup) -> None:
+    parent_id = str(backup.parent_id)
+    if context.catalog.has_backup(parent_id):
+        parent = context.catalog.get_backup(parent_id)
+        if parent.status in (Status.AVAILABLE, Status.RESTORING) and parent.owner is None:
+            backup.parent = parent
+            return
+    backup.parent_id = None
+    backup.warnings.append(f'this is a full backup, because backup {parent_id}, which it was begun '
+                           'on, is not available any more')
+
+
+def begin(context: Context, backup: Backup) -> None:
+    """Take it up: of two that want to one wins.
+
+    :raises InvalidBackup: it is no failed backup any more.
+    """
+    names = ('fail_reason', 'data_timestamp', 'service', 'size', 'size_bytes', 'display_name',
+             'display_description', 'metadata', 'parent_id')
+    context.catalog.transition(backup.id, [Status.ERROR], Status.CREATING, warnings=[],
+                               **{name: getattr(backup, name) for name in names})
