@@ -108,6 +108,8 @@ class GCSBackupDriver(chunked.ChunkedBackupDriver):
         service = self._service()
         task = self._task(service, 'list', 'storage.objects.list', container)
         bucket, folder = self._layout.folder(container)
+        if not layout.is_text(prefix):
+            return
         start = folder + prefix
         seen = set()
         for found in service.names(task, layout.Place(bucket, start)):

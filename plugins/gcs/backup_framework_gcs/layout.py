@@ -27,7 +27,11 @@ class Layout:
         self._by_bucket = by_bucket
 
     def folder(self, container: str) -> Place:
-        """Where a container's objects are."""
+        """Where a container's objects are.
+
+        :raises StoreError: no container can have this name.
+        """
+        _check(container)
         if not self._by_bucket:
             return Place(self.top.bucket, f'{self.top.name}{container}/')
         bucket, _, inner = container.partition('/')
@@ -43,6 +47,7 @@ class Layout:
             raise exceptions.StoreError(
                 f'{name!a} cannot be the name of an object: it has a line break in it',
                 container=container, name=name)
+        _check(name)
         return Place(bucket, folder + name)
 
     @property
@@ -67,3 +72,18 @@ class Layout:
 def is_name(name: str) -> bool:
     """Whether the framework could have given this name. Consoles make folders as `name/`."""
     return not any(part in ('', '.', '..') for part in name.split('/'))
+
+
+def _check(name: str) -> None:
+    """An HTTP client would go up for a bucket called `..`."""
+    if not is_name(name) or not is_text(name):
+        raise exceptions.StoreError(f'{name!a} is not a name that an object can have')
+
+
+def is_text(name: str) -> bool:
+    """Whether a name can be asked for: lone surrogates cannot."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
