@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 from backup_framework import exceptions, store
 from backup_framework.driver.chunked import ChunkedBackupDriver
 from backup_framework.engine import parallel
-from backup_framework.formats.v2 import key_sets
+from backup_framework.formats.v2 import key_sets, owner
 from backup_framework.interface.key_manager import KeyManager
 from backup_framework.manager.context import Context, refuse_foreign
 from backup_framework.model import Backup, Status
@@ -170,8 +170,9 @@ def _rewrap(context: Context, backend: str, wish: _Wish) -> Rewrapped:
     driver = context.drivers.chunked(backend, 'seal backups')
     driver.before_operation('backup')
     with context.running('rekey', detail=backend):
-        found = list(_sealed(context, driver, backend))
-        done = Rewrapped(backend, len(found))
+        done = Rewrapped(backend)
+        found = list(_sealed(context, driver, done))
+        done.sealed = len(found)
         workers = max(1, min(driver.settings.workers, driver.capabilities().connections))
         context.monitor.start('keys', len(found))
         planned = [each for each in _side_by_side(context, _planner(context, wish), found,
@@ -186,12 +187,17 @@ def _rewrap(context: Context, backend: str, wish: _Wish) -> Rewrapped:
     return done
 
 
-def _sealed(context: Context, driver: ChunkedBackupDriver, backend: str) -> Iterator[_Sealed]:
+def _sealed(context: Context, driver: ChunkedBackupDriver, done: Rewrapped) -> Iterator[_Sealed]:
     """The committed backups that are sealed, of all containers that the catalog knows."""
     records = {(backup.container, backup.service_metadata): backup
-               for backup in context.catalog.backups(backend=backend)}
+               for backup in context.catalog.backups(backend=done.backend)}
     for name in sorted({container for container, _ in records if container}):
         container = _container(context, driver, name)
+        try:
+            owner.check(container, context.catalog.installation)
+        except exceptions.ForeignContainer as error:
+            done.failures.append((f'container {name}', error))
+            continue
         for prefix, generations in key_sets.generations(container).items():
             context.monitor.tick()
             yield _Sealed(container, prefix, generations, records.get((name, prefix)))
