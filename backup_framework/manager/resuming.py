@@ -6,7 +6,6 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from backup_framework import exceptions, store
-from backup_framework.driver.chunked import ChunkedBackupDriver
 from backup_framework.formats import versions
 from backup_framework.manager import copying, records
 from backup_framework.manager.context import Context
