@@ -11,7 +11,7 @@ from backup_framework import exceptions, model
 from backup_framework.driver import metadata, objects, options, work
 from backup_framework.engine.monitor import Operation
 from backup_framework.engine.verify import Report
-from backup_framework.formats import base
+from backup_framework.formats import base, keyring
 from backup_framework.interface import backup_driver, chunked_driver
 
 
@@ -40,6 +40,7 @@ class ChunkedBackupDriver(backup_driver.BackupDriver, chunked_driver.BackupChunk
         self.settings = settings
         self.context = context
         self.volume_metadata: metadata.VolumeMetadata = metadata.NoMetadata()
+        self.keys: keyring.Keyring | None = None
 
     @classmethod
     def make_settings(cls, **values: Any) -> model.Settings:

@@ -9,22 +9,25 @@ from backup_framework import model, store
 from backup_framework.engine import parallel
 from backup_framework.engine.monitor import Operation, Sweep
 from backup_framework.formats import base, versions
+from backup_framework.formats.keyring import Keyring
 
 _LOOKS = 5
 """How often manifests are listed while backups end all the time, until the sweep waits instead."""
 
 
 def sweep(version: base.Format, container: store.Container, prefix: str, operation: Operation,
-          able: model.Capabilities, *, committed: bool, workers: int) -> bool:
+          able: model.Capabilities, *, committed: bool, workers: int,
+          keyring: Keyring | None) -> bool:
     """Delete what a backup leaves, in steps, each for good; False where that has to wait.
 
     :param committed: there may have been a manifest, and backups that refer to the objects.
+    :param keyring: opens what says which objects sealed backups use.
     """
     if version.needs_parent or not committed:
         found: _Leftovers | None = version.leftovers(
-            container, prefix, committed=committed, tick=operation.monitor.tick)
+            container, prefix, committed=committed, tick=operation.monitor.tick, keyring=keyring)
     else:
-        found = _unreferenced(version, container, prefix, operation, able)
+        found = _unreferenced(version, container, prefix, operation, able, keyring)
     if found is None:
         return False
     delete_steps(container, found, operation, able, workers=workers)
@@ -37,7 +40,8 @@ _Leftovers = Sequence[Sequence[str]]
 
 
 def _unreferenced(version: base.Format, container: store.Container, prefix: str,
-                  operation: Operation, able: model.Capabilities) -> _Leftovers | None:
+                  operation: Operation, able: model.Capabilities, keyring: Keyring | None
+                  ) -> _Leftovers | None:
     """What no backup refers to, whether committed, running, or begun at any moment from now on.
 
     The question whether others are running comes after the manifests were read, and before
@@ -56,7 +60,8 @@ def _unreferenced(version: base.Format, container: store.Container, prefix: str,
         # A manifest that refers to this one's objects may have been written just now.
         operation.monitor.sleep(able.listing_delay)
         listed = versions.prefixes(container)
-        found = version.leftovers(container, prefix, committed=True, tick=operation.monitor.tick)
+        found = version.leftovers(container, prefix, committed=True, tick=operation.monitor.tick,
+                                  keyring=keyring)
         answer = operation.may_sweep(listed) if operation.may_sweep else Sweep.NOW
         if answer is not Sweep.LOOK_AGAIN:
             return found if answer is Sweep.NOW else None

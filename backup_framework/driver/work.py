@@ -16,6 +16,7 @@ from backup_framework.engine import restore as restore_engine
 from backup_framework.engine import verify as verify_engine
 from backup_framework.engine.monitor import Operation
 from backup_framework.formats import base, versions
+from backup_framework.formats.keyring import Keyring
 from backup_framework.model import Extent
 
 _LARGEST_WHOLE = 64 << 20
@@ -25,6 +26,7 @@ class Driver(store.ObjectVerbs, Protocol):
     """What this module needs of a driver."""
 
     settings: model.Settings
+    keys: Keyring | None
 
     def capabilities(self) -> model.Capabilities: ...
 
@@ -156,19 +158,26 @@ class Work:
         store.check_new_name(str(backup.container))
         header = dataclasses.replace(header, version=version.version, parent_id=backup.parent_id)
         writer = version.open_writer(self._container_of(backup), str(backup.service_metadata),
-                                     header, self._choices(), parent, size)
+                                     header, self._choices(backup), parent, size)
         stack.callback(writer.close)
         for note in writer.notes:
             self._operation.warn(note)
         return writer
 
-    def _choices(self) -> base.Choices:
+    def _choices(self, backup: model.Backup) -> base.Choices:
         chosen = self._settings
         return base.Choices(
             chunk_size=chosen.chunk_size, block_size=chosen.block_size,
             compression=chosen.compression, digest=chosen.digest, duplicates=chosen.duplicates,
             index_size=chosen.index_size, spool_directory=self._operation.spool_directory,
-            cache_directory=self._operation.cache_directory, resume=self._resumes)
+            cache_directory=self._operation.cache_directory, resume=self._resumes,
+            keyring=self._driver.keys, bad_objects=self._bad_objects(backup))
+
+    def _bad_objects(self, backup: model.Backup) -> set[str]:
+        """Of the backup's container, and of those that its parents are in."""
+        members = [backup, *(backup.parent.chain() if backup.parent else ())]
+        return {name for container in {str(member.container) for member in members}
+                for name in self._operation.bad_objects(container)}
 
     def _parent(self, backup: model.Backup) -> base.State:
         if backup.parent is None:
@@ -272,7 +281,7 @@ class Work:
         if backup.format in versions.FORMATS:
             return versions.FORMATS[backup.format]
         try:
-            return versions.FORMATS[versions.open_reader(container, prefix).header.version]
+            return versions.stored_format(container, prefix)
         except exceptions.FormatError:
             return versions.FORMATS[self._settings.format]
 
@@ -283,6 +292,8 @@ class Work:
             with contextlib.closing(self._open_state(backup)) as state:
                 report.manifest_digest = state.header.manifest_digest
                 self._verify(state, report)
+        except exceptions.KeyUnavailable:
+            raise  # nothing is known to be damaged
         except exceptions.FormatError as error:
             report.add(base.problem_of(error))
         return report
@@ -308,7 +319,7 @@ class Work:
         return versions.prefixes(self._container(container))
 
     def describe(self, container: str, prefix: str) -> tuple[base.Header, dict[str, Any]]:
-        reader = versions.open_reader(self._container(container), prefix)
+        reader = versions.open_reader(self._container(container), prefix, self._driver.keys)
         header = reader.header
         with contextlib.closing(self._state([reader])) as state:
             stored = state.size
@@ -348,7 +359,8 @@ class Work:
 
     def _open(self, backup: model.Backup) -> base.Reader:
         container = self._container_of(backup)
-        reader = versions.open_reader(container, str(backup.service_metadata))
+        reader = versions.open_reader(container, str(backup.service_metadata), self._driver.keys,
+                                      backup.manifest_digest)
         header = reader.header
         told: list[tuple[str, str | None, str | None]] = [
             ('backup', header.backup_id, backup.id)]
@@ -386,7 +398,8 @@ class Work:
     def _sweep(self, version: base.Format, container: store.Container, prefix: str, *,
                committed: bool) -> bool:
         return sweeping.sweep(version, container, prefix, self._operation, self._able,
-                              committed=committed, workers=self._workers())
+                              committed=committed, workers=self._workers(),
+                              keyring=self._driver.keys)
 
     def _remove_unused(self, container: store.Container, names: Sequence[str]) -> None:
         """Remove what an interrupted run stored in vain; the backup is complete, come what may."""

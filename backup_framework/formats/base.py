@@ -127,6 +127,11 @@ class Choices:
     bad_objects: Collection[str] = ()
     resume: bool = False
 
+    @property
+    def seals(self) -> bool:
+        """Whether there is somebody to seal the backup for."""
+        return self.keyring is not None and bool(self.keyring.recipients)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Task:
@@ -295,6 +300,12 @@ class State(Protocol):
         :param sizes: the store tells stored sizes; compare them where they are known.
         """
 
+    def needed(self) -> set[str]:
+        """The names of the objects that the newest backup of the state needs of its container.
+
+        Without its manifest, and what belongs to that; of a chain's parents, none.
+        """
+
     def extents_of(self, objects: Collection[str]) -> dict[str, list[Extent]]:
         """For each of these objects that the state needs: for which bytes, sorted.
 
@@ -317,8 +328,11 @@ class Reader(Protocol):
 class Ownership(Protocol):
     """Keeps two installations from working in one container; one of None is left alone."""
 
-    def check(self, container: store.Container, installation: str | None) -> None:
-        """:raises ForeignContainer: another one works there, or nobody can tell."""
+    def check(self, container: store.Container, installation: str | None) -> bool:
+        """Whether it is marked as the installation's; False where it is nobody's.
+
+        :raises ForeignContainer: another one works there, or nobody can tell.
+        """
 
     def claim(self, container: store.Container, installation: str | None, *,
               adopt: bool = False) -> None:
@@ -348,6 +362,8 @@ class Format:
         manifest with this prefix is gone: lists of names, to be deleted in this order; `committed`
         where there may have been one
     :param container: the default container of a new backup
+    :param stored_by: the prefix of the backup that stored an object of this name, None where it has
+        no name that the format gives; a manifest's is left to others
     :param ownership: None where a backup uses no objects of others
     :param resumes: a backup that was interrupted can be gone on with
     """
@@ -359,5 +375,6 @@ class Format:
     open_writer: Callable[..., Writer]
     leftovers: Callable[..., Sequence[Sequence[str]]]
     container: Callable[[Backup], str]
+    stored_by: Callable[[str], str | None]
     ownership: Ownership | None = None
     resumes: bool = False

@@ -44,6 +44,7 @@ class Writer:
     def __init__(self, container: store.Container, prefix: str, header: base.Header,
                  choices: base.Choices, parent: base.State | None, size: int | None) -> None:
         self.notes: list[str] = []
+        _check_unsealed(choices, parent)
         self.block_size = choices.block_size or BLOCK_SIZE
         self.chunk_size = choices.chunk_size or max(
             self.block_size, CHUNK_SIZE // self.block_size * self.block_size)
@@ -55,7 +56,7 @@ class Writer:
         self._container = container
         self._prefix = prefix
         self._header = header
-        self._parent = None if parent is None else self._fitting(parent, size)
+        self._parent = None if parent is None else self._fitting(parent, size, choices)
         self._spool = digests.Spool(self.block_size, choices.spool_directory)
         self._buffers = pool.Buffers()
         self._numbers = itertools.count(1)
@@ -64,7 +65,8 @@ class Writer:
         self._stored_bytes = 0
         self._list_digest = hashlib.sha256()
 
-    def _fitting(self, parent: base.State, size: int | None) -> digests.Spool:
+    def _fitting(self, parent: base.State, size: int | None, choices: base.Choices
+                 ) -> digests.Spool:
         """The parent's hash list.
 
         :raises InvalidBackup: nothing can be built on it.
@@ -79,6 +81,10 @@ class Writer:
         if size != parent.size:
             raise exceptions.InvalidBackup(
                 f'the volume has {size} bytes and had {parent.size} at {told}')
+        bad = parent.extents_of(choices.bad_objects)
+        if bad:
+            raise exceptions.InvalidBackup(
+                f'{told} needs object {min(bad)}, which is marked as bad')
         known = parent.hash_list()
         if known is None:
             raise exceptions.InvalidBackup(f'{told} has no hash list')
@@ -247,3 +253,14 @@ def _clear(data: memoryview) -> None:
     for at in range(0, len(data), len(_ZEROS)):
         piece = data[at:at + len(_ZEROS)]
         piece[:] = _ZEROS[:len(piece)]
+
+
+def _check_unsealed(choices: base.Choices, parent: base.State | None) -> None:
+    """:raises InvalidBackup: the backup should be sealed, and its parent is not.
+    :raises ConfigurationError: it should be sealed, which this format cannot be."""
+    if choices.seals and parent is not None:
+        raise exceptions.InvalidBackup(
+            f'backup {parent.header.backup_id} is not sealed, and new backups are')
+    if choices.seals:
+        raise exceptions.ConfigurationError(
+            'format 1.0.0 cannot be sealed, because Cinder could not read it: format 2.0.0 can')

@@ -11,10 +11,11 @@ import struct
 from typing import Protocol
 
 from backup_framework import exceptions, store
-from backup_framework.formats.v2 import digest, layout, names
+from backup_framework.formats.v2 import digest, layout, names, sealing
 
 _HEAD = struct.Struct('<8sHHI')
 _MAGIC = b'bf2.map.'
+_SEALED = 1
 _OBJECT = struct.Struct('<BBHIQ')
 _ZEROS = struct.Struct('<B7sQ')
 _CHUNK = struct.Struct('<BBHIIIQ32s32s')
@@ -26,6 +27,7 @@ SMALLEST = _HEAD.size + _END.size
 """Bytes of a map without objects and chunks."""
 _KINDS = {0: _END, 1: _OBJECT, 2: _ZEROS, 3: _CHUNK}
 _PAD = bytes(7)
+SEALED_HEAD_SIZE = _HEAD.size + sealing.SALT_SIZE
 
 
 @dataclasses.dataclass(slots=True)
@@ -66,6 +68,19 @@ class Row:
 
 def head() -> bytes:
     return _HEAD.pack(_MAGIC, layout.LAYOUT, 0, 0)
+
+
+def sealed_head(salt: bytes) -> bytes:
+    """What stands in front of a map whose bytes follow sealed."""
+    return _HEAD.pack(_MAGIC, layout.LAYOUT, _SEALED, 0) + salt
+
+
+def salt_of(data: bytes) -> bytes:
+    """:raises CorruptObject: it is no head of a sealed map."""
+    salt = data[_HEAD.size:]
+    if len(data) != SEALED_HEAD_SIZE or data != sealed_head(salt):
+        raise exceptions.CorruptObject('its first bytes are not those of a sealed map')
+    return salt
 
 
 def encode_object(item: Object) -> bytes:

@@ -10,7 +10,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from backup_framework import exceptions, store
 from backup_framework.formats import base, codec
-from backup_framework.formats.v2 import chunk_map, digest, layout, names
+from backup_framework.formats.v2 import chunk_map, digest, layout, names, sealing
 from backup_framework.formats.v2.reader import Reader
 from backup_framework.model import Extent
 
@@ -116,7 +116,8 @@ class ChunkUnit:
                     views: list[memoryview] = []
                     with (self._telling(tell, runs),
                           self._reader.told(part.name, self._index)):
-                        plain = self._plain(frame, data[frame.offset - part.start:])
+                        plain = self._plain(frame, data[frame.offset - part.start:],
+                                            opened.ranges(part.name))
                         views = [self._verified(plan.table, run, plain) for run in runs]
                         del plain
                     for run, view in zip(runs, views):
@@ -197,11 +198,13 @@ class ChunkUnit:
             ranges = opened.ranges(group.name)
             return memoryview(ranges.read_at(group.start, group.end - group.start))
 
-    def _plain(self, frame: layout.Frame, data: memoryview) -> memoryview:
-        stored = data[:frame.stored]
+    def _plain(self, frame: layout.Frame, data: memoryview, ranges: store.Ranges) -> memoryview:
+        stored: bytes | memoryview = data[:frame.stored]
         if self._reader.algorithm.of(stored) != frame.digest:
             raise exceptions.CorruptObject(
                 f'the digest of its frame at byte {frame.offset} is not the one in the block table')
+        if self._reader.keys is not None:
+            stored = self._reader.opened(sealing.FRAME, frame.offset, stored, ranges)
         return memoryview(codec.decompress(layout.CODECS[frame.codec], stored, frame.plain))
 
     def _verified(self, table: layout.Table, run: Run, plain: memoryview) -> memoryview:
@@ -296,7 +299,7 @@ class ChunkUnit:
                 ) -> tuple[bytes, Sequence[layout.FooterItem]]:
         """The digest of header and footer, and what the footer tells."""
         header = ranges.read_at(0, layout.HEADER_SIZE)
-        size = layout.footer_size(layout.decode_header(header))
+        size = layout.footer_size(layout.decode_header(header).tables)
         offset = thing.length - size
         if offset < layout.HEADER_SIZE:
             raise exceptions.CorruptObject('its header tells more block tables than it has room')

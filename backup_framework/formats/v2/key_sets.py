@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 import dataclasses
 import hashlib
 import json
@@ -56,7 +56,14 @@ class Recipient(NamedTuple):
 
 def generations(container: store.Container) -> dict[str, list[int]]:
     """The generations of the keys of each sealed backup that is committed, the latest first."""
-    there = container.names('')
+    return generations_in(container.names(''))
+
+
+def generations_in(there: Collection[str]) -> dict[str, list[int]]:
+    """See `generations`.
+
+    :param there: all names of a container.
+    """
     committed = {name.removesuffix(base.MANIFEST) for name in there
                  if name.endswith(base.MANIFEST)}
     found: dict[str, list[int]] = {}
@@ -168,7 +175,6 @@ def _known(container: store.Container, prefix: str, known: Sequence[int] | None)
 def _open(container: store.Container, prefix: str, generation: int,
           keys: keyring.Keyring | None) -> KeySet:
     members, body, sealed = _parse(container, prefix, generation)
-    called = _called(container, prefix, generation)
     entries = members['entries']
     try:
         key = (keys or keyring.Keyring(())).unwrap(entries, _context(prefix, generation))
@@ -178,10 +184,12 @@ def _open(container: store.Container, prefix: str, generation: int,
         raise exceptions.KeyUnavailable(
             f'backup with prefix {prefix} of container {container.name}: {error}') from error
     try:
-        plain = sealing.Cipher(key).open(sealing.KEYS, 0, sealed, body)
-        return KeySet(prefix, generation, entries, _keys(plain))
+        found = _keys(sealing.Cipher(key).open(sealing.KEYS, 0, sealed, body))
+        if prefix not in found:
+            raise exceptions.CorruptObject('the key of the backup itself is not among them')
     except exceptions.FormatError as error:
-        raise exceptions.CorruptObject(f'{called} is damaged: {error}') from None
+        raise _damaged(container, prefix, generation, error) from None
+    return KeySet(prefix, generation, entries, found)
 
 
 def _dump(prefix: str, generation: int, entries: Sequence[Mapping[str, Any]],
@@ -204,17 +212,17 @@ def _tail(covered: bytes) -> bytes:
 def _parse(container: store.Container, prefix: str, generation: int
            ) -> tuple[dict[str, Any], bytes, bytes]:
     """Members of the object, what is bound to its keys, and these; the shape of all checked."""
-    called = _called(container, prefix, generation)
+    name = names.keys_name(prefix, generation)
     try:
-        data = container.get(names.keys_name(prefix, generation), LARGEST)
+        return _checked(container.get(name, LARGEST), prefix, generation)
     except _Gone:
-        raise exceptions.MissingObject(f'{called} is gone') from None
-    try:
-        return _checked(data, prefix, generation)
+        raise exceptions.MissingObject(f'{_called(container, prefix, generation)} is gone',
+                                       container=container.name, name=name) from None
     except exceptions.UnsupportedVersion as error:
-        raise exceptions.UnsupportedVersion(f'{called}: {error}') from None
+        raise exceptions.UnsupportedVersion(
+            f'{_called(container, prefix, generation)}: {error}') from None
     except exceptions.FormatError as error:
-        raise exceptions.CorruptObject(f'{called} is damaged: {error}') from None
+        raise _damaged(container, prefix, generation, error) from None
 
 
 def _checked(data: bytes, prefix: str, generation: int) -> tuple[dict[str, Any], bytes, bytes]:
@@ -275,6 +283,13 @@ def _context(prefix: str, generation: int) -> bytes:
 
 def _called(container: store.Container, prefix: str, generation: int) -> str:
     return f'object {names.keys_name(prefix, generation)} of container {container.name} (the keys)'
+
+
+def _damaged(container: store.Container, prefix: str, generation: int,
+             error: exceptions.FormatError) -> exceptions.CorruptObject:
+    return exceptions.CorruptObject(
+        f'{_called(container, prefix, generation)} is damaged: {error}',
+        container=container.name, name=names.keys_name(prefix, generation))
 
 
 def _missing(container: store.Container, prefix: str) -> exceptions.MissingObject:

@@ -12,7 +12,7 @@ import struct
 import sys
 
 from backup_framework import exceptions, store
-from backup_framework.formats.v2 import digest
+from backup_framework.formats.v2 import digest, sealing
 
 LAYOUT = 1
 MOST_BLOCKS = 65536
@@ -38,7 +38,8 @@ HEADER_SIZE = _HEADER.size
 FOOTER_ITEM_SIZE = _FOOTER_ITEM.size
 TRAILER_SIZE = _TRAILER.size
 _OBJECT_MAGIC, _FOOTER_MAGIC, _TABLE_MAGIC = b'bf2.objt', b'bf2.foot', b'bf2t'
-_NO_SALT, _RESERVED = bytes(32), bytes(8)
+_NO_SALT, _RESERVED = bytes(sealing.SALT_SIZE), bytes(8)
+_SEALED = 1
 _MOST_NAMES = MOST_BLOCKS * (2 + store.LONGEST_NAME)
 
 
@@ -86,6 +87,18 @@ class Table:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Header:
+    """What the header of a data object says.
+
+    :param tables: how many block tables it has.
+    :param salt: None unless the object is sealed.
+    """
+
+    tables: int
+    salt: bytes | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class FooterItem:
     """Where a block table is in its object."""
 
@@ -94,8 +107,10 @@ class FooterItem:
     length: int
 
 
-def header(first_chunk: int, tables: int) -> bytes:
-    return _HEADER.pack(_OBJECT_MAGIC, LAYOUT, 0, tables, first_chunk, _NO_SALT, _RESERVED)
+def header(first_chunk: int, tables: int, salt: bytes | None) -> bytes:
+    """:param salt: of a sealed object."""
+    return _HEADER.pack(_OBJECT_MAGIC, LAYOUT, _SEALED if salt else 0, tables, first_chunk,
+                        salt or _NO_SALT, _RESERVED)
 
 
 def footer(items: Iterable[FooterItem], offset: int, number: int) -> bytes:
@@ -108,16 +123,14 @@ def footer_size(tables: int) -> int:
     return tables * FOOTER_ITEM_SIZE + TRAILER_SIZE
 
 
-def decode_header(data: bytes) -> int:
-    """How many block tables the object has.
-
-    :raises CorruptObject: it is no header.
-    """
+def decode_header(data: bytes) -> Header:
+    """:raises CorruptObject: it is no header."""
     magic, layout, flags, tables, _, salt, reserved = _HEADER.unpack(data)
-    if ((magic, layout, flags, salt, reserved) != (_OBJECT_MAGIC, LAYOUT, 0, _NO_SALT, _RESERVED)
+    if ((magic, layout, reserved) != (_OBJECT_MAGIC, LAYOUT, _RESERVED)
+            or flags not in (0, _SEALED) or (flags == 0) != (salt == _NO_SALT)
             or not 0 < tables <= MOST_BLOCKS):
         raise exceptions.CorruptObject('its header is not that of a data object')
-    return int(tables)
+    return Header(tables, salt if flags else None)
 
 
 def decode_footer(data: bytes, offset: int, number: int) -> list[FooterItem]:
@@ -164,9 +177,11 @@ def encode_table(table: Table) -> bytes:
                      _little(table.frame_of), _little(table.place_of)))
 
 
-def decode_table(data: bytes, chunk: int, length: int, block_size: int) -> Table:
+def decode_table(data: bytes, chunk: int, length: int, block_size: int, overhead: int = 0
+                 ) -> Table:
     """The table of a chunk of `length` bytes.
 
+    :param overhead: bytes that each frame is longer in the store than its codec made it.
     :raises CorruptObject: it cannot be that.
     """
     blocks = -(-length // block_size)
@@ -184,7 +199,7 @@ def decode_table(data: bytes, chunk: int, length: int, block_size: int) -> Table
     columns = at + frames * _FRAME.size
     if len(data) != columns + blocks * (digest.SIZE + 8):
         raise _corrupt('its length does not fit its counts')
-    found = _frames(data[at:columns], others, max(LARGEST_FRAME, block_size))
+    found = _frames(data[at:columns], others, max(LARGEST_FRAME, block_size), overhead)
     frame_of, place_of = array('I'), array('I')
     ends = (columns + blocks * digest.SIZE, columns + blocks * (digest.SIZE + 4), len(data))
     frame_of.frombytes(data[ends[0]:ends[1]])
@@ -219,13 +234,13 @@ def _name(encoded: bytes) -> str:
         raise _corrupt('it names an object as none is named') from None
 
 
-def _frames(data: bytes, others: int, largest: int) -> list[Frame]:
+def _frames(data: bytes, others: int, largest: int, overhead: int) -> list[Frame]:
     frames: list[Frame] = []
     for number, codec, pad, offset, stored, plain, stored_digest, reserved in (
             _FRAME.iter_unpack(data)):
         if (number > others or codec >= len(CODECS) or pad != b'\0\0\0' or reserved != _RESERVED
-                or offset < HEADER_SIZE or not 0 < stored <= plain <= largest
-                or codec == 0 and stored != plain):
+                or offset < HEADER_SIZE or not 0 < stored - overhead <= plain <= largest
+                or codec == 0 and stored - overhead != plain):
             raise _corrupt('one of its frames is impossible')
         frames.append(Frame(number, codec, offset, stored, plain, stored_digest))
     return frames

@@ -1,20 +1,31 @@
-"""The manifest of format 2.0.0: one JSON object with its own digest, untrusted when it is read."""
+"""The manifest of format 2.0.0: one JSON object with its own digest, untrusted when it is read.
+
+That of a sealed backup is authenticated too, and what describes the volume is sealed in it. What
+stays readable is what anybody can see from names and lengths, or needs who has no key.
+"""
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Sequence
 import dataclasses
 import datetime
+import hmac
 import json
 import re
 from typing import Any
 
 from backup_framework import exceptions
 from backup_framework.formats import base
-from backup_framework.formats.v2 import chunk_map, digest, layout, names
+from backup_framework.formats import document as documents
+from backup_framework.formats.v2 import chunk_map, digest, layout, names, sealing
 
 VERSION = '2.0.0'
 SMALLEST_BLOCK, LARGEST_BLOCK = 512, layout.LARGEST_PLAIN
+
+SEALED = ('backup_name', 'backup_description', 'volume_meta', 'extra_metadata', 'properties')
+"""Members that are null in a sealed manifest, and sealed beside."""
 
 _MOST_OBJECTS = 1 << 40
 _HEXADECIMAL = re.compile(r'[0-9a-f]{64}\Z')
@@ -28,6 +39,7 @@ class Parameters:
     :param compression: of new frames.
     :param references: the prefixes of the other backups whose objects the map names, sorted.
     :param object_count: data objects that the backup itself stored.
+    :param is_sealed: what else it is, beside its manifest, needs its keys.
     """
 
     chunk_size: int
@@ -39,10 +51,16 @@ class Parameters:
     map_digest: bytes
     references: Sequence[str]
     object_count: int
+    is_sealed: bool = False
 
 
-def dump(header: base.Header, parameters: Parameters) -> bytes:
-    """The object's bytes. `header` has the sizes by now."""
+def dump(header: base.Header, parameters: Parameters, prefix: str = '',
+         data_key: bytes | None = None) -> bytes:
+    """The object's bytes. `header` has the sizes by now.
+
+    :param prefix: of the backup, which counts where it is sealed.
+    :param data_key: of a sealed backup.
+    """
     members = {
         'version': VERSION,
         'backup_id': header.backup_id, 'volume_id': header.volume_id,
@@ -58,26 +76,81 @@ def dump(header: base.Header, parameters: Parameters) -> bytes:
         'stored_bytes': header.stored_bytes, 'sealing': None, 'owner': header.owner,
         'data_timestamp': _iso(header.data_timestamp), 'snapshot_id': header.snapshot_id,
         'properties': header.properties}
+    if data_key is not None:
+        members |= _sealed(members, prefix, data_key)
     body = json.dumps(members, indent=2).removesuffix('\n}').encode()
+    if data_key is not None:
+        body += _mac(body, data_key)
     return body + _tail(digest.algorithm(parameters.digest).of(body))
 
 
-def read(document: bytes, members: dict[str, Any], prefix: str
-         ) -> tuple[base.Header, Parameters]:
-    """What a manifest says.
+def check(document: bytes, members: dict[str, Any]) -> bool:
+    """Whether the backup is sealed, once the manifest is found undamaged.
 
     :param members: of the document, as JSON.
-    :raises CorruptManifest: it is not what was stored, or breaks the format.
-    :raises UnsupportedVersion: it is sealed, or its digests are of an unknown algorithm.
+    :raises CorruptManifest: it is not what was stored.
+    :raises UnsupportedVersion: its digests, or what seals it, are of an unknown algorithm.
     """
-    if members.get('sealing') is not None:
-        raise exceptions.UnsupportedVersion(
-            'the backup is sealed, so reading it needs its keys; this release knows none')
     algorithm = digest.algorithm(_required(members, 'digest'))
     length = len(_tail(bytes(digest.SIZE)))
     if document[-length:] != _tail(algorithm.of(document[:-length])):
         raise exceptions.CorruptManifest('it does not say what it said when it was stored')
-    return _header(members), _parameters(members, prefix)
+    told = members.get('sealing')
+    if told is None:
+        return False
+    if not isinstance(told, dict) or told.get('cipher') != sealing.CIPHER:
+        raise exceptions.UnsupportedVersion(
+            f'what seals the backup is unknown; this release knows {sealing.CIPHER}')
+    return True
+
+
+def opened(document: bytes, members: dict[str, Any], prefix: str, data_key: bytes
+           ) -> dict[str, Any]:
+    """All members of a sealed manifest that was checked.
+
+    :raises CorruptManifest: nobody who has the key wrote it.
+    """
+    covered = document[:-len(_tail(bytes(digest.SIZE)))]
+    body = covered[:-len(_mac(b'', data_key))]
+    if not hmac.compare_digest(covered[len(body):], _mac(body, data_key)):
+        raise exceptions.CorruptManifest(
+            'it is not authentic: nobody who has the key of this backup wrote it')
+    told = members['sealing']
+    salt = _text(told, 'salt') or ''
+    if not _HEXADECIMAL.match(salt):
+        raise exceptions.CorruptManifest('its salt is impossible')
+    cipher = sealing.cipher_of(data_key, bytes.fromhex(salt), names.manifest_name(prefix))
+    try:
+        plain = cipher.open(sealing.MEMBERS, 0,
+                            base64.b64decode(_required(told, 'members'), validate=True))
+    except (binascii.Error, exceptions.CorruptObject) as error:
+        raise exceptions.CorruptManifest(f'its sealed members do not open: {error}') from None
+    found = documents.parse(plain)
+    return members | {key: found.get(key) for key in SEALED}
+
+
+def _sealed(members: dict[str, Any], prefix: str, data_key: bytes) -> dict[str, Any]:
+    """The members that are others in the manifest of a sealed backup."""
+    salt = sealing.new_salt()
+    plain = json.dumps({key: members[key] for key in SEALED}).encode()
+    box = sealing.cipher_of(data_key, salt, names.manifest_name(prefix)).seal(
+        sealing.MEMBERS, 0, plain)
+    return dict.fromkeys(SEALED) | {'sealing': {
+        'cipher': sealing.CIPHER, 'salt': salt.hex(), 'members': base64.b64encode(box).decode()}}
+
+
+def read(members: dict[str, Any], prefix: str) -> tuple[base.Header, Parameters]:
+    """What a manifest says that was checked, and opened where it is sealed.
+
+    :raises CorruptManifest: it breaks the format.
+    """
+    return _header(members), parameters(members, prefix)
+
+
+def _mac(body: bytes, data_key: bytes) -> bytes:
+    """The member that says that who wrote the manifest had the key."""
+    found = hmac.digest(sealing.manifest_key(data_key), body, 'sha256')
+    return b',\n  "manifest_mac": "%s"' % found.hex().encode()
 
 
 def _tail(found: bytes) -> bytes:
@@ -96,10 +169,12 @@ def _header(members: dict[str, Any]) -> base.Header:
         stored_bytes=_number(members, 'stored_bytes', 0, chunk_map.LARGEST),
         data_timestamp=_time(members, 'data_timestamp'),
         snapshot_id=_text(members, 'snapshot_id'), owner=_text(members, 'owner'),
+        sealed=members.get('sealing') is not None,
         properties=_properties(members))
 
 
-def _parameters(members: dict[str, Any], prefix: str) -> Parameters:
+def parameters(members: dict[str, Any], prefix: str) -> Parameters:
+    """What can be read without a key. See `read`."""
     block_size = _number(members, 'block_size', SMALLEST_BLOCK, LARGEST_BLOCK)
     if block_size & (block_size - 1):
         raise exceptions.CorruptManifest(f'block_size {block_size} is not a power of two')
@@ -113,8 +188,8 @@ def _parameters(members: dict[str, Any], prefix: str) -> Parameters:
     name, length, map_digest = _map(members, prefix)
     return Parameters(
         chunk_size, block_size, _required(members, 'digest'), compression, name, length,
-        map_digest, _references(members, prefix), _number(members, 'object_count', 0,
-                                                          _MOST_OBJECTS))
+        map_digest, _references(members, prefix),
+        _number(members, 'object_count', 0, _MOST_OBJECTS), members.get('sealing') is not None)
 
 
 def _map(members: dict[str, Any], prefix: str) -> tuple[str, int, bytes]:

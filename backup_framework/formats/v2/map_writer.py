@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+import itertools
 from typing import NamedTuple
 
-from backup_framework import spool
-from backup_framework.formats.v2 import chunk_map, digest
+from backup_framework import spool, store
+from backup_framework.formats import base
+from backup_framework.formats.v2 import chunk_map, digest, names, segments
 
 _PIECE = 1 << 20
 
@@ -25,6 +27,14 @@ class Row(NamedTuple):
     uses: Mapping[str, int]
 
 
+class Stored(NamedTuple):
+    """A map in a store: all of its bytes, as a manifest tells of them."""
+
+    name: str
+    length: int
+    digest: bytes
+
+
 class MapWriter:
     """Takes the chunks of a volume in order. Close it.
 
@@ -37,6 +47,7 @@ class MapWriter:
         self.names: dict[str, int] = {}
         self.length = 0
         self._described = described
+        self._algorithm = algorithm
         self._hasher = algorithm.new()
         self._spool = spool.Spool(directory)
         self._waiting = bytearray(chunk_map.head())
@@ -52,17 +63,39 @@ class MapWriter:
             self.names[row.object], row.offset, row.length, row.table_digest, row.chunk_digest,
             references)))
 
-    def seal(self) -> bytes:
-        """End the map; the digest of all of it."""
+    def end(self) -> None:
+        """Write the last record."""
         self._end_zeros()
         self._flush()
         self._append(chunk_map.end(self._hasher.digest()))
         self._flush()
-        return self._hasher.digest()
 
-    def pieces(self) -> Iterator[bytes]:
-        """The bytes of the map once it is sealed."""
+    def store(self, container: store.Container, prefix: str, data_key: bytes | None, first: int,
+              tick: base.Tick) -> Stored:
+        """Put the map, which has its end, into a container, each attempt under its own name.
+
+        :param data_key: what it is sealed with; None does not seal it.
+        :param first: the number of the first attempt.
+        """
+        attempts = itertools.count(first)
+
+        def attempt() -> Stored:
+            name = names.map_name(prefix, next(attempts))
+            hasher = self._algorithm.new()
+            length = container.put_once(name, lambda: _digested(
+                self._pieces(name, data_key, tick), hasher))
+            return Stored(name, length, hasher.digest())
+
+        return container.retry(attempt)
+
+    def _pieces(self, name: str, data_key: bytes | None, tick: base.Tick) -> Iterator[bytes]:
+        """The bytes to be stored."""
+        plain = self._plain(tick)
+        return plain if data_key is None else segments.sealed(plain, self.length, data_key, name)
+
+    def _plain(self, tick: base.Tick) -> Iterator[bytes]:
         for at in range(0, self.length, _PIECE):
+            tick()
             yield self._spool.read(at, _PIECE)
 
     def close(self) -> None:
@@ -89,3 +122,9 @@ class MapWriter:
         self._spool.write(self.length, self._waiting)
         self.length += len(self._waiting)
         self._waiting = bytearray()
+
+
+def _digested(pieces: Iterable[bytes], hasher: digest.Hasher) -> Iterator[bytes]:
+    for piece in pieces:
+        hasher.update(piece)
+        yield piece

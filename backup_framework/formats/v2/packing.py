@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 import dataclasses
 from typing import NamedTuple
 
-from backup_framework.formats.v2 import digest, layout
+from backup_framework.formats.v2 import digest, layout, sealing
+
+Buffer = bytes | bytearray | memoryview
 
 
 @dataclasses.dataclass(slots=True)
@@ -15,7 +17,7 @@ class Frame:
     """Blocks compressed as one, and where they are.
 
     :param object: its name; None while it is not stored, when `offset` counts from the beginning
-        of its chunk's frames.
+        of its chunk's frames, and `stored` and `digest` are those of bytes that are not sealed.
     :param blocks: of an own frame; 0 where nobody needs to know.
     """
 
@@ -30,6 +32,17 @@ class Frame:
 
 Place = tuple[Frame, int]
 """Where a block is: its frame, and its place there, in blocks."""
+
+New = tuple[Frame, Buffer]
+"""A new frame with its bytes as its codec made them."""
+
+
+class Placed(NamedTuple):
+    """Where a new frame is in its object, as it is stored."""
+
+    offset: int
+    stored: int
+    digest: bytes
 
 
 class Contents:
@@ -69,58 +82,85 @@ class Contents:
     def chunk_digest(self, algorithm: digest.Algorithm) -> bytes:
         return algorithm.of(self._digests)
 
-    def encode(self, start: int, object_digest: bytes) -> bytes:
+    def encode(self, placed: Iterator[Placed], object_digest: bytes) -> bytes:
         """The table's bytes.
 
-        :param start: where the frames of the chunk begin in the object that holds the table.
+        :param placed: where the fresh frames are in the object that holds the table, in order.
         """
         numbers: dict[str | None, int] = {name: at for at, name in enumerate(self.names, 1)}
         numbers[None] = 0
-        frames = [
-            layout.Frame(numbers[frame.object], frame.codec,
-                         frame.offset + (start if frame.object is None else 0),
-                         frame.stored, frame.plain, frame.digest)
-            for _, frame in self._frames.values()]
+        frames = []
+        for _, frame in self._frames.values():
+            place = next(placed) if frame.object is None else frame
+            frames.append(layout.Frame(numbers[frame.object], frame.codec, place.offset,
+                                       place.stored, frame.plain, place.digest))
         return layout.encode_table(layout.Table(
             self.chunk, object_digest, self.names, frames, self._digests, self._frame_of,
             self._place_of))
 
 
-class Tail(NamedTuple):
-    """What stands behind the frames of an object.
-
-    :param offsets: of the tables in the object.
-    """
-
-    offsets: Sequence[int]
-    tables: Sequence[bytes]
-    footer: bytes
-
-
-def tail(algorithm: digest.Algorithm, number: int, contents: Sequence[Contents],
-         starts: Sequence[int], end: int) -> Tail:
-    """Block tables and footer of an object.
+class Body:
+    """One attempt at an object: gives its bytes from the first one on, sealed if there is a key.
 
     :param number: in its name.
-    :param starts: where the frames of each chunk begin.
-    :param end: where those of the last one end.
+    :param data_key: of the backup; None seals nothing.
+    :ivar placed: where its frames are, in order.
+    :ivar contents: of its block tables; `items` says where these are, `tables` has their bytes.
     """
-    items: list[layout.FooterItem] = []
-    for item in contents:
-        items.append(layout.FooterItem(item.chunk, end, item.size))
-        end += item.size
-    footer = layout.footer(items, end, number)
-    covered = algorithm.of_all(head(contents), footer)
-    tables = [item.encode(start, covered) for item, start in zip(contents, starts)]
-    return Tail([item.offset for item in items], tables, footer)
+
+    def __init__(self, algorithm: digest.Algorithm, number: int, name: str,
+                 data_key: bytes | None) -> None:
+        self.placed: list[Placed] = []
+        self.contents: Sequence[Contents] = ()
+        self.items: list[layout.FooterItem] = []
+        self.tables: list[bytes] = []
+        self._algorithm = algorithm
+        self._number = number
+        self._end = layout.HEADER_SIZE
+        self._header = b''
+        self._salt: bytes | None = None
+        self._cipher: sealing.Cipher | None = None
+        if data_key is not None:
+            self._salt = sealing.new_salt()
+            self._cipher = sealing.cipher_of(data_key, self._salt, name)
+
+    def header(self, first_chunk: int, tables: int) -> bytes:
+        self._header = layout.header(first_chunk, tables, self._salt)
+        return self._header
+
+    def frame(self, new: New) -> Buffer:
+        """The stored bytes of the next frame."""
+        frame, data = new
+        found = frame.digest
+        if self._cipher is not None:
+            data = self._cipher.seal(sealing.FRAME, self._end, data)
+            found = self._algorithm.of(data)
+        self.placed.append(Placed(self._end, len(data), found))
+        self._end += len(data)
+        return data
+
+    def end(self, contents: Sequence[Contents]) -> Iterator[bytes]:
+        """The block tables of the chunks whose frames were given, and the footer."""
+        overhead = 0 if self._cipher is None else sealing.OVERHEAD
+        for content in contents:
+            item = layout.FooterItem(content.chunk, self._end, content.size + overhead)
+            self.items.append(item)
+            self._end += item.length
+        footer = layout.footer(self.items, self._end, self._number)
+        covered = self._algorithm.of_all(self._header, footer)
+        placed = iter(self.placed)
+        for content, item in zip(contents, self.items):
+            table = content.encode(placed, covered)
+            if self._cipher is not None:
+                table = self._cipher.seal(sealing.TABLE, item.offset, table)
+            self.tables.append(table)
+        self.contents = contents
+        yield from self.tables
+        yield footer
 
 
-def head(contents: Sequence[Contents]) -> bytes:
-    return layout.header(contents[0].chunk, len(contents))
-
-
-def settle(contents: Contents, name: str, start: int) -> None:
+def settle(contents: Contents, name: str, placed: Iterator[Placed]) -> None:
     """Say of a chunk's new frames where they are, now that their object is stored."""
     for frame in contents.fresh:
         frame.object = name
-        frame.offset += start
+        frame.offset, frame.stored, frame.digest = next(placed)

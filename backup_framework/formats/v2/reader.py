@@ -8,16 +8,28 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
+import functools
 import io
 from typing import Any
 
 from backup_framework import exceptions, spool, store
-from backup_framework.formats.v2 import chunk_map, digest, layout, manifest
+from backup_framework.formats.keyring import Keyring
+from backup_framework.formats.v2 import (
+    chunk_map,
+    digest,
+    key_sets,
+    layout,
+    manifest,
+    names,
+    sealing,
+    segments,
+)
 
 _PIECE = 1 << 20
 _BUFFERED = 1 << 16
+_MOST_CIPHERS = 4096
 
 
 class Reader:
@@ -25,13 +37,21 @@ class Reader:
 
     :param document: the bytes of the manifest.
     :param members: of the manifest, as `versions.parse` gives them.
+    :param keyring: what may open a sealed backup.
+    :ivar keys: of a sealed backup: the data keys of all backups whose objects it uses, by their
+        prefixes.
     :raises CorruptManifest: it is not what was stored, or breaks the format.
     :raises UnsupportedVersion: this release cannot read it.
+    :raises KeyUnavailable: it is sealed for others.
     """
 
     def __init__(self, container: store.Container, prefix: str, document: bytes,
-                 members: dict[str, Any]) -> None:
-        self.header, found = manifest.read(document, members, prefix)
+                 members: dict[str, Any], keyring: Keyring | None = None) -> None:
+        self.keys: Mapping[str, bytes] | None = None
+        if manifest.check(document, members):
+            self.keys = key_sets.read(container, prefix, keyring).keys
+            members = manifest.opened(document, members, prefix, self.keys[prefix])
+        self.header, found = manifest.read(members, prefix)
         self.container = container
         self.prefix = prefix
         self.size = self.header.size or 0
@@ -44,8 +64,22 @@ class Reader:
         self.map_length = found.map_length
         self.map_digest = found.map_digest
         self.object_count = found.object_count
+        self._ciphers: dict[str, sealing.Cipher] = {}
+        self._check_keys()
 
         self._called = f'object {self.map_name} of container {container.name} (the map)'
+
+    def _check_keys(self) -> None:
+        lacking = {self.prefix, *self.references} - set(self.keys or ())
+        if self.keys is not None and lacking:
+            raise exceptions.CorruptObject(
+                f'the keys of the backup with prefix {self.prefix} of container '
+                f'{self.container.name} lack that of {min(lacking)}, whose objects it uses')
+
+    @property
+    def overhead(self) -> int:
+        """Bytes that what is stored is longer than what it was made of."""
+        return 0 if self.keys is None else sealing.OVERHEAD
 
     @property
     def chunks(self) -> int:
@@ -68,13 +102,22 @@ class Reader:
 
     def spool_map(self, spool_directory: str | None = None) -> spool.Spool:
         """The map in a temporary file, which the caller closes, verified."""
-        spooled = spool.Spool(spool_directory)
+        stored = _filled(spool_directory, self._fetch_map)
+        if self.keys is None:
+            return stored
+        with contextlib.closing(stored):
+            return _filled(spool_directory, functools.partial(self._open_map, stored))
+
+    def _open_map(self, stored: spool.Spool, spooled: spool.Spool) -> None:
+        """Open a sealed map, of which the stored bytes are verified."""
+        assert self.keys is not None
+        position = 0
         try:
-            self._fetch_map(spooled)
-        except BaseException:
-            spooled.close()
-            raise
-        return spooled
+            for piece in segments.opened(rows_file(stored), self.keys[self.prefix], self.map_name):
+                spooled.write(position, piece)
+                position += len(piece)
+        except exceptions.CorruptObject as error:
+            raise self._of_map(exceptions.CorruptObject, f'is damaged: {error}') from None
 
     def _fetch_map(self, spooled: spool.Spool) -> None:
         hasher, position = self.algorithm.new(), 0
@@ -114,14 +157,12 @@ class Reader:
         with self.told(objects[row.object].name, index):
             self._check_place(index, row)
             if ranges is not None:
-                data = ranges.read_at(row.offset, row.length)
+                data = self._table_bytes(row, ranges)
             else:
                 with self.container.ranges(objects[row.object].name) as opened:
-                    data = opened.read_at(row.offset, row.length)
-            if self.algorithm.of(data) != row.table_digest:
-                raise exceptions.CorruptObject(
-                    'the digest of its block table is not the one in the map')
-            table = layout.decode_table(data, index, self.chunk_length(index), self.block_size)
+                    data = self._table_bytes(row, opened)
+            table = layout.decode_table(data, index, self.chunk_length(index), self.block_size,
+                                        self.overhead)
             if self.algorithm.of(table.digests) != row.chunk_digest:
                 raise exceptions.CorruptObject(
                     'the digests in its block table are not those that the map tells')
@@ -129,9 +170,38 @@ class Reader:
             check_zeros(table, self.algorithm, self.block_size, self.chunk_length(index))
         return table
 
+    def _table_bytes(self, row: chunk_map.Row, ranges: store.Ranges) -> bytes:
+        data = ranges.read_at(row.offset, row.length)
+        if self.algorithm.of(data) != row.table_digest:
+            raise exceptions.CorruptObject(
+                'the digest of its block table is not the one in the map')
+        return data if self.keys is None else self.opened(sealing.TABLE, row.offset, data, ranges)
+
+    def opened(self, kind: bytes, offset: int, data: bytes | memoryview, ranges: store.Ranges
+               ) -> bytes:
+        """What is sealed in an object of a sealed backup; any thread.
+
+        :raises CorruptObject: it is not what was sealed there.
+        """
+        cipher = self._ciphers.get(ranges.name)
+        if cipher is None:
+            cipher = self._cipher(ranges)
+            if len(self._ciphers) >= _MOST_CIPHERS:
+                self._ciphers = {}
+            self._ciphers[ranges.name] = cipher
+        return cipher.open(kind, offset, data)
+
+    def _cipher(self, ranges: store.Ranges) -> sealing.Cipher:
+        salt = layout.decode_header(ranges.read_at(0, layout.HEADER_SIZE)).salt
+        if salt is None:
+            raise exceptions.CorruptObject('it is not sealed, as its backup is')
+        assert self.keys is not None
+        return sealing.cipher_of(self.keys[names.prefix_of(ranges.name)], salt, ranges.name)
+
     def _check_place(self, index: int, row: chunk_map.Row) -> None:
         blocks = -(-self.chunk_length(index) // self.block_size)
-        if row.offset < layout.HEADER_SIZE or row.length > layout.largest_table(blocks):
+        if row.offset < layout.HEADER_SIZE or (
+                row.length > layout.largest_table(blocks) + self.overhead):
             raise exceptions.CorruptObject('the map tells an impossible place of its block table')
 
     @contextlib.contextmanager
@@ -148,6 +218,17 @@ class Reader:
         except (exceptions.ObjectNotFound, exceptions.ContainerNotFound):
             raise exceptions.MissingObject(f'{place} is missing',
                                            container=self.container.name, name=name) from None
+
+
+def _filled(directory: str | None, fill: Callable[[spool.Spool], None]) -> spool.Spool:
+    """A temporary file with something in it."""
+    spooled = spool.Spool(directory)
+    try:
+        fill(spooled)
+    except BaseException:
+        spooled.close()
+        raise
+    return spooled
 
 
 def rows_file(spooled: spool.Spool, position: int = 0) -> io.BufferedReader:

@@ -17,8 +17,8 @@ import sqlite3
 import struct
 
 from backup_framework import exceptions, store
-from backup_framework.formats import base, document
-from backup_framework.formats.v2 import chunk_map, digest, frames, manifest, names
+from backup_framework.formats import base, document, keyring
+from backup_framework.formats.v2 import chunk_map, digest, frames, key_sets, manifest, names
 from backup_framework.formats.v2.packing import Frame, Place
 from backup_framework.formats.v2.reader import Reader
 
@@ -46,11 +46,15 @@ class Shared:
         at any time, for they know nothing of what runs here.
     :param without: objects that are not to be referred to.
     :param described: learns, by name, of each object in which something was found.
+    :param ring: what opens the backups that may be referred to, which are sealed; None refers to
+        none that is sealed.
+    :ivar keys: the data keys of those that are sealed, by prefix.
     """
 
     def __init__(self, container: store.Container, algorithm: digest.Algorithm, block_size: int,
                  directory: str | None, owner: str | None, without: Collection[str],
-                 described: dict[str, chunk_map.Object]) -> None:
+                 described: dict[str, chunk_map.Object], ring: keyring.Keyring | None = None
+                 ) -> None:
         self._described = described
         self._container = container
         self._algorithm = algorithm
@@ -61,8 +65,24 @@ class Shared:
         self._there = frozenset(container.names(''))
         self._committed = {name.removesuffix(base.MANIFEST) for name in self._there
                            if name.endswith(base.MANIFEST)}
+        self._ring = ring
+        self.keys = {} if ring is None else self._readable(ring)
         self._failed = False
         self._database = self._open(directory)
+
+    def _readable(self, ring: keyring.Keyring) -> dict[str, bytes]:
+        """The data keys of all committed backups that can be opened.
+
+        Now, for a backup that turns out at its end to use what it cannot open has failed.
+        """
+        found = {}
+        for prefix, known in key_sets.generations_in(self._there).items():
+            try:
+                found[prefix] = key_sets.read(self._container, prefix, ring, known).keys[prefix]
+            except (exceptions.FormatError, exceptions.StoreError) as error:
+                LOG.warning('What the backup with prefix %s has stored is not looked at for '
+                            'duplicates: %s', prefix, error)
+        return found
 
     def find(self, found: bytes) -> Place | None:
         """Any thread: SQLite lets one in at a time."""
@@ -93,8 +113,9 @@ class Shared:
         return fields + self._algorithm.of_all(found, name.encode(), fields)[:_CHECK_SIZE]
 
     def _is_there(self, name: str) -> bool:
-        return (name in self._there and name not in self._without
-                and names.prefix_of(name) in self._committed)
+        prefix = names.prefix_of(name)
+        return (name in self._there and name not in self._without and prefix in self._committed
+                and (self._ring is None or prefix in self.keys))
 
     def close(self) -> None:
         if self._database is not None:
@@ -118,7 +139,7 @@ class Shared:
 
     def _path(self, directory: str) -> str:
         key = '\0'.join((self._container.name, self._algorithm.name, str(self._block_size),
-                         str(self._owner)))
+                         str(self._owner), *(['sealed'] if self._ring else [])))
         return os.path.join(
             directory, f'duplicates-{hashlib.sha256(key.encode()).hexdigest()[:32]}.sqlite')
 
@@ -133,7 +154,8 @@ class Shared:
             self._forget(database)
             known = {prefix for prefix, in database.execute('SELECT prefix FROM backups')}
             count, = database.execute('SELECT count(*) FROM blocks').fetchone()
-            for prefix in sorted(self._committed - known):
+            wanted = self._committed if self._ring is None else self.keys.keys()
+            for prefix in sorted(wanted - known):
                 if count + database.total_changes < MOST:
                     self._try_to_learn(database, prefix)
         except BaseException:
@@ -172,12 +194,15 @@ class Shared:
                         'duplicates: %s', prefix, error)
 
     def _reader(self, prefix: str) -> Reader | None:
-        """None for a backup of another owner or format, or with other blocks or digests."""
+        """None for a backup of another owner or format, with other blocks or digests, or that is
+        not sealed alike."""
         data = self._container.get(names.manifest_name(prefix), base.LARGEST_MANIFEST)
         members = document.parse(data)
         alike = [members.get(name) for name in ('version', 'owner', 'block_size', 'digest')] == [
             manifest.VERSION, self._owner, self._block_size, self._algorithm.name]
-        return Reader(self._container, prefix, data, members) if alike else None
+        if not alike or (members.get('sealing') is not None) != (prefix in self.keys):
+            return None
+        return Reader(self._container, prefix, data, members, self._ring)
 
     def _records(self, reader: Reader) -> Iterable[tuple[bytes, str, bytes]]:
         with reader.open_rows() as rows:

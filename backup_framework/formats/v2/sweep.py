@@ -1,8 +1,8 @@
 """What may be deleted when a backup of format 2.0.0 goes: what no manifest refers to any more.
 
 The backup's own manifest is gone by then, so nothing new can refer to its objects. Its map goes
-last: it names the objects of backups that went before and were kept for this one, so a sweep that
-was interrupted can be repeated.
+last, and behind it the keys that open it: it names the objects of backups that went before and were
+kept for this one, so a sweep that was interrupted can be repeated.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import logging
 
 from backup_framework import exceptions, store
 from backup_framework.formats import base, document
-from backup_framework.formats.v2 import chunk_map, digest, manifest, names
+from backup_framework.formats.keyring import Keyring
+from backup_framework.formats.v2 import chunk_map, digest, key_sets, manifest, names, segments
 from backup_framework.interface import chunked_driver
 
 LOG = logging.getLogger(__name__)
@@ -25,8 +26,8 @@ _REFERRING_TO_NONE = ('1.0.0',)
 _Gone = (exceptions.ObjectNotFound, exceptions.ContainerNotFound)
 
 
-def leftovers(container: store.Container, prefix: str, *, committed: bool, tick: base.Tick
-              ) -> Sequence[Sequence[str]]:
+def leftovers(container: store.Container, prefix: str, *, committed: bool, tick: base.Tick,
+              keyring: Keyring | None = None) -> Sequence[Sequence[str]]:
     """Names to delete, in this order; see `base.Format`.
 
     :raises FormatError: a manifest of the container, or the map of one, cannot be read: what it
@@ -35,34 +36,58 @@ def leftovers(container: store.Container, prefix: str, *, committed: bool, tick:
     own = container.names(prefix)
     maps = [name for name in own if names.is_map(prefix, name)]
     data = {name for name in own if names.is_data(prefix, name)}
+    keys = [name for name in own if names.is_keys(prefix, name)]
     if committed:
         manifests = set(container.names('', base.MANIFEST)) - {names.manifest_name(prefix)}
-        data.update(_orphans(container, maps, manifests, tick))
+        if maps:
+            try:
+                data_key = _own_key(container, prefix, keyring) if keys else None
+            except exceptions.KeyUnavailable as error:
+                LOG.warning(
+                    'The map of the deleted backup with prefix %s does not open: %s. It is left '
+                    'in container %s with its keys, and so are objects of earlier backups that '
+                    'only this one used, if there are any.', prefix, error, container.name)
+                maps, keys = [], []
+            else:
+                data.update(_orphans(container, maps, data_key, manifests, tick))
         try:
-            _keep_used(container, manifests, data, tick)
+            _keep_used(container, manifests, data, tick, keyring)
         except exceptions.FormatError as error:
             raise type(error)(
                 f'no objects of the deleted backup with prefix {prefix} can be freed, because '
                 f'what other backups use of them is not known: {error}. Delete that backup as '
                 'well, or put back what is damaged, then delete this one again') from error
-    return sorted(data), maps
+    return sorted(data), maps, keys
 
 
-def _orphans(container: store.Container, maps: Sequence[str], manifests: set[str],
-             tick: base.Tick) -> Iterator[str]:
+def _own_key(container: store.Container, prefix: str, keyring: Keyring | None) -> bytes | None:
+    """What the own maps are sealed with; None where the keys are damaged.
+
+    :raises KeyUnavailable: they do not open.
+    """
+    try:
+        return key_sets.read(container, prefix, keyring).keys[prefix]
+    except (exceptions.CorruptObject, exceptions.MissingObject) as error:
+        LOG.warning('%s', error)
+        return None
+
+
+def _orphans(container: store.Container, maps: Sequence[str], data_key: bytes | None,
+             manifests: set[str], tick: base.Tick) -> Iterator[str]:
     """The objects in own maps that backups without a manifest stored."""
     for name in maps:
-        for stored, found in _named(container, name, tick):
+        for stored, found in _named(container, name, data_key, tick):
             if (names.manifest_name(stored) not in manifests
                     and not found.startswith(names.CONTAINER)):
                 yield found
 
 
-def _named(container: store.Container, name: str, tick: base.Tick) -> list[tuple[str, str]]:
+def _named(container: store.Container, name: str, data_key: bytes | None, tick: base.Tick
+           ) -> list[tuple[str, str]]:
     """The objects in a map, with their prefixes. What its digests are of, the manifest knew."""
     for algorithm in map(digest.algorithm, digest.NAMES):
         try:
-            found = _Map(container, name, algorithm, tick).objects()
+            found = _Map(container, name, algorithm, data_key, tick).objects()
             return [(names.prefix_of(each), each) for each in found]
         except exceptions.CorruptObject as error:
             reason: Exception = error
@@ -75,7 +100,7 @@ def _named(container: store.Container, name: str, tick: base.Tick) -> list[tuple
 
 
 def _keep_used(container: store.Container, manifests: Iterable[str], data: set[str],
-               tick: base.Tick) -> None:
+               tick: base.Tick, keyring: Keyring | None) -> None:
     """Take out of `data` what the backups with these manifests use."""
     prefixes = {names.prefix_of(name) for name in data}
     for name in sorted(manifests):
@@ -86,7 +111,11 @@ def _keep_used(container: store.Container, manifests: Iterable[str], data: set[s
         if found is None or prefixes.isdisjoint(found.references):
             continue
         try:
-            data.difference_update(_used(container, found, tick))
+            key = None
+            if found.is_sealed:
+                prefix = name.removesuffix(base.MANIFEST)
+                key = key_sets.read(container, prefix, keyring).keys[prefix]
+            data.difference_update(_used(container, found, key, tick))
         except exceptions.FormatError as error:
             # Another delete may have come between: without a manifest it uses nothing.
             if _parameters(container, name) is not None:
@@ -108,15 +137,17 @@ def _parameters(container: store.Container, name: str) -> manifest.Parameters | 
         if version != manifest.VERSION:
             raise exceptions.UnsupportedVersion(
                 f'it has version {str(version)[:40]!r}, which this release does not know')
-        return manifest.read(data, members, name.removesuffix(base.MANIFEST))[1]
+        manifest.check(data, members)
+        return manifest.parameters(members, name.removesuffix(base.MANIFEST))
     except exceptions.FormatError as error:
         raise type(error)(f'manifest {name} of container {container.name}: {error}') from error
 
 
-def _used(container: store.Container, parameters: manifest.Parameters, tick: base.Tick
-          ) -> list[str]:
+def _used(container: store.Container, parameters: manifest.Parameters, data_key: bytes | None,
+          tick: base.Tick) -> list[str]:
     """:raises FormatError: the map is gone, or is not the one that the manifest means."""
-    found = _Map(container, parameters.map_name, digest.algorithm(parameters.digest), tick)
+    found = _Map(container, parameters.map_name, digest.algorithm(parameters.digest), data_key,
+                 tick)
     try:
         used = found.objects()
     except _Gone:
@@ -127,15 +158,19 @@ def _used(container: store.Container, parameters: manifest.Parameters, tick: bas
 
 
 class _Map(io.RawIOBase):
-    """A map that passes by once."""
+    """A map that passes by once.
+
+    :param data_key: what it is sealed with, if it is.
+    """
 
     def __init__(self, container: store.Container, name: str, algorithm: digest.Algorithm,
-                 tick: base.Tick) -> None:
+                 data_key: bytes | None, tick: base.Tick) -> None:
         super().__init__()
         self.length = 0
         self._container = container
         self._name = name
         self._algorithm = algorithm
+        self._data_key = data_key
         self._hasher = algorithm.new()
         self._tick = tick
         self._reader: chunked_driver.ObjectReader | None = None
@@ -143,7 +178,11 @@ class _Map(io.RawIOBase):
     def objects(self) -> list[str]:
         """The names of all objects; raises CorruptObject, and ObjectNotFound of the store."""
         with self._container.open(self._name) as self._reader:
-            rows = chunk_map.Rows(io.BufferedReader(self, _READ_SIZE), self._algorithm, None)
+            file: io.BufferedIOBase = io.BufferedReader(self, _READ_SIZE)
+            if self._data_key is not None:
+                file = io.BufferedReader(segments.Opened(
+                    segments.opened(file, self._data_key, self._name)))
+            rows = chunk_map.Rows(file, self._algorithm, None)
             for _ in rows:
                 pass
         return [each.name for each in rows.objects]

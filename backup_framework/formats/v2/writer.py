@@ -29,13 +29,14 @@ from backup_framework.formats.v2 import (
     names,
     owner,
     scan,
+    sealer,
 )
 from backup_framework.formats.v2 import choices as choosing
 from backup_framework.formats.v2.duplicates import Index
 from backup_framework.formats.v2.frames import Packer, Packing, Work
 from backup_framework.formats.v2.map_writer import MapWriter, Row
 from backup_framework.formats.v2.objects import Objects, Payload
-from backup_framework.formats.v2.packing import Buffer
+from backup_framework.formats.v2.packing import New
 from backup_framework.formats.v2.parent import Parent, Rows
 from backup_framework.formats.v2.resumed import Found, Resumed
 from backup_framework.formats.v2.shared import Shared
@@ -61,6 +62,7 @@ class Writer:
     def __init__(self, container: store.Container, prefix: str, header: base.Header,
                  choices: base.Choices, parent: State | None, size: int | None) -> None:
         self.notes: list[str] = []
+        self._bad = frozenset(choices.bad_objects)
         self._is_damaged = self._is_unfit = False
         self._container, self._header = container, header
         self._prefix = names.check_prefix(prefix)
@@ -69,12 +71,14 @@ class Writer:
             self._parameters = choosing.check(choices)
         else:
             self._parameters, self.notes = choosing.of_parent(choices, parent.reader)
-            _check_parent(parent, container, size)
+            _check_parent(parent, container, size, choices)
             self._parent = Parent(parent.reader, choices.spool_directory)
         self._size = 0
         self._scanner = scan.Scanner(
             self._parameters.algorithm, self.block_size, self.chunk_size)
-        self._objects = Objects(container, prefix, self._parameters.algorithm)
+        self._sealer = sealer.Sealer(container, prefix, choices, self._parent)
+        self._objects = Objects(container, prefix, self._parameters.algorithm,
+                                self._sealer.data_key)
         with contextlib.ExitStack() as opened:
             if self._parent is not None:
                 opened.callback(self._parent.close)
@@ -87,7 +91,7 @@ class Writer:
             opened.callback(self._map.close)
             self._opened = opened.pop_all()
         self._packer = Packer(self._scanner, self._parameters.compression, self._index,
-                              self._renewed)
+                              self._renewed, self._sealer.data_key is not None)
         self._gathering = gathering.Gathering(self._objects, self._map, self._index)
 
     @property
@@ -109,23 +113,23 @@ class Writer:
         return max(own, gathering.GATHERED + SMALL + layout.largest_table(blocks))
 
     def _to_be_renewed(self, uses: dict[str, chunk_map.Object]) -> Collection[str]:
-        """Objects that are mostly dead, whose blocks are stored anew.
+        """Objects that are mostly dead, or bad, whose blocks are stored anew.
 
-        :param uses: learns of all objects of the parent, by name.
+        :param uses: learns of all objects of the parent that may be referred to, by name.
         """
         if self._parent is None:
-            return frozenset()
+            return self._bad
         committed = {name.removesuffix(base.MANIFEST)
                      for name in self._container.names('', base.MANIFEST)}
         rows = self._parent.rows()
         chosen = compaction.choose(rows, committed)
-        uses.update((each.name, each) for each in rows.objects)
-        gone = _gone(self._container, _by_prefix(each.name for each in rows.objects))
+        uses.update((each.name, each) for each in rows.objects if each.name not in self._bad)
+        gone = _gone(self._container, _by_prefix(uses))
         if gone:
             raise exceptions.MissingObject(
                 f'object {gone[0]} of container {self._container.name}, which backup '
                 f'{self._parent.reader.header.backup_id} needs, is missing')
-        return chosen
+        return chosen | self._bad
 
     def _find_duplicates(self, choices: base.Choices, opened: contextlib.ExitStack
                          ) -> Index | None:
@@ -135,8 +139,9 @@ class Writer:
             return Index(choices.index_size)
         shared = Shared(self._container, self._parameters.algorithm, self.block_size,
                         choices.cache_directory, self._header.owner, self._renewed,
-                        self._objects.described)
+                        self._objects.described, self._sealer.keyring)
         opened.callback(shared.close)
+        self._sealer.others = shared.keys
         return Index(choices.index_size, shared.find)
 
     def _take_up(self, choices: base.Choices, size: int | None,
@@ -152,6 +157,7 @@ class Writer:
         return self._resumed.tasks() if self._resumed else iter(())
 
     def tasks(self, chunks: Iterable[base.Chunk]) -> Iterator[base.Task]:
+        self._sealer.begin()
         rows = Rows(self._parent.rows()) if self._parent else None
         for chunk in chunks:
             self._size += chunk.length
@@ -194,7 +200,7 @@ class Writer:
         return self._container.retry(functools.partial(self._attempt, work, same))
 
     def _tell_damage(self, error: exceptions.FormatError) -> None:
-        if not self._is_damaged:
+        if not self._is_damaged and error.name not in self._bad:
             self._is_damaged = True
             self.notes.append(
                 f'{error}. This chunk is stored anew, but chunks that did not change may need what '
@@ -213,16 +219,16 @@ class Writer:
         """Look at a chunk and store it, or hand back the little that is new."""
         packing = Packing(self._packer, work)
         with contextlib.closing(packing.frames()) as frames:
-            gathered, size = collections.deque[Buffer](), 0
-            for frame in frames:
-                gathered.append(bytes(frame))
-                size += len(frame)
+            gathered, size = collections.deque[New](), 0
+            for frame, data in frames:
+                gathered.append((frame, bytes(data)))
+                size += len(data)
                 if size >= SMALL:
                     break
             else:
                 if packing.is_zero:
                     return gathering.Zeros(1)
-                if same and packing.is_as_before:
+                if same and packing.is_as_before and self._bad.isdisjoint(same.uses):
                     return same
                 return Payload(gathered, packing.contents(), packing.found)
             row = self._objects.put_stream(
@@ -233,7 +239,12 @@ class Writer:
 
     def is_as_parent(self, extent: Extent, data: memoryview) -> bool:
         assert self._parent is not None
-        return self._parent.is_there(extent, self._parameters.algorithm.of(data))
+        try:
+            return self._parent.is_there(extent, self._parameters.algorithm.of(data))
+        except exceptions.FormatError as error:
+            if error.name in self._bad:
+                return True  # nobody can tell, and the chunk is read as a whole anyway
+            raise
 
     def add(self, result: Any) -> None:
         if isinstance(result, Found):
@@ -255,24 +266,27 @@ class Writer:
     def finish(self, tick: base.Tick) -> base.Totals:
         """Everything that the manifest leads to is durable and there before it is written."""
         self._gathering.flush()
-        map_digest = self._map.seal()
-        map_name = self._put_map(tick)
+        self._map.end()
+        stored_map = self._map.store(
+            self._container, self._prefix, self._sealer.data_key,
+            self._resumed.first_map if self._resumed else 1, tick)
+        references = {names.prefix_of(name) for name in self._map.names} - {self._prefix}
+        keys = self._sealer.end(references)
         self._container.sync()
         tick()
-        self._require_objects(map_name)
+        self._require_objects(stored_map.name, *keys)
         own = [self._objects.described[name] for name in self._map.names
                if names.prefix_of(name) == self._prefix]
-        stored_bytes = sum(each.length for each in own) + self._map.length
+        stored_bytes = sum(each.length for each in own) + stored_map.length
         parent_id = self._header.parent_id
         if self._parent is None or self._parent.reader.size != self._size:
             parent_id = None
         header = dataclasses.replace(
             self._header, size=self._size, stored_bytes=stored_bytes, parent_id=parent_id)
-        references = {names.prefix_of(name) for name in self._map.names} - {self._prefix}
         document = manifest.dump(header, manifest.Parameters(
             self.chunk_size, self.block_size, self._parameters.algorithm.name,
-            self._parameters.compression, map_name, self._map.length, map_digest,
-            sorted(references), len(own)))
+            self._parameters.compression, *stored_map, sorted(references), len(own)),
+            self._prefix, self._sealer.data_key)
         tick()
         # Again, because the mark went with what was the last backup, or somebody took it over.
         owner.claim(self._container, self._header.owner)
@@ -284,26 +298,10 @@ class Writer:
             len(own), self._size, stored_bytes, parent_id, hashlib.sha256(document).hexdigest(),
             [name for name in left if name not in self._map.names])
 
-    def _put_map(self, tick: base.Tick) -> str:
-        """Store the map, each attempt under its own name; the one that succeeded."""
-        attempts = itertools.count(self._resumed.first_map if self._resumed else 1)
-
-        def pieces() -> Iterator[bytes]:
-            for piece in self._map.pieces():
-                tick()
-                yield piece
-
-        def attempt() -> str:
-            name = names.map_name(self._prefix, next(attempts))
-            self._container.put_once(name, pieces)
-            return name
-
-        return self._container.retry(attempt)
-
-    def _require_objects(self, map_name: str) -> None:
+    def _require_objects(self, *own: str) -> None:
         """All must be there still: somebody may have tidied up in the store meanwhile."""
         needed = _by_prefix(self._map.names)
-        needed.setdefault(self._prefix, set()).add(map_name)
+        needed.setdefault(self._prefix, set()).update(own)
         missing = _gone(self._container, needed)
         if missing:
             raise exceptions.StoreError(
@@ -328,15 +326,21 @@ def _gone(container: store.Container, needed: Mapping[str, set[str]]) -> list[st
             for name in sorted(wanted.difference(container.names(prefix)))]
 
 
-def _emptying(frames: collections.deque[Buffer]) -> Iterator[Buffer]:
+def _emptying(frames: collections.deque[New]) -> Iterator[New]:
     """The frames, each let go when the next one is asked for."""
     while frames:
         yield frames.popleft()
 
 
-def _check_parent(parent: State, container: store.Container, size: int | None) -> None:
+def _check_parent(parent: State, container: store.Container, size: int | None,
+                  choices: base.Choices) -> None:
     """:raises InvalidBackup: a backup cannot be built on this one."""
     reader = parent.reader
+    if reader.header.sealed != choices.seals:
+        raise exceptions.InvalidBackup(
+            f'backup {reader.header.backup_id} is not sealed, and new backups are'
+            if choices.seals else
+            f'backup {reader.header.backup_id} is sealed, and new backups are not')
     if reader.container.name != container.name:
         raise exceptions.InvalidBackup(
             f'backup {reader.header.backup_id} is in container {reader.container.name}: a backup '

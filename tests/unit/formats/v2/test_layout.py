@@ -90,7 +90,9 @@ def test_footers_come_back(made: list[tuple[int, int, int]], number: int) -> Non
     data = layout.footer(items, 2500, number)
     assert len(data) == layout.footer_size(len(items))
     assert layout.decode_footer(data, 2500, number) == items
-    assert layout.decode_header(layout.header(7, len(items))) == len(items)
+    for salt in (None, bytes(range(32))):
+        found = layout.decode_header(layout.header(7, len(items), salt))
+        assert found == layout.Header(len(items), salt)
     for offset, told in ((2499, number), (2500, number + 1)):
         with pytest.raises(exceptions.CorruptObject):
             layout.decode_footer(data, offset, told)

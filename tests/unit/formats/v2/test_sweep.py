@@ -297,15 +297,15 @@ def test_maps_go_last() -> None:
     first, second = chain(box, 2)
     box.delete(first)
     box.container.delete(f'{second}_metadata')
-    data, maps = sweep.leftovers(box.container, second, committed=True, tick=volumes.no_tick)
-    assert maps == [f'{second}_map']
+    data, maps, keys = sweep.leftovers(box.container, second, committed=True, tick=volumes.no_tick)
+    assert maps == [f'{second}_map'] and keys == []
     assert {names.prefix_of(name) for name in data} == {first, second}
 
 
 def test_a_missing_container_is_empty() -> None:
     missing = store.Container(MemoryBackupDriver(), 'missing')
     assert [list(each) for each in sweep.leftovers(
-        missing, 'p', committed=True, tick=volumes.no_tick)] == [[], []]
+        missing, 'p', committed=True, tick=volumes.no_tick)] == [[], [], []]
 
 
 def test_a_sweep_can_be_cancelled() -> None:

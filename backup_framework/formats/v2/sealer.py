@@ -1,0 +1,78 @@
+"""The keys of a backup while it is taken: its own, and those of others whose objects it uses."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from backup_framework import exceptions, store
+from backup_framework.formats import base, keyring
+from backup_framework.formats.v2 import key_sets, names, sealing
+from backup_framework.formats.v2.parent import Parent
+
+
+class Sealer:
+    """Knows what a backup is sealed with, and keeps it for its recipients.
+
+    :ivar data_key: of the backup; None where it is not sealed.
+    :ivar others: data keys of backups that may be used beside the parent, by prefix.
+    :raises ConfigurationError: it should be sealed, and what is needed is not installed.
+    """
+
+    def __init__(self, container: store.Container, prefix: str, choices: base.Choices,
+                 parent: Parent | None) -> None:
+        self.keyring = choices.keyring if choices.seals else None
+        self.data_key: bytes | None = None
+        self.others: Mapping[str, bytes] = {}
+        self._container = container
+        self._prefix = prefix
+        self._keys: dict[str, bytes] = {}
+        self._kept: Mapping[str, bytes] = {}
+        self._generation = 0
+        if self.keyring is not None:
+            sealing.require()
+            self._kept = self._before(self.keyring) if choices.resume else {}
+            self.data_key = self._kept.get(prefix) or sealing.new_key()
+            self._keys = {prefix: self.data_key}
+            if parent is not None and parent.reader.keys is not None:
+                # What else its keys open is no business of this backup.
+                self._keys.update((used, parent.reader.keys[used]) for used in (
+                    parent.reader.prefix, *parent.reader.references))
+
+    def _before(self, ring: keyring.Keyring) -> Mapping[str, bytes]:
+        """What an interrupted run kept."""
+        try:
+            found = key_sets.read(self._container, self._prefix, ring)
+        except exceptions.MissingObject:
+            return {}
+        self._generation = found.generation
+        return found.keys
+
+    def begin(self) -> None:
+        """Keep the keys, durable before anything is sealed with them."""
+        self._keep(self._keys)
+
+    def end(self, references: Collection[str]) -> list[str]:
+        """See to it that the keys that are kept open all that the backup uses.
+
+        :param references: the prefixes of other backups whose objects it uses.
+        :returns: the names of what must be there for good.
+        """
+        if self.keyring is None:
+            return []
+        self._keep({used: self._key_of(used, self.keyring) for used in (self._prefix, *references)})
+        return [names.keys_name(self._prefix, self._generation)]
+
+    def _key_of(self, prefix: str, ring: keyring.Keyring) -> bytes:
+        for known in (self._keys, self._kept, self.others):
+            if prefix in known:
+                return known[prefix]
+        return key_sets.read(self._container, prefix, ring).keys[prefix]
+
+    def _keep(self, keys: Mapping[str, bytes]) -> None:
+        """Write the next generation where the last one has not all of these."""
+        if self.keyring is None or self._kept.keys() >= keys.keys():
+            return
+        key_sets.write(self._container, self._prefix, self.keyring, keys, self._generation + 1)
+        if self._generation:
+            key_sets.remove(self._container, self._prefix, [self._generation])
+        self._kept, self._generation = keys, self._generation + 1
