@@ -61,40 +61,42 @@ class Rig:
                         'retry_deadline': 0.0, 'container': CONTAINER, **options}
 
     @contextlib.contextmanager
-    def process(self, requests: int | None = None) -> Iterator[memory.MemoryBackupDriver]:
-        """A driver. It dies at the request after so many; None lives.
-
-        The block ends quietly when it does.
+    def process(self, requests: int | None = None, objects: int | None = None
+                ) -> Iterator[memory.MemoryBackupDriver]:
+        """A driver. It dies at the request after so many, or when it has stored so many data
+        objects; the block ends quietly then.
         """
-        left = requests
+        left, stored = requests, objects
+        dead = False
 
-        def count(*_: object) -> None:
-            nonlocal left
-            if left is not None:
-                if left <= 0:
-                    left = -1
-                    raise Killed
-                left -= 1
+        def count(verb: str, container: str | None, name: str | None) -> None:
+            nonlocal left, stored, dead
+            dead = dead or left == 0 or stored == 0
+            if dead:
+                raise Killed
+            left = None if left is None else left - 1
+            if stored is not None and verb == 'commit' and _DATA.search(str(name)):
+                stored -= 1
 
         self.store.on_request = count
         try:
             yield memory.MemoryBackupDriver.make(store=self.name, **self.options)
         except Killed:
-            assert left == -1
+            assert dead
         finally:
             self.store.on_request = lambda *_: None
             self.store.temporary.clear()
 
-    def begin(self, volume: bytes, requests: int, parent: model.Backup | None = None
-              ) -> model.Backup | None:
-        """A backup whose process dies after so many requests: its record, as it was saved.
+    def begin(self, volume: bytes, requests: int | None, parent: model.Backup | None = None,
+              objects: int | None = None) -> model.Backup | None:
+        """A backup whose process dies, see `process`: its record, as it was saved.
 
         None where it was too early for one that says where objects are, or too late.
         """
         saved: list[model.Backup] = []
         backup = record(parent)
         backup.on_save = lambda each: saved.append(dataclasses.replace(each, on_save=None))
-        with self.process(requests) as driver:
+        with self.process(requests, objects) as driver:
             finish(driver, backup, volume)
         return saved[0] if saved and not self.is_committed(saved[0]) else None
 
