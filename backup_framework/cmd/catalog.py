@@ -13,12 +13,31 @@ class Check(base.Lister):
 
     observed = True
 
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument('--repair', action='store_true',
+                            help='remove leftovers, and nothing else, from the stores; mark '
+                                 'backups whose manifest is gone as failed')
+        parser.add_argument('--dry-run', action='store_true',
+                            help='only say what --repair would do')
+        parser.add_argument('--older-than', metavar='TIME', type=base.duration,
+                            help='remove objects of which the catalog knows nothing only if their '
+                                 'backup began so long ago, like 12h; else a day')
+        return parser
+
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        from backup_framework.cmd import columns
+        choices: dict[str, Any] = {'repair': parsed_args.repair, 'dry_run': parsed_args.dry_run}
+        if parsed_args.older_than is not None:
+            choices['older_than'] = parsed_args.older_than.total_seconds()
         with self.manager() as manager:
-            found = manager.check_catalog()
-        if found:
+            found = manager.check_catalog(**choices)
+        if not all(finding.is_mended for finding in found):
             self.code = exit_codes.CORRUPT
-        return ('finding',), [(sentence,) for sentence in found]
+        return ('kind', 'finding', 'backend', 'container', 'backup', 'repair'), [
+            (finding.kind, columns.Text(finding.sentence), finding.backend,
+             columns.Text(finding.container), finding.backup and finding.backup.id or None,
+             columns.Text(finding.outcome or None)) for finding in found]
 
 
 class Rebuild(base.Lister):

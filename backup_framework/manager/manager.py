@@ -20,11 +20,14 @@ from backup_framework.manager import (
     keys,
     pruning,
     records,
+    repairing,
     restoring,
+    verifying,
 )
 from backup_framework.manager.checking import Proof
 from backup_framework.manager.context import Context
 from backup_framework.manager.creating import Request
+from backup_framework.manager.drift import Finding
 from backup_framework.manager.drivers import Drivers
 from backup_framework.manager.records import Rebuilt
 from backup_framework.manager.restoring import Request as RestoreRequest
@@ -123,7 +126,18 @@ class Manager:
 
     def verify(self, backup: str, *, quick: bool = False) -> Report:
         """Read and check every byte of a backup; `quick` checks manifest and presence."""
-        return restoring.verify(self._context, self.catalog.get_backup(backup), quick=quick)
+        how = verifying.How(quick=quick)
+        return verifying.verify(self._context, self.catalog.get_backup(backup), how).report
+
+    def verify_all(self, selection: verifying.Selection, how: verifying.How
+                   ) -> Iterator[tuple[Backup, verifying.Verified | Exception]]:
+        """Verify backups, what was found of each as it comes; one failing stops no other.
+
+        :raises BackupNotFound, BackendNotFound: what was named is not there.
+        :raises CatalogReadOnly: objects are to be marked as bad, and the catalog cannot be written.
+        """
+        backups = verifying.select(self._context, selection)
+        return verifying.run(self._context, backups, how)
 
     def plan_delete(self, backups: Sequence[str], *, with_dependents: bool = False,
                     adopt: bool = False) -> list[Backup]:
@@ -277,14 +291,14 @@ class Manager:
         """Add to the catalog every backup whose manifest is in the store and that it lacks."""
         return records.rebuild(self._context, backend, container, adopt)
 
-    def check_catalog(self) -> list[str]:
-        """What is wrong in the catalog, and between it and the stores; a sentence each."""
-        return self.catalog.check() + list(self._compare_with_stores())
+    def check_catalog(self, *, repair: bool = False, dry_run: bool = False,
+                      older_than: float = repairing.GRACE) -> list[Finding]:
+        """What is wrong in the catalog, and between it and the stores.
 
-    def _compare_with_stores(self) -> Iterator[str]:
-        for backup in self.catalog.backups(status=Status.AVAILABLE):
-            try:
-                driver = self.drivers.chunked(str(backup.backend), 'be compared with the catalog')
-                driver.describe(str(backup.container), str(backup.service_metadata))
-            except exceptions.BackupFrameworkError as error:
-                yield f'backup {backup.id} on backend {backup.backend}: {error}'
+        :param repair: remove what backups and deletes left that did not come to their end, and
+            mark records whose manifest is gone as failed. What a backup may need stays.
+        :param dry_run: only say what that would do.
+        :param older_than: seconds since a backup began of which only its objects tell.
+        """
+        return list(repairing.check(self._context, repair=repair, dry_run=dry_run,
+                                    older_than=older_than))

@@ -26,10 +26,12 @@ def test_nothing_is_built_on_what_another_installation_may_delete(
     full = cli.create(volume, '--name', 'full')
     other.good('catalog', 'rebuild', 'local')
     change(volume)
-    child = other.create(volume, '--incremental')
+    child = other.create(volume, '--incremental', '--adopt')
     assert not child['is_incremental'] and 'none to build on' in child['warnings'][0]
     assert 'read-only' in other.refused(4, 'backup', 'create', volume, '--parent', full['id'])
-    cli.good('backup', 'delete', full['id'])
+    assert 'belongs to' in cli.refused(4, 'backup', 'delete', full['id'])
+    assert cli.json('backup', 'show', full['id'])['status'] == 'available'
+    cli.good('backup', 'delete', full['id'], '--adopt')
     other.good('backup', 'restore', child['id'], 'out')
     assert (other.directory / 'out').read_bytes() == volume.read_bytes()
 
@@ -94,7 +96,7 @@ def test_a_newer_backup_of_another_installation_is_passed_over(
         cli: CommandLine, other: CommandLine, volume: Path) -> None:
     ours = cli.create(volume)
     other.good('catalog', 'rebuild', 'local')
-    theirs = other.create(volume)
+    theirs = other.create(volume, '--adopt')
     cli.good('catalog', 'rebuild', 'local')
     assert cli.json('backup', 'list')[0]['id'] == theirs['id']
-    assert cli.create(volume, '--incremental')['parent_id'] == ours['id']
+    assert cli.create(volume, '--incremental', '--adopt')['parent_id'] == ours['id']

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+_STORED = re.compile(r'(.+)(-[0-9]{5,}|_sha256file)\Z', re.DOTALL)
 _BELONGS = re.compile(r'(-[0-9]{5,}|_sha256file|_metadata)\Z')
 
 
@@ -13,6 +14,12 @@ def hash_list_name(prefix: str) -> str:
 
 def data_name(prefix: str, number: int) -> str:
     return f'{prefix}-{number:05d}'
+
+
+def stored_by(name: str) -> str | None:
+    """See `formats.base.Format`."""
+    found = _STORED.match(name)
+    return found and found[1]
 
 
 def belongs(prefix: str, name: str) -> bool:

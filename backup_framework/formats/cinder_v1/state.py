@@ -132,6 +132,9 @@ class State:
             problems += reader.problems(sizes)
         return count, problems
 
+    def needed(self) -> set[str]:
+        return {stored.name for stored in self.chain[-1].objects}
+
     def extents_of(self, objects: Collection[str]) -> dict[str, list[Extent]]:
         found: dict[str, list[Extent]] = {}
         for unit in self._plan(Extent(0, self.size)):

@@ -19,6 +19,7 @@ LAST_NUMBER = 10 ** 18 - 1
 _DATA = re.compile(r'(.+)-([0-9]{5}|[1-9][0-9]{5,17})\Z', re.DOTALL)
 # At most four digits: such a name is never that of a data object too.
 _MAP = re.compile(re.escape(MAP) + r'(-([2-9]|[1-9][0-9]{1,3}))?\Z')
+_STORED = re.compile(r'(.+)(_map(-([2-9]|[1-9][0-9]{1,3}))?|_keys-[1-9][0-9]{0,3})\Z', re.DOTALL)
 _KEYS = re.compile(r'(.+)' + re.escape(KEYS) + r'([1-9][0-9]{0,3})\Z', re.DOTALL)
 
 
@@ -73,6 +74,12 @@ def belongs(prefix: str, name: str) -> bool:
     does not."""
     return (name == manifest_name(prefix) or is_map(prefix, name) or is_data(prefix, name)
             or is_keys(prefix, name))
+
+
+def stored_by(name: str) -> str | None:
+    """See `formats.base.Format`."""
+    found = _DATA.match(name) or _STORED.match(name)
+    return None if found is None or name.startswith(CONTAINER) else found[1]
 
 
 def prefix_of(name: str) -> str:

@@ -39,10 +39,17 @@ class Mark:
     host: str
 
 
-def check(container: store.Container, installation: str | None) -> None:
+def check(container: store.Container, installation: str | None) -> bool:
     """See `formats.base.Ownership`."""
-    if installation is not None:
-        _is_ours(container, installation)
+    if installation is None:
+        return False
+    mark = find(container)
+    if mark is None:
+        _check_backups(container, installation)
+    elif mark.installation != installation:
+        raise _foreign(container, f'{mark.installation}, which marked it at '
+                       f'{mark.marked_at:%Y-%m-%d %H:%M} UTC on host {mark.host}', installation)
+    return mark is not None
 
 
 def claim(container: store.Container, installation: str | None, *, adopt: bool = False) -> None:
@@ -54,7 +61,7 @@ def claim(container: store.Container, installation: str | None, *, adopt: bool =
     if installation is None:
         return
     try:
-        if _is_ours(container, installation):
+        if check(container, installation):
             return
     except exceptions.ForeignContainer:
         if not adopt:
@@ -73,7 +80,7 @@ def release(container: store.Container, installation: str | None) -> None:
     if installation is None or any(not name.startswith(names.CONTAINER) for name in there):
         return
     with contextlib.suppress(exceptions.ForeignContainer):
-        if _is_ours(container, installation):
+        if check(container, installation):
             for name in filter(_NAME.match, there):
                 container.delete(name)
 
@@ -101,20 +108,6 @@ def find(container: store.Container) -> Mark | None:
 
 def _numbers(container: store.Container) -> list[int]:
     return [int(found[1]) for found in map(_NAME.match, container.names(PREFIX)) if found]
-
-
-def _is_ours(container: store.Container, installation: str) -> bool:
-    """Whether it is marked so; False where it is free to be.
-
-    :raises ForeignContainer: it is another one's.
-    """
-    mark = find(container)
-    if mark is None:
-        _check_backups(container, installation)
-    elif mark.installation != installation:
-        raise _foreign(container, f'{mark.installation}, which marked it at '
-                       f'{mark.marked_at:%Y-%m-%d %H:%M} UTC on host {mark.host}', installation)
-    return mark is not None
 
 
 def _dump(installation: str) -> bytes:

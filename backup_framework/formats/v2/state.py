@@ -112,6 +112,9 @@ class State:
                     container.name, name, f'has {found} bytes instead of {length}'))
         return len(needed), problems
 
+    def needed(self) -> set[str]:
+        return {self.reader.map_name, *(thing.name for thing in self.objects)}
+
     def extents_of(self, objects: Collection[str]) -> dict[str, list[Extent]]:
         """To a chunk: which of its blocks are in an object only its block table tells."""
         wanted = {number: thing.name for number, thing in enumerate(self.objects)
