@@ -60,7 +60,7 @@ def test_import_from_stdin_elsewhere(cli, volume, tmp_path, version):
     assert '--adopt' in cli.refused(4, 'backup', 'delete', child['id'])
     assert cli.objects() == before
     cli.good('backup', 'set', child['id'], '--adopt')
-    cli.good('backup', 'delete', child['id'])
+    cli.good('backup', 'delete', child['id'], '--adopt')
     cli.good('backup', 'delete', full['id'], '--adopt')
     assert cli.objects() == []
 
