@@ -106,7 +106,8 @@ def _damage(backup: str, target: str) -> str:
     if not os.path.isabs(target) or os.path.lexists(target):
         return f'{interrupted}; its target is damaged'
     return (f'{interrupted} before that file was made; what was written is a hidden file beside '
-            f'it, .{os.path.basename(target)}.*.partial, which the next restore to it removes')
+            f'it, .{os.path.basename(target)}.*.partial, which the next restore to it takes up '
+            'with --resume, and removes without')
 
 
 def _has_operation(connection: sa.Connection, backup_id: str) -> bool:

@@ -173,6 +173,10 @@ class Restore(base.ShowOne):
                                  'alone to a new one; sizes such as 4KiB are understood')
         parser.add_argument('--delta', action='store_true',
                             help='read TARGET first and write only what differs')
+        parser.add_argument('--resume', action='store_true',
+                            help='take up what an interrupted restore of the same to a new TARGET '
+                                 'left, and leave it if this one is interrupted; on one that '
+                                 'exists, as --delta')
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
@@ -195,7 +199,8 @@ class Restore(base.ShowOne):
         from backup_framework.manager import restoring
         given = vars(parsed_args)
         request = restoring.Request(
-            **{name: given[name] for name in ('target', 'force', 'truncate', 'wanted', 'delta')})
+            **{name: given[name] for name in (
+                'target', 'force', 'truncate', 'wanted', 'delta', 'resume')})
         if parsed_args.target == '-':
             request.stream = base.binary_stdout()
             # What the command has to say must not be in the middle of the volume.

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 import contextlib
 import errno
 import fcntl
+import hashlib
 import os
 import re
 import secrets
@@ -18,7 +19,8 @@ from backup_framework.engine import mounts, writing
 
 @contextlib.contextmanager
 def open_target(path: str, size: int, *, force: bool = False, truncate: bool = False,
-                forbidden: Iterable[str] = ()) -> Iterator[tuple[BinaryIO, bool]]:
+                forbidden: Iterable[str] = (), content: str = '', resume: bool = False
+                ) -> Iterator[tuple[BinaryIO, bool]]:
     """The file to restore `size` bytes to, and whether it is fresh.
 
     A new file is written under a partial name beside `path` and appears when the block ends well.
@@ -26,6 +28,9 @@ def open_target(path: str, size: int, *, force: bool = False, truncate: bool = F
 
     :param truncate: cut or lengthen an existing file to `size`, when the block ends well.
     :param forbidden: directories in which nothing may be restored.
+    :param content: says what is restored, the same as the same.
+    :param resume: take up what an interrupted restore of the same content to a new file left, which
+        is not fresh then; and if this one is interrupted, leave it for the next.
     :raises InvalidTarget: before a byte was written.
     """
     _refuse_name(path)
@@ -33,8 +38,8 @@ def open_target(path: str, size: int, *, force: bool = False, truncate: bool = F
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
-        with _new_file(path) as file:
-            yield file, True
+        with _new_file(path, size, content, resume) as opened:
+            yield opened
         return
     except OSError as error:
         raise exceptions.InvalidTarget(f'cannot restore to {path}: {error.strerror}') from error
@@ -68,35 +73,81 @@ def tail_of(path: str, size: int) -> int:
     return max(0, found.st_size - size) if stat.S_ISREG(found.st_mode) else 0
 
 
+_INTERRUPTED = (exceptions.OperationCancelled, exceptions.StoreError, KeyboardInterrupt)
+
+
 @contextlib.contextmanager
-def _new_file(path: str) -> Iterator[BinaryIO]:
+def _new_file(path: str, size: int, content: str, resume: bool
+              ) -> Iterator[tuple[BinaryIO, bool]]:
     directory, name = os.path.split(os.path.abspath(path))
     if os.path.lexists(path):
         raise exceptions.InvalidTarget(f'{path} is a link to nowhere')
     # Cut as bytes: a name may have 255 of them.
     beginning = f'.{os.fsdecode(os.fsencode(name)[:200])}.'
+    partial = os.path.join(directory, f'{beginning}{_digits(name)}{_digits(content)}.partial')
     try:
-        _remove_abandoned(directory, beginning)
-        partial, fd = _make_partial(directory, beginning)
+        fd = _take_up(partial, path, size) if resume else None
+        fresh = fd is None
+        _remove_abandoned(directory, beginning, path, partial if fd is not None else None)
+        if fd is None:
+            partial, fd = _make_partial(partial, beginning)
     except OSError as error:
         raise exceptions.InvalidTarget(
             f'cannot make a file in {directory}: {error.strerror}') from error
     try:
         with open(fd, 'r+b', buffering=0) as file:
-            yield file
+            yield file, fresh
             # Before its lock goes.
             _publish(partial, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(partial)
+    except BaseException as error:
+        if resume and isinstance(error, _INTERRUPTED):
+            error.add_note(f'What was restored stays in {partial}: the same restore with --resume '
+                           'goes on with it, and one without removes it.')
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(partial)
         raise
 
 
-def _make_partial(directory: str, beginning: str) -> tuple[str, int]:
-    """A new file that is locked: path and descriptor."""
+def _digits(text: str) -> str:
+    return hashlib.sha256(os.fsencode(text)).hexdigest()[:8]
+
+
+def _take_up(partial: str, path: str, size: int) -> int | None:
+    """The descriptor of what an interrupted restore left, locked.
+
+    None where nothing is there, or what somebody else could write to meanwhile.
+    """
+    try:
+        fd = os.open(partial, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        found = os.fstat(fd)
+        if (stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and found.st_nlink == 1
+                and not found.st_mode & 0o077):
+            if found.st_size > size:
+                os.ftruncate(fd, size)
+            return fd
+    except BlockingIOError:
+        os.close(fd)
+        raise _busy(path) from None
+    except OSError:
+        pass  # where nothing can be locked nothing is taken up
+    os.close(fd)
+    return None
+
+
+def _make_partial(partial: str, beginning: str) -> tuple[str, int]:
+    """A new file that is locked: path and descriptor; by another name where this one is taken."""
     while True:
-        partial = os.path.join(directory, f'{beginning}{secrets.token_hex(4)}.partial')
-        fd = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            fd = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except FileExistsError:
+            partial = os.path.join(os.path.dirname(partial),
+                                   f'{beginning}{secrets.token_hex(8)}.partial')
+            continue
         with contextlib.suppress(OSError):  # where nothing can be locked nothing is removed
             fcntl.flock(fd, fcntl.LOCK_EX)
         if os.fstat(fd).st_nlink:
@@ -104,15 +155,31 @@ def _make_partial(directory: str, beginning: str) -> tuple[str, int]:
         os.close(fd)  # another restore took it for abandoned before it was locked
 
 
-def _remove_abandoned(directory: str, beginning: str) -> None:
-    """Remove what killed restores to the same name left: nobody holds its lock any more."""
-    pattern = re.compile(re.escape(beginning) + r'[0-9a-f]{8}\.partial')
-    for name in filter(pattern.fullmatch, os.listdir(directory)):
-        path = os.path.join(directory, name)
+def _remove_abandoned(directory: str, beginning: str, path: str, taken: str | None) -> None:
+    """Remove what killed restores to the same name left: nobody holds its lock any more.
+
+    :param taken: is ours.
+    :raises InvalidTarget: a restore to `path` is running.
+    """
+    pattern = re.compile(re.escape(beginning) + r'([0-9a-f]{8})[0-9a-f]{8}\.partial')
+    for found in filter(None, map(pattern.fullmatch, os.listdir(directory))):
+        partial = os.path.join(directory, found[0])
+        if partial == taken:
+            continue
         with (contextlib.suppress(OSError),
-              open(path, 'rb', buffering=0, opener=_without_following) as file):
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.unlink(path)
+              open(partial, 'rb', buffering=0, opener=_without_following) as file):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if found[1] == _digits(os.path.basename(path)):
+                    raise _busy(path) from None
+                raise
+            os.unlink(partial)
+
+
+def _busy(path: str) -> exceptions.InvalidTarget:
+    return exceptions.InvalidTarget(f'another restore to {path} is running; wait until it has '
+                                    'ended')
 
 
 def _without_following(path: str, flags: int) -> int:

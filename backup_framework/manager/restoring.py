@@ -27,6 +27,7 @@ class Request:
     :param wanted: only these bytes of the volume.
     :param delta: read the target first and write only what differs.
     :param stream: write to it instead of to `target`, in order.
+    :param resume: take up what an interrupted restore left, and leave it if this one is.
     """
 
     target: str
@@ -35,6 +36,7 @@ class Request:
     wanted: Extent | None = None
     delta: bool = False
     stream: BinaryIO | None = None
+    resume: bool = False
 
 
 @dataclasses.dataclass
@@ -97,8 +99,11 @@ def _to_path(context: Context, driver: BackupDriver, backup: Backup, request: Re
                 f'{path} has {os.path.getsize(path)} bytes, and the range ends at byte {size}')
     forbidden = [*context.drivers.host_paths(), context.configuration.state_path]
     with target.open_target(path, size, force=request.force, truncate=request.truncate,
-                            forbidden=forbidden) as (file, fresh):
+                            forbidden=forbidden, resume=request.resume,
+                            content=f'{backup.id} {request.wanted}') as (file, fresh):
         file.seek(0)
+        # What is there already is told by its digests, whoever left it.
+        operation.delta = operation.delta or (request.resume and not fresh)
         drivers.call(driver.restore, backup, _volume_at(context, path), file, fresh,
                      operation=operation)
         if not isinstance(driver, ChunkedBackupDriver):
@@ -111,7 +116,8 @@ def _to_path(context: Context, driver: BackupDriver, backup: Backup, request: Re
 
 def _driver(context: Context, backup: Backup, request: Request) -> BackupDriver:
     """The backup's driver; our own base is wanted for what the interface does not have."""
-    if request.stream is not None or request.wanted is not None or request.delta:
+    if request.stream is not None or request.wanted is not None or (
+            request.delta or request.resume):
         return context.drivers.chunked(str(backup.backend), 'restore to a stream, a part of a '
                                        'volume, or only what differs')
     return context.drivers.get(str(backup.backend))
@@ -131,9 +137,11 @@ def _refuse_range(request: Request, size: int) -> None:
         raise exceptions.InvalidInput(
             f'bytes {request.wanted.offset} to {request.wanted.end} are wanted, but the volume '
             f'has {size}')
-    if request.stream is not None and (request.delta or request.force or request.truncate):
+    if request.stream is not None and (request.delta or request.force or request.truncate
+                                       or request.resume):
         raise exceptions.InvalidInput(
-            'a stream can only be written: --delta, --force and --truncate are for files')
+            'a stream can only be written: --delta, --force, --truncate and --resume are for '
+            'files')
     if request.wanted is not None and request.truncate:
         raise exceptions.InvalidInput('--truncate is for whole backups, not for a range')
 
