@@ -14,7 +14,7 @@ import stat
 from typing import BinaryIO
 
 from backup_framework import exceptions
-from backup_framework.engine import mounts, writing
+from backup_framework.engine import directories, mounts, writing
 
 
 @contextlib.contextmanager
@@ -197,13 +197,14 @@ def _publish(partial: str, path: str) -> None:
                 f'{path} came into being meanwhile; it was left alone') from None
         # No hard links here.
         os.rename(partial, path)
-    # Without the right to read the directory its name can be given, but not made durable.
-    with contextlib.suppress(OSError):
-        directory = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+    try:
+        directories.sync(os.path.dirname(os.path.abspath(path)))
+    except OSError as error:
+        # What is said to have failed must not be found as if it had not.
+        os.unlink(path)
+        raise exceptions.VolumeError(
+            f'the name {path} cannot be made durable ({error.strerror or error}), so the file was '
+            'removed: check the disk and restore again') from error
 
 
 @contextlib.contextmanager
