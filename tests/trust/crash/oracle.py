@@ -113,7 +113,7 @@ def import_again(world: World, manager: Manager) -> None:
 
 
 def lose_catalog(world: World) -> None:
-    for file in (world.root / 'state').glob('catalog.sqlite*'):
+    for file in world.state.glob('catalog.sqlite*'):
         file.unlink()
 
 
@@ -227,6 +227,6 @@ def _clean(world: World, manager: Manager, operation: Operation, kept: Names,
     for backend in world.begun():
         manager.clean(backend, 0)
     assert not world.raw(), f'{world.raw()} are left when nothing is'
-    assert not list((world.root / 'state' / 'locks').glob('*')), 'a lock was left'
-    assert not list((world.root / 'state').glob('spool/*')), 'a spool was left'
+    assert not list((world.state / 'locks').glob('*')), 'a lock was left'
+    assert not list(world.state.glob('spool/*')), 'a spool was left'
     return left

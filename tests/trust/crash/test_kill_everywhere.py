@@ -1,4 +1,4 @@
-"""A process is killed before and after each call that has an effect; then everything is as promised.
+"""A process is killed before and after each call that has an effect; all is as promised then.
 
 The parent is warm and forks; the child does one operation and ends with `os._exit` at its n-th
 point, for n from 1 until it is through. What it left is judged by `oracle.judge`, in another child.

@@ -57,7 +57,7 @@ STATES = {'first': FIRST, 'second': SECOND, 'third': THIRD}
 
 @dataclasses.dataclass(frozen=True)
 class World:
-    """:param root: holds `state`, `store`, `other`, `disk` and what is restored."""
+    """:param root: holds the installation, the stores `main` and `other`, the volume `disk`."""
 
     root: Path
     version: str = OURS
@@ -70,6 +70,11 @@ class World:
         return self.root / 'test.conf'
 
     @property
+    def state(self) -> Path:
+        """Not beside the stores, whose drivers sync the directory that they are in."""
+        return self.root / 'own' / 'state'
+
+    @property
     def disk(self) -> Path:
         return self.root / 'disk'
 
@@ -78,10 +83,10 @@ class World:
         return self.root / 'target'
 
     def write_configuration(self) -> None:
-        self.root.mkdir(parents=True, exist_ok=True)
+        (self.root / 'own').mkdir(parents=True, exist_ok=True)
         common = {'chunk_size': CHUNK, 'block_size': BLOCK, 'workers': 0, 'retry_deadline': 1,
                   'format': self.version}
-        lines = [f'[DEFAULT]\nstate_path = {self.root}/state\n'
+        lines = [f'[DEFAULT]\nstate_path = {self.state}\n'
                  'enabled_backends = main, other\ndefault_backend = main']
         for name in ('main', 'other'):
             lines += [f'[{name}]', *(f'{option} = {value}' for option, value in
@@ -178,7 +183,7 @@ class World:
         files = []
         for path in sorted(self.root.rglob('*')):
             name = str(path.relative_to(self.root))
-            if path.is_file() and not name.startswith('state/catalog'):
+            if path.is_file() and not name.startswith('own/state/catalog'):
                 exact = not name.endswith(('_metadata', '.pickle'))
                 files.append((name, path.stat().st_size,
                               hashlib.blake2b(path.read_bytes()).digest() if exact else b''))
@@ -200,7 +205,7 @@ class World:
 
     def _rows(self) -> tuple[object, ...]:
         """What the catalog holds, without times and process ids."""
-        path = self.root / 'state' / 'catalog.sqlite'
+        path = self.state / 'catalog.sqlite'
         if not path.exists():
             return ()
         with contextlib.closing(sqlite3.connect(path)) as database:
