@@ -128,7 +128,12 @@ def _parameters(container: store.Container, name: str) -> manifest.Parameters | 
     try:
         data = container.get(name, base.LARGEST_MANIFEST)
     except _Gone:
-        return None
+        # Not because the store says so once: what it lists still may be there, and use objects.
+        if name not in container.names(name):
+            return None
+        raise exceptions.MissingObject(
+            f'manifest {name} of container {container.name} is listed, and cannot be found: the '
+            'store contradicts itself') from None
     try:
         members = document.parse(data)
         version = members.get('version')
