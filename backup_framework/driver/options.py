@@ -49,9 +49,9 @@ SHARED = (
         'Names of [key:NAME] sections. New backups are sealed for all of these keys, and any one '
         'of them opens them: have a second one that is kept elsewhere.')),
     Option('unsealed', OptionType.STRING, 'refuse', choices=('refuse', 'accept'), help=(
-        'What to do with backups that are not sealed where encryption is on: such as were made '
-        'before can be read only with accept, and then whoever writes to the store can put one of '
-        'their own in the place of any backup.')),
+        'What to do with backups that are not sealed where encryption is on. With refuse only '
+        'those are read that are byte for byte what the catalog recorded: whoever writes to the '
+        'store could have put others there. With accept all are read.')),
     Option('read_bandwidth', OptionType.SIZE, minimum=1, sample='100MiB', help=(
         'The most bytes a second that are read from the store. Unset, there is no limit.')),
     Option('write_bandwidth', OptionType.SIZE, minimum=1, sample='50MiB', help=(
