@@ -182,9 +182,22 @@ def link_chain(connection: sa.Connection, backup: Backup) -> None:
             raise exceptions.InvalidBackup(
                 f'{describe(backup)} needs backup {member.parent_id}, which is not in the '
                 'catalog; import it, or run "backup-framework catalog rebuild"')
+        _require_family(member, parent)
         seen.add(parent.id)
         member.parent = parent
         member = parent
+
+
+def _require_family(child: Backup, parent: Backup) -> None:
+    """A record that was taken in must not bring another volume's bytes into a restore."""
+    if child.volume_id and parent.volume_id and child.volume_id != parent.volume_id:
+        raise exceptions.InvalidBackup(
+            f'{describe(child)} is of volume {child.volume_id}, its parent {parent.id} of volume '
+            f'{parent.volume_id}: the record of one of them is wrong, so it cannot be restored')
+    if child.backend != parent.backend:
+        raise exceptions.InvalidBackup(
+            f'{describe(child)} is on backend {child.backend}, its parent {parent.id} on backend '
+            f'{parent.backend}, and a chain is on one backend: import it from the right one')
 
 
 def update(connection: sa.Connection, backup_id: str, fields: dict[str, Any]) -> None:

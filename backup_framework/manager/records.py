@@ -61,7 +61,12 @@ def import_(context: Context, record: object, backend: str | None, adopt: bool) 
         raise exceptions.InvalidInput(
             f'the record says that the parent is {backup.parent_id}, the manifest says '
             f'{header.parent_id}')
+    if header.volume_id not in (None, backup.volume_id):
+        raise exceptions.InvalidInput(
+            f'the record is of volume {backup.volume_id}, but the manifest it points to is of '
+            f'{header.volume_id}')
     driver.import_record(backup, driver_info)
+    backup.service = drivers.service(driver)
     _take_in(context, backup, backend, header, found, adopt)
     if backup.needs_parent and not context.catalog.has_backup(str(backup.parent_id)):
         context.warn(f'the parent {backup.parent_id} of backup {backup.id} is not known here: '
@@ -171,7 +176,7 @@ def _take_in(context: Context, backup: Backup, backend: str, header: base.Header
     ours = header.owner == context.catalog.installation
     backup.owner = None if ours or adopt else (header.owner or UNKNOWN_OWNER)
     backup.backend, backup.status, backup.fail_reason = backend, Status.AVAILABLE, None
-    backup.user_id = backup.project_id = None
+    backup.user_id = backup.project_id = backup.host = None
     # Records tell times to the second, manifests exactly.
     backup.created_at = header.created_at or backup.created_at
     backup.data_timestamp = (header.data_timestamp or backup.data_timestamp
