@@ -73,22 +73,31 @@ def make_target(world: World) -> None:
 
 
 def delete_child(world: World, manager: Manager) -> None:
-    _delete(manager, ['second'])
+    delete_named(manager, ['second'])
 
 
 def delete_parent(world: World, manager: Manager) -> None:
     """In Cinder's format with the backup that needs it."""
-    _delete(manager, ['first'])
+    delete_named(manager, ['first'])
 
 
-def _delete(manager: Manager, names: Iterable[str]) -> None:
+def delete_named(manager: Manager, names: Iterable[str]) -> None:
     left = [each.id for each in manager.catalog.backups() if each.display_name in names]
     for backup in manager.plan_delete(left, with_dependents=True):
         assert manager.delete(backup)
 
 
+def has_chain(manager: Manager, backup: Backup) -> bool:
+    """Whether all that it is built on is known."""
+    try:
+        manager.catalog.chain(backup)
+    except exceptions.InvalidBackup:
+        return False
+    return True
+
+
 def delete_parent_again(world: World, manager: Manager) -> None:
-    _delete(manager, ['first'] if world.version != '1.0.0' else ['first', 'second'])
+    delete_named(manager, ['first'] if world.version != '1.0.0' else ['first', 'second'])
 
 
 def verify(world: World, manager: Manager) -> None:
@@ -223,7 +232,7 @@ def _clean(world: World, manager: Manager, operation: Operation, kept: Names,
     left = world.raw()
     assert expected is None or left == expected, (
         f'left: {left.keys() - expected.keys()}, lost: {expected.keys() - left.keys()}')
-    _delete(manager, STATES)
+    delete_named(manager, STATES)
     for backend in world.begun():
         manager.clean(backend, 0)
     assert not world.raw(), f'{world.raw()} are left when nothing is'
