@@ -11,6 +11,11 @@ import uuid
 
 GIB = 1 << 30
 
+FULL, QUICK, SAMPLED = 'full', 'quick', 'sampled'
+"""The kinds of verification."""
+
+MORE_DAMAGE = 'there are more problems than are listed here'
+
 
 class Status(enum.StrEnum):
     """The states of a backup; names are Cinder's."""
@@ -81,6 +86,8 @@ class Backup:
     """When its last verification ended, whatever that found."""
     verified_how: str | None = None
     """Which one that was: full, quick or sampled."""
+    fully_verified_at: datetime.datetime | None = None
+    """When its last full verification ended, whatever that found."""
     damage: list[str] = dataclasses.field(default_factory=list)
     """What is known to be wrong with it: sentences; none after a full verification without."""
 

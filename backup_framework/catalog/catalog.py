@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 import contextlib
 import logging
 import os
@@ -14,12 +14,14 @@ import sqlalchemy as sa
 from backup_framework import exceptions
 from backup_framework.catalog import (
     backups,
+    bad_objects,
     checks,
     locks,
     operations,
     recovery,
     sqlite,
     summary,
+    verifications,
     volumes,
     waiting,
 )
@@ -214,7 +216,7 @@ class Catalog:
         :raises InvalidBackup: the caller's operation was taken for dead.
         """
         def work(connection: sa.Connection) -> None:
-            backups.get(connection, backup_id)
+            backend = str(backups.get(connection, backup_id).backend)
             if operation is not None:
                 operations.check_mine(connection, operation)
             operations.refuse_others(connection, backup_id, operation)
@@ -222,6 +224,7 @@ class Catalog:
             backups.remove(connection, backup_id)
             if operation is not None:
                 operations.remove(connection, operation.id)
+                bad_objects.remove_idle(connection, backend)
         self._database.write(work)
         if operation is not None:
             operation.recorded = False
@@ -372,6 +375,35 @@ class Catalog:
             return self.installation
         except _CANNOT_WRITE:
             return None
+
+    # What verifying found
+
+    def record_verification(self, backup_id: str, how: str, damage: Sequence[str],
+                            **fields: Any) -> None:
+        """Record that a verification has ended now.
+
+        What a full one found takes the place of all damage that was known, and where that was the
+        last of an object the mark of it goes. Another one only adds.
+
+        :param how: full, quick or sampled.
+        :param damage: sentences; those about objects name them as `bad_objects.called` does.
+        :raises BackupNotFound: there is no such backup.
+        """
+        self._database.write(
+            lambda c: verifications.record(c, backup_id, how, damage, fields))
+
+    def mark_bad(self, backend: str, objects: Collection[tuple[str, str]],
+                 damage: Mapping[str, Sequence[str]]) -> None:
+        """Mark objects (container, name) as damaged, and add to the damage of backups by id."""
+        def work(connection: sa.Connection) -> None:
+            bad_objects.add(connection, backend, objects)
+            for backup_id, sentences in damage.items():
+                verifications.add_damage(connection, backup_id, sentences)
+        self._database.write(work)
+
+    def bad_objects(self, backend: str, container: str) -> set[str]:
+        """The names of the objects of a container that are marked as damaged."""
+        return self._database.read(lambda c: bad_objects.of(c, backend, container))
 
     # The catalog itself
 

@@ -17,7 +17,7 @@ from backup_framework.model import Backup, Status, Volume
 Values = dict[str, Any]
 
 _NOT_STORED = {'parent', 'on_save'}
-_TIMES = {'created_at', 'updated_at', 'data_timestamp', 'verified_at'}
+_TIMES = {'created_at', 'updated_at', 'data_timestamp', 'verified_at', 'fully_verified_at'}
 _JSON: dict[str, type] = {'metadata': dict, 'base': dict, 'image_metadata': dict,
                           'warnings': list, 'damage': list}
 _BACKUP_FIELDS = tuple(field.name for field in dataclasses.fields(Backup)

@@ -77,6 +77,7 @@ backups = sa.Table(
     sa.Column('manifest_digest', sa.String(64)),
     _time('verified_at'),
     sa.Column('verified_how', sa.String(32)),
+    _time('fully_verified_at'),
     # A default, because older records have none and the column may not be null.
     sa.Column('damage', sa.String(DAMAGE_LENGTH), nullable=False, server_default='[]'),
 )

@@ -1,13 +1,16 @@
-"""The commands that make, list, restore, verify and delete backups."""
+"""The commands that make, list, restore and delete backups."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+import contextlib
+import json
 import sys
 import time
-from typing import Any
+from typing import Any, TextIO
 
-from backup_framework import model
+from backup_framework import exceptions, model
 from backup_framework.cmd import base, exit_codes
 
 
@@ -117,7 +120,7 @@ class List(base.Lister):
         parser.add_argument('--backend', metavar='B', help='only on this backend')
         parser.add_argument('--status', metavar='S', choices=list(map(str, model.Status)),
                             help='only in this state')
-        parser.add_argument('--limit', metavar='N', type=_count, help='at most so many')
+        parser.add_argument('--limit', metavar='N', type=base.count, help='at most so many')
         parser.add_argument('--marker', metavar='ID', help='those behind this one')
         return parser
 
@@ -142,13 +145,19 @@ class Show(base.ShowOne):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         base.add_backup(parser)
+        parser.add_argument('--recipients', action='store_true',
+                            help='ask the store which keys it is sealed for')
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         from backup_framework.cmd import columns
         with self.manager() as manager:
             backup = manager.catalog.get_backup(parsed_args.backup)
-            return columns.BACKUP, columns.Rows(manager.catalog).backup(backup)
+            names, row = columns.BACKUP, columns.Rows(manager.catalog).backup(backup)
+            if parsed_args.recipients:
+                names = (*names, 'recipients')
+                row = (*row, columns.Names(manager.recipients(backup.id)))
+            return names, row
 
 
 class Restore(base.ShowOne):
@@ -177,16 +186,28 @@ class Restore(base.ShowOne):
                             help='take up what an interrupted restore of the same to a new TARGET '
                                  'left, and leave it if this one is interrupted; on one that '
                                  'exists, as --delta')
+        parser.add_argument('--partial', action='store_true',
+                            help='restore all that is right, leave alone what is damaged, say '
+                                 'where that is, and exit with 6')
+        parser.add_argument('--bad-map', metavar='FILE',
+                            help='with --partial, write as JSON which bytes were left alone')
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         from backup_framework.cmd import columns
         started = time.monotonic()
-        with self.manager() as manager:
+        if parsed_args.bad_map is not None and not parsed_args.partial:
+            raise exceptions.InvalidInput(
+                '--bad-map is for --partial: nothing else leaves bytes out')
+        with self.manager() as manager, _file_for(parsed_args.bad_map) as bad_map:
             ref = parsed_args.backup
             if parsed_args.latest:
                 ref = manager.latest(ref).id
             done = manager.restore(ref, self._request(parsed_args))
+            if bad_map is not None:
+                json.dump([{'offset': lost.extent.offset, 'length': lost.extent.length,
+                            'reason': lost.reason} for lost in done.lost], bad_map, indent=1)
+        self._tell_lost(done)
         if done.tail:
             self.warn(f'{done.target} is longer than the backup: its last {done.tail} bytes were '
                       'left as they were; --truncate cuts them off')
@@ -194,13 +215,21 @@ class Restore(base.ShowOne):
                 (done.backup.id, columns.Text(done.target), columns.Size(done.size_bytes),
                  round(time.monotonic() - started, 2)))
 
+    def _tell_lost(self, done: Any) -> None:
+        for lost in done.lost:
+            base.say(f'Error: bytes {lost.extent.offset} to {lost.extent.end} of the volume were '
+                     f'not restored: {lost.reason}')
+        if done.lost:
+            self.warn(f'{done.target} has only a part of the backup: the bytes above are what they '
+                      'were before, zeros in a new file')
+            self.code = exit_codes.CORRUPT
 
     def _request(self, parsed_args: argparse.Namespace) -> Any:
         from backup_framework.manager import restoring
         given = vars(parsed_args)
         request = restoring.Request(
             **{name: given[name] for name in (
-                'target', 'force', 'truncate', 'wanted', 'delta', 'resume')})
+                'target', 'force', 'truncate', 'wanted', 'delta', 'partial', 'resume')})
         if parsed_args.target == '-':
             request.stream = base.binary_stdout()
             # What the command has to say must not be in the middle of the volume.
@@ -238,58 +267,6 @@ class Copy(base.Lister):
                     for copied in manager.copy(parsed_args.backup, request)]
         return ('id', 'copied_from', 'name', 'backend', 'format', 'size_bytes',
                 'stored_bytes'), rows
-
-
-class Verify(base.Lister):
-    """Read and check every byte of backups."""
-
-    observed = True
-
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
-        parser.add_argument('backups', metavar='ID', nargs='*', help='ids or names of backups')
-        parser.add_argument('--all', action='store_true', help='every available backup')
-        parser.add_argument('--quick', action='store_true',
-                            help='check manifests, and that each object is there')
-        return parser
-
-    def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        from backup_framework import exceptions
-        if bool(parsed_args.backups) == parsed_args.all:
-            raise exceptions.InvalidInput('name backups to verify, or --all')
-        self.codes: list[int] = []
-        rows = []
-        with self.manager() as manager:
-            refs = parsed_args.backups
-            if parsed_args.all:
-                refs = [backup.id for backup in manager.catalog.backups(status='available')]
-            chosen = [manager.catalog.get_backup(ref) for ref in refs]
-            for backup in chosen:
-                rows.append(self._verify(manager, backup, parsed_args.quick))
-        self.code = exit_codes.worst(self.codes)
-        return ('id', 'name', 'result', 'objects', 'checked_bytes', 'problems', 'notes'), rows
-
-    def _verify(self, manager: Any, backup: Any, quick: bool) -> tuple[Any, ...]:
-        from backup_framework import exceptions
-        from backup_framework.cmd import columns
-        from backup_framework.engine import verify
-        try:
-            report = manager.verify(backup.id, quick=quick)
-        except exceptions.OperationCancelled:
-            raise
-        except exceptions.BackupFrameworkError as error:
-            base.report(error, self.options.debug)
-            report = verify.Report()
-            self.codes.append(exit_codes.of(error))
-        else:
-            self.codes += [] if report.ok else [exit_codes.CORRUPT]
-            for problem in report.problems:
-                base.error_line(f'backup {backup.id}: {problem}')
-        for note in report.notes:
-            self.warn(f'backup {backup.id}: {note}')
-        return (backup.id, columns.Text(backup.display_name), 'good' if report.ok else 'bad',
-                report.objects, columns.Size(report.checked_bytes),
-                columns.Sentences(report.problems), columns.Sentences(report.notes))
 
 
 class Delete(base.Lister):
@@ -344,13 +321,15 @@ class Forget(base.Base):
             self.warn(f'it needs backup {backup.parent_id}, which may be deleted from now on')
 
 
-def _count(text: str) -> int:
+@contextlib.contextmanager
+def _file_for(path: str | None) -> Iterator[TextIO | None]:
+    """A file to write to, opened before there is anything to lose; None for no path."""
+    if path is None:
+        yield None
+        return
     try:
-        count = int(text)
-    except ValueError:
-        count = -1
-    if count < 0:
-        raise argparse.ArgumentTypeError(f'{text!r} is not a number of backups')
-    return count
-
-
+        file = open(path, 'w', encoding='utf-8')
+    except OSError as error:
+        raise exceptions.InvalidInput(f'cannot write {path}: {error.strerror}') from error
+    with file:
+        yield file

@@ -17,6 +17,8 @@ from cliff import command, lister, show
 from backup_framework.cmd import exit_codes
 
 if TYPE_CHECKING:
+    import datetime
+
     from backup_framework import conf
     from backup_framework.engine.monitor import Monitor
     from backup_framework.manager import Manager
@@ -303,6 +305,22 @@ def extent(text: str) -> Extent:
     if offset < 0 or length <= 0:
         raise argparse.ArgumentTypeError(f'{text!r} holds no bytes of a volume')
     return model.Extent(offset, length)
+
+
+def count(text: str) -> int:
+    """An argparse type for how many."""
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise argparse.ArgumentTypeError(f'{text!r} is not a number of backups')
+    return int(text)
+
+
+def duration(text: str) -> datetime.timedelta:
+    """An argparse type for lengths of time such as 30d."""
+    from backup_framework import conf
+    try:
+        return conf.parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f'{text!r} is not {error}') from None
 
 
 def key_value(text: str) -> tuple[str, str]:

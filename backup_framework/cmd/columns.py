@@ -18,7 +18,8 @@ BACKUP_TABLE = ('id', 'name', 'status', 'size_bytes', 'stored_bytes', 'is_increm
 BACKUP = ('id', 'name', 'description', 'status', 'fail_reason', 'size', 'size_bytes',
           'stored_bytes', 'object_count', 'format', 'volume_id', 'volume', 'container', 'backend',
           'is_incremental', 'parent_id', 'has_dependent_backups', 'snapshot_id', 'created_at',
-          'data_timestamp', 'metadata', 'owner', 'warnings')
+          'data_timestamp', 'metadata', 'owner', 'verified_at', 'verified_how', 'fully_verified_at',
+          'damage', 'warnings')
 BACKUP_LIST = tuple(name for name in BACKUP if name != 'has_dependent_backups')
 """What a listing has: all but what takes a question for each backup."""
 
@@ -130,12 +131,12 @@ class Rows:
                 return str(backup.status)
             case 'size_bytes' | 'stored_bytes':
                 return Size(getattr(backup, name))
-            case 'created_at' | 'data_timestamp':
+            case 'created_at' | 'data_timestamp' | 'verified_at' | 'fully_verified_at':
                 return time(getattr(backup, name))
             case 'metadata':
                 return Pairs(backup.metadata)
-            case 'warnings':
-                return Sentences(backup.warnings)
+            case 'warnings' | 'damage':
+                return Sentences(getattr(backup, name))
             case 'volume':
                 volume = self._volumes[backup.volume_id]
                 return Text(volume.name or volume.path if volume else None)

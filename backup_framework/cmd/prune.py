@@ -32,7 +32,7 @@ class Prune(base.Lister):
             parser.add_argument(f'--keep-{name}', dest=name, metavar='N', type=_count, help=(
                 f'the newest N {unit}' if name == 'last' else
                 f'the newest backup of each of the newest N {unit} with backups'))
-        parser.add_argument('--within', metavar='TIME', type=_duration, help=(
+        parser.add_argument('--within', metavar='TIME', type=base.duration, help=(
             'all that are at most so much older than the newest one, like 12h or 14d'))
         parser.add_argument('--protect', metavar='KEY[=VALUE]', action='append',
                             help='all with this property; may be repeated')
@@ -79,11 +79,3 @@ def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise argparse.ArgumentTypeError(f'{text!r} is not a number of backups or periods')
     return int(text)
-
-
-def _duration(text: str) -> Any:
-    from backup_framework import conf
-    try:
-        return conf.parse_duration(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f'{text!r} is not {error}') from None

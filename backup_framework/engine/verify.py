@@ -10,7 +10,7 @@ import random
 from backup_framework.engine import parallel
 from backup_framework.engine.monitor import Monitor, Sample
 from backup_framework.formats import base
-from backup_framework.model import Extent
+from backup_framework.model import MORE_DAMAGE, Extent
 
 MOST_PROBLEMS = 100
 
@@ -47,7 +47,7 @@ class Report:
         if problem.container is not None and problem.object is not None:
             self.bad.add((problem.container, problem.object))
         if len(self.found) == MOST_PROBLEMS:
-            problem = base.Problem('there are more problems than are listed here')
+            problem = base.Problem(MORE_DAMAGE)
         if len(self.found) <= MOST_PROBLEMS:
             self.found.append(problem)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 import contextlib
 import dataclasses
+import functools
 import os
 import signal
 from typing import Any
@@ -40,6 +41,9 @@ class Context:
             if not row.recorded:
                 self.warn(f'the catalog cannot be written; this {kind} is not recorded')
             operation = Operation(self.monitor, **flags)
+            if backup is not None:
+                operation.bad_objects = functools.partial(
+                    self.catalog.bad_objects, str(backup.backend))
             if row.recorded:
                 operation.spool_directory = self._private('spool')
                 operation.cache_directory = self._private(

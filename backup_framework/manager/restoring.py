@@ -1,4 +1,4 @@
-"""Restoring and verifying backups."""
+"""Restoring backups."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from backup_framework import exceptions, model
 from backup_framework.driver.chunked import ChunkedBackupDriver
 from backup_framework.engine import source, target
 from backup_framework.engine.monitor import Operation
-from backup_framework.engine.verify import Report
 from backup_framework.interface.backup_driver import BackupDriver
 from backup_framework.manager import drivers
 from backup_framework.manager.context import Context, refuse_unreadable
@@ -26,6 +25,7 @@ class Request:
     :param truncate: give an existing file the exact length of the backup.
     :param wanted: only these bytes of the volume.
     :param delta: read the target first and write only what differs.
+    :param partial: leave alone what cannot be restored, in the place of an error.
     :param stream: write to it instead of to `target`, in order.
     :param resume: take up what an interrupted restore left, and leave it if this one is.
     """
@@ -35,8 +35,17 @@ class Request:
     truncate: bool = False
     wanted: Extent | None = None
     delta: bool = False
+    partial: bool = False
     stream: BinaryIO | None = None
     resume: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Lost:
+    """Bytes of the volume that a partial restore left alone, and why."""
+
+    extent: Extent
+    reason: str
 
 
 @dataclasses.dataclass
@@ -44,12 +53,14 @@ class Restored:
     """What a restore did.
 
     :param tail: bytes that the target has behind the backup's, which were left as they were.
+    :param lost: what a partial one has not restored, in the order of the volume.
     """
 
     backup: Backup
     target: str
     size_bytes: int
     tail: int = 0
+    lost: list[Lost] = dataclasses.field(default_factory=list)
 
 
 def restore(context: Context, backup: Backup, request: Request) -> Restored:
@@ -58,7 +69,8 @@ def restore(context: Context, backup: Backup, request: Request) -> Restored:
     context.catalog.chain(backup)
     driver = _driver(context, backup, request)
     with context.running('restore', backup, detail=_spelled(request), delta=request.delta,
-                         wanted=request.wanted) as (_, operation):
+                         wanted=request.wanted, lost=[] if request.partial else None
+                         ) as (_, operation):
         size = _size(driver, backup, operation)
         _refuse_range(request, size)
         if request.stream is not None:
@@ -111,15 +123,21 @@ def _to_path(context: Context, driver: BackupDriver, backup: Backup, request: Re
     # A part is put into what is there, whose end is not the backup's business.
     whole = not request.truncate and request.wanted is None
     return Restored(backup, path, _length(request, size),
-                    target.tail_of(path, size) if whole else 0)
+                    target.tail_of(path, size) if whole else 0, _lost(operation))
+
+
+def _lost(operation: Operation) -> list[Lost]:
+    lost = [Lost(extent, problem.sentence) for problem in operation.lost or ()
+            for extent in problem.extents]
+    return sorted(lost, key=lambda each: (each.extent.offset, each.reason))
 
 
 def _driver(context: Context, backup: Backup, request: Request) -> BackupDriver:
     """The backup's driver; our own base is wanted for what the interface does not have."""
     if request.stream is not None or request.wanted is not None or (
-            request.delta or request.resume):
+            request.delta or request.partial or request.resume):
         return context.drivers.chunked(str(backup.backend), 'restore to a stream, a part of a '
-                                       'volume, or only what differs')
+                                       'volume, only what differs, or around damage')
     return context.drivers.get(str(backup.backend))
 
 
@@ -142,6 +160,13 @@ def _refuse_range(request: Request, size: int) -> None:
         raise exceptions.InvalidInput(
             'a stream can only be written: --delta, --force, --truncate and --resume are for '
             'files')
+    if request.stream is not None and request.partial:
+        raise exceptions.InvalidInput(
+            'a stream has no place for bytes that are left out: restore to a file with --partial')
+    if request.partial and request.resume:
+        raise exceptions.InvalidInput(
+            'what cannot be restored would keep what was left there before: --partial is not for '
+            '--resume')
     if request.wanted is not None and request.truncate:
         raise exceptions.InvalidInput('--truncate is for whole backups, not for a range')
 
@@ -168,12 +193,3 @@ def _volume_at(context: Context, path: str) -> str:
     except exceptions.InvalidInput:
         return ''
     return volume.id if volume else ''
-
-
-def verify(context: Context, backup: Backup, *, quick: bool) -> Report:
-    """Check a backup; see Manager.verify."""
-    refuse_unreadable(backup)
-    context.catalog.chain(backup)
-    driver = context.drivers.chunked(str(backup.backend), 'verify backups')
-    with context.running('verify', backup, quick=quick) as (_, operation):
-        return driver.verify(backup, operation=operation)

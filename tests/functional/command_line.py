@@ -31,8 +31,9 @@ _PRELOADED = (
     'alembic', 'backup_framework.cmd.backend', 'backup_framework.cmd.backup',
     'backup_framework.cmd.catalog', 'backup_framework.cmd.columns', 'backup_framework.cmd.config',
     'backup_framework.cmd.driver', 'backup_framework.cmd.main', 'backup_framework.cmd.record',
-    'backup_framework.cmd.volume', 'backup_framework.drivers.local', 'backup_framework.loader',
-    'backup_framework.manager', 'cliff.formatters.json_format', 'cliff.formatters.table', 'pytest')
+    'backup_framework.cmd.verify', 'backup_framework.cmd.volume', 'backup_framework.drivers.local',
+    'backup_framework.loader', 'backup_framework.manager', 'cliff.formatters.json_format',
+    'cliff.formatters.table', 'pytest')
 
 
 @dataclasses.dataclass

@@ -13,6 +13,7 @@ def upgrade() -> None:
     op.add_column('backups', sa.Column('manifest_digest', sa.String(64)))
     op.add_column('backups', sa.Column('verified_at', sa.String(26)))
     op.add_column('backups', sa.Column('verified_how', sa.String(32)))
+    op.add_column('backups', sa.Column('fully_verified_at', sa.String(26)))
     op.add_column('backups', sa.Column('damage', sa.String(8192), nullable=False,
                                        server_default='[]'))
     op.create_table(
