@@ -27,9 +27,11 @@ from backup_framework.formats.v2 import (
     names,
     packing,
     reader,
+    sealing,
 )
 from backup_framework.formats.v2.choices import Parameters
 from backup_framework.formats.v2.map_writer import Row
+from backup_framework.formats.v2.sealer import Sealer
 
 GAP = 1000
 """Numbers that are passed over: what the run that died sent last may still arrive. As many more
@@ -67,11 +69,12 @@ class Resumed:
     :ivar first_map: likewise of the map.
     :param size: of the volume; None where it is not known yet.
     :param referable: objects of others that may be referred to in any case.
+    :param sealer: opens what is sealed.
     :raises InvalidBackup: no names are left for it.
     """
 
     def __init__(self, container: store.Container, prefix: str, parameters: Parameters,
-                 size: int | None, referable: Mapping[str, chunk_map.Object],
+                 size: int | None, referable: Mapping[str, chunk_map.Object], sealer: Sealer,
                  spool_directory: str | None) -> None:
         own = container.names(prefix)
         self._data = sorted((name for name in own if names.is_data(prefix, name)),
@@ -87,6 +90,7 @@ class Resumed:
                 'it was interrupted too often to go on with: delete it, and make a new one')
         self._container, self._parameters, self._size = container, parameters, size
         self._referable = dict(referable)
+        self._sealer = sealer
         self._directory = spool_directory
         self._numbers: dict[str, int] = {}
         self._objects: list[chunk_map.Object] = []
@@ -107,7 +111,7 @@ class Resumed:
         """What there is in an object."""
         try:
             return self._look(name)
-        except exceptions.CorruptObject as error:
+        except (exceptions.CorruptObject, exceptions.KeyUnavailable) as error:
             return Found(None, problem=f'object {name} cannot be used: {error}')
         except (exceptions.ObjectNotFound, exceptions.ContainerNotFound):
             return Found(None, problem=f'object {name} is gone')
@@ -116,7 +120,8 @@ class Resumed:
         length = self._container.size(name)
         with self._container.ranges(name, self._directory) as ranges:
             header = ranges.read_at(0, layout.HEADER_SIZE)
-            size = layout.footer_size(layout.decode_header(header).tables)
+            told = layout.decode_header(header)
+            size = layout.footer_size(told.tables)
             end = length - size
             if end < layout.HEADER_SIZE:
                 raise exceptions.CorruptObject('it is shorter than its header tells')
@@ -125,7 +130,8 @@ class Resumed:
             start = self._check_items(items, end)
             data = ranges.read_at(start, end - start)
             object_digest = self._parameters.algorithm.of_all(header, footer)
-            found = _Tables(self._parameters, name, length, start, object_digest)
+            cipher = self._sealer.cipher(name, told.salt)
+            found = _Tables(self._parameters, name, length, start, object_digest, cipher)
             for item in items:
                 found.add(item, self._length(item.chunk), data[item.offset - start:][:item.length])
             found.check_one(ranges)
@@ -213,8 +219,10 @@ class Resumed:
             data = ranges.read_at(row.offset, row.length)
             if self._parameters.algorithm.of(data) != row.table_digest:
                 raise exceptions.CorruptObject('its block table is not what it was just now')
-            return frames.old_of(layout.decode_table(
-                data, number, self._length(number), self._parameters.block_size), name)
+            header = layout.decode_header(ranges.read_at(0, layout.HEADER_SIZE))
+            return frames.old_of(_table(
+                data, layout.FooterItem(number, row.offset, row.length), self._length(number),
+                self._parameters, self._sealer.cipher(name, header.salt)), name)
 
 
 @contextlib.contextmanager
@@ -227,16 +235,27 @@ def _told(name: str) -> Iterator[None]:
         raise exceptions.MissingObject(f'object {name} is missing') from None
 
 
+def _table(data: bytes, item: layout.FooterItem, length: int, parameters: Parameters,
+           cipher: sealing.Cipher | None) -> layout.Table:
+    """A block table as it is stored, opened where it is sealed."""
+    overhead = 0
+    if cipher is not None:
+        data, overhead = cipher.open(sealing.TABLE, item.offset, data), sealing.OVERHEAD
+    return layout.decode_table(data, item.chunk, length, parameters.block_size, overhead)
+
+
 class _Tables:
     """The block tables of one object, checked one after the other.
 
     :param start: where they begin: the frames of the object end there.
     :param object_digest: of its header and its footer.
+    :param cipher: what it is sealed with, if it is.
     """
 
     def __init__(self, parameters: Parameters, name: str, length: int, start: int,
-                 object_digest: bytes) -> None:
+                 object_digest: bytes, cipher: sealing.Cipher | None) -> None:
         self._parameters = parameters
+        self._cipher = cipher
         self._name, self._length, self._start = name, length, start
         self._digest = object_digest
         self._rows: list[tuple[int, Row]] = []
@@ -259,7 +278,7 @@ class _Tables:
 
     def _add(self, item: layout.FooterItem, length: int, data: bytes) -> None:
         of = self._parameters.algorithm.of
-        table = layout.decode_table(data, item.chunk, length, self._parameters.block_size)
+        table = _table(data, item, length, self._parameters, self._cipher)
         if table.object_digest != self._digest:
             raise exceptions.CorruptObject(
                 'its block table is of another object, or made with another digest')

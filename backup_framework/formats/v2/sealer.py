@@ -27,6 +27,7 @@ class Sealer:
         self._prefix = prefix
         self._keys: dict[str, bytes] = {}
         self._kept: Mapping[str, bytes] = {}
+        self._asked: dict[str, bytes] = {}
         self._generation = 0
         if self.keyring is not None:
             sealing.require()
@@ -62,11 +63,25 @@ class Sealer:
         self._keep({used: self._key_of(used, self.keyring) for used in (self._prefix, *references)})
         return [names.keys_name(self._prefix, self._generation)]
 
+    def cipher(self, name: str, salt: bytes | None) -> sealing.Cipher | None:
+        """What opens an object that the backup may use; None where backups are not sealed.
+
+        :param salt: from its header.
+        :raises CorruptObject: it is not sealed, and the backup is, or the other way round.
+        :raises KeyUnavailable: it is of a backup whose keys do not open.
+        """
+        if (salt is None) != (self.keyring is None):
+            raise exceptions.CorruptObject('it is not sealed' if salt is None else 'it is sealed')
+        if salt is None or self.keyring is None:
+            return None
+        return sealing.cipher_of(self._key_of(names.prefix_of(name), self.keyring), salt, name)
+
     def _key_of(self, prefix: str, ring: keyring.Keyring) -> bytes:
-        for known in (self._keys, self._kept, self.others):
+        for known in (self._keys, self._kept, self.others, self._asked):
             if prefix in known:
                 return known[prefix]
-        return key_sets.read(self._container, prefix, ring).keys[prefix]
+        found = self._asked[prefix] = key_sets.read(self._container, prefix, ring).keys[prefix]
+        return found
 
     def _keep(self, keys: Mapping[str, bytes]) -> None:
         """Write the next generation where the last one has not all of these."""

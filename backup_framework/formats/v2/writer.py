@@ -148,7 +148,7 @@ class Writer:
                  uses: Mapping[str, chunk_map.Object], opened: contextlib.ExitStack) -> Resumed:
         """What an interrupted run stored; no name of it, or of what it sent last, comes again."""
         found = Resumed(self._container, self._prefix, self._parameters, size, uses,
-                        choices.spool_directory)
+                        self._sealer, choices.spool_directory)
         opened.callback(found.close)
         self._objects.begin_at(found.first_number)
         return found

@@ -1,0 +1,144 @@
+"""Sealed backups that are killed at every request, and gone on with, swept, or sealed for others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import io
+
+import pytest
+
+from backup_framework import exceptions, model, store
+from backup_framework.engine.monitor import Operation
+from backup_framework.formats.v2 import key_sets
+from backup_framework.testing import memory
+from tests.trust.sealing import rig
+from tests.unit.driver import chains
+
+LENGTH = 12 * rig.CHUNK + 700
+
+
+class Killed(BaseException):
+    """The end of a process."""
+
+
+def killed_at(number: int, of: memory.MemoryBackupDriver, action: Callable[[], object]) -> bool:
+    """Do something in a process that dies at a request; whether it did not get that far."""
+    left = number
+
+    def count(*_: object) -> None:
+        nonlocal left
+        if left == 0:
+            raise Killed
+        left -= 1
+
+    of.store.on_request = count
+    try:
+        action()
+    except Killed:
+        return False
+    finally:
+        of.store.on_request = lambda *_: None
+        of.store.temporary.clear()
+    return True
+
+
+def test_a_backup_goes_on_after_each_request() -> None:
+    data = chains.make_bytes(LENGTH)
+    visited = kept = 0
+    for number in range(1000):
+        driver = rig.driver(rig.ring('main'))
+        parent = chains.take(driver, data)
+        saved: list[model.Backup] = []
+        backup = chains.record(parent)
+        backup.on_save = lambda each: saved.append(chains.copy_of(each, on_save=None))
+        later = io.BytesIO(rig.changed(data))
+        whole = killed_at(number, driver, lambda: driver.backup(backup, later))
+        if whole:
+            break
+        visited += 1
+        before = rig.objects(driver)
+        if not saved or f'{saved[0].service_metadata}_metadata' in before:
+            continue
+        again = saved[0]
+        later.seek(0)
+        for field, value in driver.backup(
+                again, later, operation=Operation(resume=True)).items():
+            setattr(again, field, value)
+        kept += any(name in before for name in chains.data_names(driver, again))
+        assert chains.bring_back(driver, again) == rig.changed(data)
+        assert rig.verify(driver, again) == []
+        driver.delete_backup(parent)
+        assert chains.bring_back(driver, again) == rig.changed(data)
+        driver.delete_backup(again)
+        assert not [name for name in chains.names(driver) if not name.startswith('bf-container.')]
+    assert visited > 20 and kept > 3
+
+
+def test_a_delete_goes_on_after_each_request() -> None:
+    data = chains.make_bytes(LENGTH)
+    visited = 0
+    for number in range(1000):
+        driver = rig.driver(rig.ring('main'))
+        parent = chains.take(driver, data)
+        child = chains.take(driver, rig.changed(data), parent)
+        driver.delete_backup(parent)
+        whole = killed_at(number, driver, lambda: driver.delete_backup(child))
+        driver.delete_backup(child)
+        assert not [name for name in chains.names(driver) if not name.startswith('bf-container.')]
+        if whole:
+            break
+        visited += 1
+    assert visited > 5
+
+
+def test_keys_are_wrapped_anew_and_killed_at_each_request() -> None:
+    """Somebody of before or somebody of now can read at any time, and it can be done again."""
+    data = chains.make_bytes(LENGTH)
+    visited = 0
+    for number in range(1000):
+        driver = rig.driver(rig.ring('old'))
+        backup = chains.take(driver, data)
+        prefix = str(backup.service_metadata)
+        box = store.Container(driver, rig.CONTAINER)
+        stored = {name: body for name, body in rig.objects(driver).items() if '_keys-' not in name}
+        now = rig.ring('new', others=['old'])
+        whole = killed_at(number, driver, lambda: key_sets.rewrap(box, prefix, now))
+        readers = [rig.driver(rig.ring(name), beside=driver) for name in ('old', 'new')]
+        assert 'read' in [attempt(reader, backup, data) for reader in readers]
+        key_sets.rewrap(box, prefix, now)
+        assert [attempt(reader, backup, data) for reader in readers] == ['refused', 'read']
+        assert key_sets.recipients(box, prefix) == [('new', 'known')]
+        assert len([name for name in rig.objects(driver) if '_keys-' in name]) == 1
+        assert {name: body for name, body in rig.objects(driver).items()
+                if '_keys-' not in name} == stored
+        if whole:
+            break
+        visited += 1
+    assert visited >= 5
+
+
+def attempt(driver: memory.MemoryBackupDriver, backup: object, data: bytes) -> str:
+    try:
+        assert chains.bring_back(driver, backup) == data
+    except exceptions.KeyUnavailable:
+        return 'refused'
+    return 'read'
+
+
+def test_keys_that_somebody_else_writes_meanwhile_are_not_trusted() -> None:
+    """Two who wrap anew at once: nothing is removed unless what was written is there."""
+    driver = rig.driver(rig.ring('old'))
+    backup = chains.take(driver, chains.make_bytes(LENGTH))
+    prefix = str(backup.service_metadata)
+    box = store.Container(driver, rig.CONTAINER)
+
+    def swap(verb: str, container: str | None, name: str | None) -> None:
+        if verb == 'read' and name == f'{prefix}_keys-2':
+            driver.store.containers[rig.CONTAINER][name] = (
+                driver.store.containers[rig.CONTAINER][f'{prefix}_keys-1'])
+
+    driver.store.on_request = swap
+    with pytest.raises(exceptions.CorruptObject, match='another generation'):
+        key_sets.rewrap(box, prefix, rig.ring('new', others=['old']))
+    assert f'{prefix}_keys-1' in chains.names(driver)
