@@ -108,7 +108,8 @@ class Metadata:
         assert json_metadata == self._text
 
 
-def keys_of(of: memory.MemoryBackupDriver, backup: model.Backup, *names: str) -> Mapping[str, bytes]:
+def keys_of(of: memory.MemoryBackupDriver, backup: model.Backup, *names: str
+            ) -> Mapping[str, bytes]:
     """The data keys that a backup's keys hold."""
     box = store.Container(of, CONTAINER)
     return key_sets.read(box, str(backup.service_metadata), ring(*names)).keys

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+import functools
 import io
 
 import pytest
@@ -22,7 +23,8 @@ class Killed(BaseException):
     """The end of a process."""
 
 
-def killed_at(number: int, of: memory.MemoryBackupDriver, action: Callable[[], object]) -> bool:
+def killed_at(number: int, of: memory.MemoryBackupDriver, action: Callable[..., object],
+              *args: object) -> bool:
     """Do something in a process that dies at a request; whether it did not get that far."""
     left = number
 
@@ -34,13 +36,17 @@ def killed_at(number: int, of: memory.MemoryBackupDriver, action: Callable[[], o
 
     of.store.on_request = count
     try:
-        action()
+        action(*args)
     except Killed:
         return False
     finally:
         of.store.on_request = lambda *_: None
         of.store.temporary.clear()
     return True
+
+
+def save(saved: list[model.Backup], backup: model.Backup) -> None:
+    saved.append(chains.copy_of(backup, on_save=None))
 
 
 def test_a_backup_goes_on_after_each_request() -> None:
@@ -51,9 +57,9 @@ def test_a_backup_goes_on_after_each_request() -> None:
         parent = chains.take(driver, data)
         saved: list[model.Backup] = []
         backup = chains.record(parent)
-        backup.on_save = lambda each: saved.append(chains.copy_of(each, on_save=None))
+        backup.on_save = functools.partial(save, saved)
         later = io.BytesIO(rig.changed(data))
-        whole = killed_at(number, driver, lambda: driver.backup(backup, later))
+        whole = killed_at(number, driver, driver.backup, backup, later)
         if whole:
             break
         visited += 1
@@ -83,7 +89,7 @@ def test_a_delete_goes_on_after_each_request() -> None:
         parent = chains.take(driver, data)
         child = chains.take(driver, rig.changed(data), parent)
         driver.delete_backup(parent)
-        whole = killed_at(number, driver, lambda: driver.delete_backup(child))
+        whole = killed_at(number, driver, driver.delete_backup, child)
         driver.delete_backup(child)
         assert not [name for name in chains.names(driver) if not name.startswith('bf-container.')]
         if whole:
@@ -103,7 +109,7 @@ def test_keys_are_wrapped_anew_and_killed_at_each_request() -> None:
         box = store.Container(driver, rig.CONTAINER)
         stored = {name: body for name, body in rig.objects(driver).items() if '_keys-' not in name}
         now = rig.ring('new', others=['old'])
-        whole = killed_at(number, driver, lambda: key_sets.rewrap(box, prefix, now))
+        whole = killed_at(number, driver, key_sets.rewrap, box, prefix, now)
         readers = [rig.driver(rig.ring(name), beside=driver) for name in ('old', 'new')]
         assert 'read' in [attempt(reader, backup, data) for reader in readers]
         key_sets.rewrap(box, prefix, now)
