@@ -18,7 +18,12 @@ def clean(context: Context, backend: str, older_than: float = GRACE) -> int:
     """
     driver = context.drivers.chunked(backend, 'be cleaned')
     driver.before_operation('delete')
-    age = max([older_than, *_running(context, backend)])
+    running = _running(context, backend)
+    if any(seconds < GRACE for seconds in running):
+        # The clock was set back while a backup is running, so the age of what it writes is not
+        # known.
+        return 0
+    age = max([older_than, *running])
     calls = store.Calls(driver, retry_deadline=driver.settings.retry_deadline)
     return calls.retry(lambda: driver.remove_temporary(age))
 

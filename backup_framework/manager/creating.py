@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 import contextlib
 import dataclasses
+import datetime
 import io
 import os
 from typing import BinaryIO
@@ -110,6 +111,10 @@ def _earlier(context: Context, request: Request, backup: Backup) -> tuple[Backup
 
 
 _IN_USE = 'the volume is mounted'
+_INSTANT = datetime.timedelta(microseconds=1)
+_END_OF_TIME = datetime.datetime.max.replace(tzinfo=datetime.UTC) - _INSTANT
+_MUCH = datetime.timedelta(minutes=1)
+"""What a clock is set back by in its ordinary life is less, and not worth a warning."""
 _FROM_DRIVERS = frozenset(('container', 'service_metadata', 'parent_id', 'object_count', 'size',
                            'size_bytes', 'stored_bytes', 'format', 'manifest_digest'))
 """What of a record a driver may say."""
@@ -273,6 +278,7 @@ def _named(context: Context, ref: str, path: str) -> Volume:
 def _record(context: Context, request: Request, volume: Volume,
             section: conf.VolumeConfig | None, size: int | None) -> Backup:
     now = model.utcnow()
+    taken = _later_than_all(context, volume, now)
     backend = (request.backend or (section.backend if section else None)
                or context.configuration.default_backend)
     driver = context.drivers.get(backend)
@@ -287,8 +293,29 @@ def _record(context: Context, request: Request, volume: Volume,
         display_description=request.description or (section.description if section else None),
         container=request.container or (section.container if section else None),
         metadata=(dict(section.properties) if section else {}) | request.properties,
-        created_at=now, data_timestamp=now, backend=backend, service=drivers.service(driver),
-        size=model.size_gib(size or 0), size_bytes=size, on_save=save)
+        created_at=now, data_timestamp=taken, backend=backend, service=drivers.service(driver),
+        size=model.size_gib(size or 0), size_bytes=size, on_save=save,
+        warnings=_told_of_clock(now, taken))
+
+
+def _later_than_all(context: Context, volume: Volume, now: datetime.datetime
+                    ) -> datetime.datetime:
+    """Now, or just after the newest backup of the volume where the clock says otherwise.
+
+    The order of these times is the order of the backups: by it the newest is found to build on.
+    """
+    newest = context.catalog.newest_usable(volume.id)
+    if newest is None or newest.data_timestamp is None or newest.data_timestamp < now:
+        return now
+    return min(newest.data_timestamp, _END_OF_TIME) + _INSTANT
+
+
+def _told_of_clock(now: datetime.datetime, taken: datetime.datetime) -> list[str]:
+    if taken - now < _MUCH:
+        return []
+    return [f'the clock of this host says {now:%Y-%m-%d %H:%M} UTC, which is before the newest '
+            f'backup of this volume: this one is recorded as of {taken:%Y-%m-%d %H:%M}, just after '
+            'it; set the clock right']
 
 
 def _choose_parent(context: Context, request: Request, backup: Backup,
