@@ -7,15 +7,17 @@ anything else that comes out is a defect.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 import contextlib
 import dataclasses
 import functools
+import hashlib
 import io
 import itertools
 import json
 import os
 import tempfile
+from typing import Any
 
 import blake3
 
@@ -23,15 +25,25 @@ from backup_framework import exceptions, model, store
 from backup_framework.conf import types
 from backup_framework.driver import metadata
 from backup_framework.engine import hints
-from backup_framework.formats import codec, document, export_record, hash_list, versions
-from backup_framework.formats.v2 import chunk_map, digest, layout, names
+from backup_framework.formats import (
+    codec,
+    document,
+    export_record,
+    hash_list,
+    keyring,
+    versions,
+)
+from backup_framework.formats.v2 import chunk_map, digest, key_sets, layout, owner, sealing
+from backup_framework.formats.v2 import names as v2_names
+from backup_framework.interface import key_manager
+from backup_framework.key_managers import wrapping
 from backup_framework.model import Option, OptionType
 from tests.formats import v2_stores
 from tests.unit.driver import chains
 from tests.unit.formats.v2 import shelf
 
 DECLARED = (exceptions.FormatError, exceptions.InvalidInput, exceptions.InvalidBackup,
-            exceptions.ConfigurationError)
+            exceptions.ConfigurationError, exceptions.ForeignContainer)
 PREFIX = 'new'
 LARGEST_PLAIN = 4 << 20
 """What is taken from a stream: whoever reads one stops where the manifest says."""
@@ -138,18 +150,67 @@ def chunk_rows(data: bytes) -> None:
     assert list(rows.again(begin)) == found
 
 
+def sealed_table(data: bytes) -> None:
+    """Of a sealed backup: what opened rightly is no more trusted than what was read."""
+    layout.decode_table(data, 0, 8 * v2_stores.BLOCK - 100, v2_stores.BLOCK, sealing.OVERHEAD)
+
+
+def keys(data: bytes) -> None:
+    """The keys beside a sealed backup, with a right digest behind."""
+    covered = data.rstrip().removesuffix(b'}').rstrip()
+    tail = b',\n  "keys_digest": "%s"\n}' % hashlib.sha256(covered).hexdigest().encode()
+    container = store.Container(
+        shelf.Shelf({v2_names.keys_name(PREFIX, 1): covered + tail}), 'shelf')  # type: ignore
+    found = key_sets.recipients(container, PREFIX)
+    assert all(each.name.isprintable() and each.type.isprintable() for each in found)
+    ring = keyring.Keyring([keyring.Recipient('mine', 'file', _Manager())])
+    assert key_sets.read(container, PREFIX, ring).keys
+
+
+class _Manager(key_manager.KeyManager):
+    """Unwraps as the key managers do, with a key that everybody knows."""
+
+    KEK = bytes(32)
+
+    def __init__(self) -> None:
+        """It has no settings."""
+
+    def wrap(self, key: bytes, context: bytes) -> dict[str, Any]:
+        return wrapping.wrap(self.KEK, key, context)
+
+    def unwrap(self, wrapped: Mapping[str, Any], context: bytes) -> bytes:
+        return wrapping.unwrap(self.KEK, wrapped, context)
+
+
+def _key_sets() -> Iterable[bytes]:
+    driver = chains.make_driver()
+    driver.put_container('shelf')
+    key_sets.write(store.Container(driver, 'shelf'), PREFIX, keyring.Keyring([
+        keyring.Recipient('mine', 'file', _Manager()),
+        keyring.Recipient('theirs', 'passphrase', _Manager())]), {PREFIX: bytes(32)}, 1)
+    for body in driver.store.containers['shelf'].values():
+        yield body.data.rpartition(b',\n  "keys_digest"')[0] + b'}'
+
+
+def owner_mark(data: bytes) -> None:
+    objects = shelf.Shelf({f'{owner.PREFIX}1': data})
+    found = owner.find(store.Container(objects, 'shelf'))
+    assert found is None or found.host.isprintable()
+
+
 def name(data: bytes) -> None:
     """Names, prefixes and listings: what is taken stays in its container."""
     text = data.decode(errors='surrogateescape')
-    for check in (store.check_name, store.check_new_name, names.check_prefix):
+    for check in (store.check_name, store.check_new_name, v2_names.check_prefix):
         with contextlib.suppress(exceptions.InvalidName):
             check(text)
             assert os.path.normpath(f'/base/{text}') == f'/base/{text}', text
     with contextlib.suppress(exceptions.CorruptObject):
-        assert names.data_name(names.prefix_of(text), names.number_of(text)) == text
+        assert v2_names.data_name(
+            v2_names.prefix_of(text), v2_names.number_of(text)) == text
     for prefix in ('new', text[:5]):
-        assert names.belongs(prefix, text) in (True, False)
-        assert not names.belongs(prefix, text) or text.startswith(prefix)
+        assert v2_names.belongs(prefix, text) in (True, False)
+        assert not v2_names.belongs(prefix, text) or text.startswith(prefix)
 
 
 def packed(data: bytes) -> None:
@@ -202,6 +263,14 @@ def _tables() -> Iterable[bytes]:
                    if body.count(b'bf2t') > 1 else -layout.footer_size(1)]
 
 
+def _sealed_tables() -> Iterable[bytes]:
+    data = next(iter(_tables()))
+    found = layout.decode_table(data, 0, 8 * v2_stores.BLOCK, v2_stores.BLOCK)
+    frames = [dataclasses.replace(frame, stored=frame.stored + sealing.OVERHEAD)
+              for frame in found.frames]
+    yield layout.encode_table(dataclasses.replace(found, frames=frames))
+
+
 def _frames() -> Iterable[bytes]:
     plain = b'abc log line 12345 text\n' * 40
     for number, compress in enumerate(v2_stores.COMPRESS):
@@ -230,10 +299,16 @@ FUZZED: dict[str, Parser] = {
     'hash_list': Parser(hashes, lambda: [cinders()['new_sha256file']]),
     'volume_metadata': Parser(volume_metadata, lambda: [
         metadata.dump(model.Volume(name='n', metadata={'a': 'b'})).encode()]),
-    'header': Parser(header, lambda: [layout.header(0, 1), layout.header(7, 65536)]),
+    'header': Parser(header, lambda: [
+        layout.header(0, 1, None), layout.header(7, 65536, bytes(range(32)))]),
     'footer': Parser(footer, lambda: [
         layout.footer([layout.FooterItem(0, 64, 100), layout.FooterItem(1, 164, 9)], 4096, 1)]),
     'table': Parser(table, lambda: list(_tables())),
+    'sealed_table': Parser(sealed_table, lambda: list(_sealed_tables())),
+    'keys': Parser(keys, lambda: list(_key_sets())),
+    'owner_mark': Parser(owner_mark, lambda: [json.dumps({
+        'version': 1, 'installation': _RECORD['id'], 'host': 'h',
+        'marked_at': '2026-11-22T04:08:10+00:00'}).encode()]),
     'map': Parser(chunk_rows, lambda: [
         sample().objects[each][:-chunk_map.SMALLEST + 16] for each in ('new_map', 'old_map')]),
     'name': Parser(name, lambda: [b'new-00001', b'new_map-2', b'a/b.c/new_metadata', b'../x']),

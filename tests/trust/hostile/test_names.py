@@ -30,7 +30,8 @@ from tests.functional.conftest import make_volume as make_volume
 from tests.functional.conftest import volume as volume
 from tests.trust.hostile import children
 from tests.trust.hostile.names import NAMES
-from tests.trust.hostile.test_records import encoded, exported
+from tests.trust.hostile.shop import encoded
+from tests.trust.hostile.test_records import exported
 from tools.servers import sshd
 
 CANARY = b'whatever is outside'

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator
 import datetime
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -13,14 +11,13 @@ import uuid
 
 import pytest
 
-from backup_framework import conf, exceptions
-from backup_framework.manager import Manager, creating, restoring
-from backup_framework.model import Backup
+from backup_framework import exceptions
+from backup_framework.manager import restoring
 from tests.functional.command_line import CommandLine
 from tests.trust.hostile import mutations
 from tests.trust.hostile.names import NAMES
+from tests.trust.hostile.shop import SERVICE, Shop, decoded
 
-SERVICE = 'cinder.backup.drivers.posix.PosixBackupDriver'
 MARK = 'c0ffee-in-the-record'
 OTHER = '1de88bfc-301c-42a0-8d5b-cf6f66808161'
 """An id that no backup and no volume has."""
@@ -43,45 +40,12 @@ FIELDS = ('id', 'volume_id', 'parent_id', 'snapshot_id', 'status', 'fail_reason'
           'warnings', 'damage', 'verified_at', 'manifest_digest', '__class__', '__init__')
 
 
-def encoded(fields: object, service: str = SERVICE) -> str:
-    url = base64.b64encode(json.dumps(fields).encode()).decode()
-    return json.dumps({'backup_service': service, 'backup_url': url})
-
-
 def exported(cli: CommandLine, volume: Path, *more: object) -> dict[str, Any]:
     """What is in the record of a new backup, which the catalog then forgets."""
     made = cli.create(volume, *more)
     record = cli.json('backup', 'export', made['id'])
     cli.good('backup', 'forget', made['id'])
-    found: dict[str, Any] = json.loads(base64.b64decode(record['backup_url']))
-    return found
-
-
-class Shop:
-    """A manager with one volume and two backends, and what it warned of."""
-
-    def __init__(self, directory: Path, version: str) -> None:
-        self.volume = directory / 'volume'
-        self.volume.write_bytes(b'words' * 5000)
-        file = directory / 'test.conf'
-        file.write_text('\n'.join([
-            '[DEFAULT]', f'state_path = {directory}/state', 'enabled_backends = local, other',
-            *(line for name in ('local', 'other') for line in (
-                f'[{name}]', 'driver = local', f'path = {directory}/{name}', f'format = {version}',
-                'chunk_size = 64KiB', 'block_size = 4KiB', 'durability = none'))]))
-        self.warned: list[str] = []
-        self.manager = Manager(conf.load([str(file)]), warn=self.warned.append)
-
-    def create(self, **how: Any) -> Backup:
-        return self.manager.create(creating.Request(str(self.volume), **how))
-
-    def fields(self, backup: Backup) -> dict[str, Any]:
-        record = self.manager.export(backup.id)
-        found: dict[str, Any] = json.loads(base64.b64decode(record['backup_url']))
-        return found
-
-    def take(self, fields: dict[str, Any], **how: Any) -> Backup:
-        return self.manager.import_(json.loads(encoded(fields)), **{'backend': 'local'} | how)
+    return decoded(record)
 
 
 @pytest.fixture(params=['1.0.0', '2.0.0'])
