@@ -95,7 +95,6 @@ def check_conflicts(connection: sa.Connection, operation: Running) -> None:
             raise exceptions.InvalidVolume(
                 f'volume {_volume_name(connection, operation.volume_id)} is being backed up '
                 f'already: backup {row["backup_id"]}, {_since(row)}; wait until that has ended')
-        return
     if operation.kind == REKEY:
         row = _first(connection, _table.c.exclusive == exclusive)
         if row is not None:

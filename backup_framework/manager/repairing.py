@@ -85,7 +85,7 @@ class _Backend:
         calls = store.Calls(self._driver, retry_deadline=self._driver.settings.retry_deadline,
                             sleep=self._context.monitor.sleep)
         calls.retry(lambda: self._driver.before_operation('verify'))
-        for container in self._containers(calls):
+        for container in drift.containers(self._context, self._name, calls, self._driver):
             freeing = Freeing(self._context, container)
             inspection = self._inspection(freeing)
             box = drift.look(self._context, self._driver, inspection, self._name, container)
@@ -102,17 +102,6 @@ class _Backend:
     def _inspection(self, freeing: Freeing) -> Inspection:
         return Inspection(self._driver, Operation(
             self._context.monitor, owner=self._context.catalog.installation, may_sweep=freeing))
-
-    def _containers(self, calls: store.Calls) -> list[str]:
-        """All of the store, or where it does not tell, those that records name."""
-        found = {str(backup.container)
-                 for backup in self._context.catalog.backups(backend=self._name)
-                 if backup.container}
-        try:
-            found.update(calls.retry(lambda: list(self._driver.list_containers())))
-        except exceptions.NotSupported:
-            pass
-        return sorted(found)
 
     def _why_not(self, finding: Finding, box: drift.Box, inspection: Inspection,
                  calls: store.Calls) -> str:
@@ -163,12 +152,19 @@ class _Backend:
                 fail_reason='its manifest is not in the store')
         elif finding.repair is Repair.SWEEP:
             assert finding.backup is not None
-            return inspection.sweep(finding.backup)
+            return self._sweep(finding.backup, inspection)
         elif finding.repair is Repair.DISCARD:
             return inspection.discard(box.name, finding.names, sorted(box.manifests))
         else:
             inspection.release(box.name)
         return True
+
+    def _sweep(self, backup: model.Backup, inspection: Inspection) -> bool:
+        if not self._context.catalog.has_backup(backup.id):
+            return inspection.sweep(backup)
+        # As a delete of it, for nobody may go on with it meanwhile.
+        with self._context.running('delete', backup):
+            return inspection.sweep(backup)
 
     def _clean(self) -> Iterator[Finding]:
         """A store does not tell its temporary objects before they are removed."""

@@ -191,6 +191,24 @@ def test_interrupted_with_resume_it_leaves_what_it_stored(cli, gate, large, numb
     assert made['id'] == lost['id'] and before.items() <= sizes(cli).items()
 
 
+@pytest.mark.parametrize('remover', [
+    ['catalog', 'check', '--repair'], ['backup', 'delete']], ids=' '.join)
+def test_what_is_being_removed_is_not_gone_on_with(cli, gate, volume, remover):
+    """Neither at once nor by halves: objects that are kept must not go afterwards."""
+    small(cli)
+    lost = killed(cli, gate, 'writing *_metadata', volume)
+    gate.shut('deleting *-00001')
+    running = cli.start(*remover, *([lost['id']] if 'delete' in remover else []))
+    gate.wait()
+    done = cli.run('backup', 'create', volume, '--resume')
+    gate.open()
+    assert running.wait().code == 0
+    assert lost['id'] in done.err if done.code else 'new backup' in done.err
+    cli.good('backup', 'create', volume, '--resume')
+    cli.good('backup', 'verify', '--all')
+    assert cli.json('catalog', 'check') == []
+
+
 def test_run_goes_on(cli, gate, volume, make_volume):
     small(cli)
     other = make_volume('other', seed=2)
