@@ -63,6 +63,8 @@ class Rebuild(base.Lister):
                 base.say(f'Backup {healed} is complete and available now.')
             for problem in rebuilt.problems:
                 base.say(f'Error: {problem}')
+            for note in rebuilt.notes:
+                self.warn(note)
             if rebuilt.problems:
                 self.code = exit_codes.CORRUPT
             return columns.Rows(manager.catalog).listing(rebuilt.added, parsed_args)

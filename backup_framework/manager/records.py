@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Sequence
+import contextlib
 import dataclasses
 import datetime
 import json
@@ -24,12 +26,14 @@ class Rebuilt:
     """What a rebuild found in a backend.
 
     :param healed: ids of failed backups whose manifest shows that they are complete.
+    :param notes: what may be as it should, and may not: sentences.
     """
 
     added: list[Backup] = dataclasses.field(default_factory=list)
     known: int = 0
     healed: list[str] = dataclasses.field(default_factory=list)
     problems: list[str] = dataclasses.field(default_factory=list)
+    notes: list[str] = dataclasses.field(default_factory=list)
 
 
 def export(context: Context, backup: Backup) -> dict[str, str]:
@@ -79,6 +83,8 @@ def rebuild(context: Context, backend: str, container: str | None, adopt: bool) 
     driver = context.drivers.chunked(backend, 'be searched for backups')
     driver.before_operation('verify')
     rebuilt = Rebuilt()
+    # Before the store is looked at: what is deleted meanwhile must not come back as a record.
+    known = context.catalog.backup_ids()
     described = []
     for name in [container] if container else _containers(driver, backend):
         for prefix in driver.prefixes(name):
@@ -90,7 +96,7 @@ def rebuild(context: Context, backend: str, container: str | None, adopt: bool) 
     # The newest first, because the first one says what is known of its volume.
     for header, found in sorted(described, key=_taken_at, reverse=True):
         try:
-            _rebuild_one(context, driver, backend, header, found, adopt, rebuilt)
+            _rebuild_one(context, driver, backend, header, found, adopt, rebuilt, known)
         except exceptions.InvalidInput as error:
             rebuilt.problems.append(f'the backup with prefix {found["service_metadata"]} in '
                                     f'container {found["container"]}: {error}')
@@ -98,7 +104,20 @@ def rebuild(context: Context, backend: str, container: str | None, adopt: bool) 
                if backup.needs_parent and not context.catalog.has_backup(str(backup.parent_id))}
     rebuilt.problems += [f'backup {parent} is the parent of others but is not in the store'
                          for parent in sorted(missing)]
+    rebuilt.notes += _gaps(context, rebuilt.added)
     return rebuilt
+
+
+def _gaps(context: Context, added: Sequence[Backup]) -> Iterator[str]:
+    """Backups that restore by themselves, but were built on some that are not there."""
+    known = {backup.id for backup in context.catalog.backups()}
+    gaps = [backup for backup in added
+            if backup.parent_id and not backup.needs_parent and backup.parent_id not in known]
+    if gaps:
+        yield (f'{len(gaps)} backups were built on others that are not in the store, such as '
+               f'{gaps[0].id} on {gaps[0].parent_id}: these were deleted, or the store has lost '
+               'them, which nobody can tell now. Backups that were made later than all that are '
+               'there would leave no trace.')
 
 
 def _containers(driver: ChunkedBackupDriver, backend: str) -> list[str]:
@@ -129,15 +148,17 @@ def _taken_at(described: tuple[base.Header, dict[str, Any]]) -> datetime.datetim
 
 
 def _rebuild_one(context: Context, driver: ChunkedBackupDriver, backend: str,
-                 header: base.Header, found: dict[str, Any], adopt: bool, rebuilt: Rebuilt
-                 ) -> None:
+                 header: base.Header, found: dict[str, Any], adopt: bool, rebuilt: Rebuilt,
+                 known: Collection[str]) -> None:
     backup_id = str(header.backup_id)
-    if context.catalog.has_backup(backup_id):
+    if backup_id in known or context.catalog.has_backup(backup_id):
         rebuilt.known += 1
-        known = context.catalog.get_backup(backup_id)
-        if _is_to_be_healed(known, backend, found):
-            heal(context, known, found)
-            rebuilt.healed.append(backup_id)
+        # Another command may be deleting it.
+        with contextlib.suppress(exceptions.BackupNotFound, exceptions.InvalidBackup):
+            record = context.catalog.get_backup(backup_id)
+            if _is_to_be_healed(record, backend, found):
+                heal(context, record, found)
+                rebuilt.healed.append(backup_id)
         return
     backup = Backup(
         id=backup_id, volume_id=header.volume_id or '', display_name=header.name,

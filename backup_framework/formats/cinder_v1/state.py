@@ -132,8 +132,8 @@ class State:
             problems += reader.problems(sizes)
         return count, problems
 
-    def needed(self) -> set[str]:
-        return {stored.name for stored in self.chain[-1].objects}
+    def uses(self) -> dict[str, base.Use]:
+        return {stored.name: base.Use(None, 1.0) for stored in self.chain[-1].objects}
 
     def extents_of(self, objects: Collection[str]) -> dict[str, list[Extent]]:
         found: dict[str, list[Extent]] = {}
@@ -198,8 +198,9 @@ class Unit:
         """What of a damaged object the hash list knows to be right, block by block."""
         good: list[Extent] = []
         known = self._state.known
-        if (known is not None and not self._misaligned()
-                and self._stored.offset % known.block_size == 0):
+        whole = [Extent(self._stored.offset, self._stored.length)]
+        if known is not None and comparison.whole_blocks(
+                whole, self._state.size, known.block_size):
             for offset, data in objects.pieces_until_damage(
                     self._container, self._stored, known.block_size):
                 for run in comparison.equal(known, offset, data):
