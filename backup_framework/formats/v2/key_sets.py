@@ -26,6 +26,7 @@ LARGEST_WRAPPED = 4 << 10
 MOST_TRIED = 16
 """Generations that are looked at, from the latest one on: what was interrupted leaves one more."""
 
+_LOOKS = 3
 _LONGEST_NAME = 255
 _CONTEXT = b'backup_framework 2 keys\0'
 _KEYS = b',\n  "keys": "'
@@ -88,12 +89,17 @@ def read(container: store.Container, prefix: str, keys: keyring.Keyring | None,
     :raises KeyUnavailable: they are sealed for others; the message names them.
     :raises CorruptObject: they are damaged.
     """
-    errors: list[exceptions.FormatError] = []
-    for generation in _known(container, prefix, known)[:MOST_TRIED]:
-        try:
-            return _open(container, prefix, generation, keys)
-        except exceptions.FormatError as error:
-            errors.append(error)
+    for _ in range(_LOOKS):
+        errors: list[exceptions.FormatError] = []
+        for generation in _known(container, prefix, known)[:MOST_TRIED]:
+            try:
+                return _open(container, prefix, generation, keys)
+            except exceptions.FormatError as error:
+                errors.append(error)
+        known = None
+        if not any(isinstance(error, exceptions.MissingObject) for error in errors):
+            break
+        # One that was listed and is gone was replaced by a later one: look again.
     if not errors:
         raise _missing(container, prefix)
     raise errors[0]
