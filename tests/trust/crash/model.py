@@ -180,10 +180,10 @@ class Disk:
         visible = {path: file for path, file in names.items() if _is_reached(path, names)}
         torn = [file for path, file in visible.items()
                 if file > 0 and self.data[file] != self.synced[file]]
-        for file, data in [(0, b''), *((file, each) for file in torn
-                                       for each in self._tearings(file))]:
-            yield {path: None if each < 0 else data if each == file else self.synced[each]
-                   for path, each in visible.items()}
+        for chosen, data in [(0, b''), *((file, each) for file in torn
+                                         for each in self._tearings(file))]:
+            yield {path: None if file < 0 else data if file == chosen else self.synced[file]
+                   for path, file in visible.items()}
         if torn:
             yield {path: None if each < 0 else self.data[each] for path, each in visible.items()}
 

@@ -59,9 +59,13 @@ class Points:
                     self.here(kind)
         return call
 
-    def interpose(self, driver: type[chunked.ChunkedBackupDriver]) -> None:
-        """Put points around everything, for as long as this process lives."""
-        self._system_calls()
+    def interpose(self, driver: type[chunked.ChunkedBackupDriver], *, sync: bool = False) -> None:
+        """Put points around everything, for as long as this process lives.
+
+        :param sync: an fsync is done. Without, it is only a point: a killed process leaves what it
+            wrote.
+        """
+        self._system_calls(sync)
         for verb in VERBS:
             setattr(driver, verb, self.around(verb, getattr(driver, verb)))
         for verb in ('get_object_writer', 'get_object_reader'):
@@ -70,12 +74,11 @@ class Points:
         dialect.do_commit = self.around(  # type: ignore[method-assign]
             'catalog', dialect.do_commit)
 
-    def _system_calls(self) -> None:
-        """An fsync does nothing here but be a point: a killed process leaves what it wrote."""
+    def _system_calls(self, sync: bool) -> None:
         for name in CHANGING:
             setattr(os, name, self.around(name, getattr(os, name)))
         for name in SYNCING:
-            setattr(os, name, self.around(name, lambda fd: None))
+            setattr(os, name, self.around(name, getattr(os, name) if sync else _nothing))
         plain, counted = os.open, self.around('open', os.open)
 
         def opened(path: Any, flags: int, *args: Any, **kwargs: Any) -> int:
@@ -93,6 +96,10 @@ class Points:
                 self.here(verb)
             self.here(verb)
         return block
+
+
+def _nothing(fd: int) -> None:
+    """What an fsync does in a process that is killed."""
 
 
 class _Writer:

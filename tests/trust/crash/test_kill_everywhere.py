@@ -7,18 +7,16 @@ Worlds that differ in nothing but times are judged once: ids are drawn from a se
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 import dataclasses
 import gc
 import os
 from pathlib import Path
-import tempfile
 
 import pytest
 
 from backup_framework.driver import chunked
 from backup_framework.drivers import local
-from backup_framework.formats.v2 import gathering, writer
 from backup_framework.testing import memory
 from tests.trust.crash import children, oracle, world
 from tests.trust.crash.points import Points
@@ -41,18 +39,6 @@ class Visited:
     points: int = 0
     killed: int = 0
     worlds: int = 0
-
-
-@pytest.fixture(autouse=True)
-def small_objects(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, 'SMALL', world.SMALL)
-    monkeypatch.setattr(gathering, 'GATHERED', world.GATHERED)
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(dir=world.memory_directory() or tmp_path) as directory:
-        yield Path(directory)
 
 
 @pytest.fixture(scope='module', autouse=True)

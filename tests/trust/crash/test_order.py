@@ -9,9 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 import os
 from pathlib import Path
-import shutil
-import subprocess
-import sys
 from typing import Any
 
 from backup_framework_sftp.driver import SFTPBackupDriver
@@ -19,68 +16,12 @@ from backup_framework_sftp.packets import Fields
 import pytest
 import sqlalchemy.engine.default
 
-from backup_framework.engine import mounts
 from plugins.sftp.tests.lies import Honest, Request
 from plugins.sftp.tests.lying_server import ANY, LyingServer
-from tests.trust.crash import oracle, order, world
+from tests.trust.crash import oracle, world
 from tests.trust.crash.order import Event, Order
-from tests.trust.crash.world import CINDERS, FIRST, OURS, SECOND, World
-
-PROGRAM = 'import sys; from backup_framework.cmd import main; sys.exit(main.main())'
-
-
-@pytest.fixture(autouse=True)
-def _strace(require_part: Callable[[str, str], None], request: pytest.FixtureRequest) -> None:
-    if 'traced' in request.fixturenames and shutil.which('strace') is None:
-        require_part('strace', 'strace is not installed')
-
-
-def share(place: Path) -> tuple[tuple[str, object], ...]:
-    """Options with which the nfs driver takes a directory of this machine for a share."""
-    descriptor = os.open(place, os.O_RDONLY)
-    try:
-        mount = mounts.mount_of_descriptor(descriptor)
-    finally:
-        os.close(descriptor)
-    assert mount is not None
-    return (('accepted_types', mount.fs_type),)
-
-
-class Traced:
-    """Commands under strace, in a world of their own."""
-
-    def __init__(self, made: World) -> None:
-        self.world = made
-
-    def run(self, *argv: object, inject: str = '') -> tuple[int, Order]:
-        """How the command ended, and what it did."""
-        said, log = self.world.root / 'said', self.world.root / 'trace'
-        command = ['strace', '-f', '-y', '-qq', '-s', '16', '-e', f'trace={order.CALLS}',
-                   '-o', str(log), *(['-e', f'inject={inject}'] if inject else []),
-                   sys.executable, '-c', PROGRAM, '--config-file', str(self.world.config),
-                   *map(str, argv)]
-        with open(said, 'wb') as out:
-            done = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, timeout=60,
-                                  check=False, cwd=self.world.root)
-        events = order.read_trace(log.read_text(errors='replace'), str(said))
-        self.said = done.stderr.decode(errors='replace')
-        return done.returncode, Order(events, f'{self.world.root}/main')
-
-    def good(self, *argv: object) -> Order:
-        code, seen = self.run(*argv)
-        assert code == 0, self.said
-        return seen
-
-
-@pytest.fixture
-def traced(tmp_path: Path) -> Callable[..., Traced]:
-    def make(driver: str, version: str) -> Traced:
-        options = share(tmp_path) if driver == 'nfs' else ()
-        made = World(tmp_path / 'world', version, driver, options)
-        made.write_configuration()
-        made.set_disk(FIRST)
-        return Traced(made)
-    return make
+from tests.trust.crash.tracing import Traced
+from tests.trust.crash.world import CINDERS, OURS, SECOND, World
 
 
 def check(traced: Traced) -> int:

@@ -57,13 +57,19 @@ STATES = {'first': FIRST, 'second': SECOND, 'third': THIRD}
 
 @dataclasses.dataclass(frozen=True)
 class World:
-    """:param root: holds the installation, the stores `main` and `other`, the volume `disk`."""
+    """:param root: holds the installation, the volume `disk` and, where they are directories, the
+        stores `main` and `other`.
+    :param options: of the driver; NAME in them is `main` or `other`.
+    :param listing: what a store elsewhere holds, with sizes.
+    """
 
     root: Path
     version: str = OURS
     driver: str = 'local'
     options: tuple[tuple[str, object], ...] = ()
     durability: str = 'object'
+    workers: int = 0
+    listing: Callable[[str], dict[str, int]] | None = None
 
     @property
     def config(self) -> Path:
@@ -84,8 +90,8 @@ class World:
 
     def write_configuration(self) -> None:
         (self.root / 'own').mkdir(parents=True, exist_ok=True)
-        common = {'chunk_size': CHUNK, 'block_size': BLOCK, 'workers': 0, 'retry_deadline': 1,
-                  'format': self.version}
+        common = {'chunk_size': CHUNK, 'block_size': BLOCK, 'workers': self.workers,
+                  'retry_deadline': 1, 'format': self.version}
         lines = [f'[DEFAULT]\nstate_path = {self.state}\n'
                  'enabled_backends = main, other\ndefault_backend = main']
         for name in ('main', 'other'):
@@ -96,7 +102,8 @@ class World:
     def _options(self, name: str) -> dict[str, object]:
         if self.driver == 'memory':
             return {'driver': MEMORY, 'store': f'{self.root}/{name}'}
-        place = {'path': f'{self.root}/{name}'} | dict(self.options)
+        place = ({} if self.driver == 'gcs' else {'path': f'{self.root}/{name}'}) | dict(
+            self.options)
         return {'driver': self.driver, **{option: str(value).replace('NAME', name)
                                           for option, value in place.items()},
                 **({'durability': self.durability} if self.driver in ('local', 'nfs') else {})}
@@ -160,14 +167,16 @@ class World:
 
     def begun(self) -> list[str]:
         """The backends that have a store by now."""
-        return [name for name in ('main', 'other')
-                if self.driver == 'memory' or (self.root / name).is_dir()]
+        return [name for name in ('main', 'other') if self.driver in ('memory', 'gcs')
+                or (self.root / name).is_dir()]
 
     def raw(self) -> dict[str, int]:
         """Everything in the stores, temporary and hidden names too, with sizes."""
         found: dict[str, int] = {}
         for name in ('main', 'other'):
-            if self.driver == 'memory':
+            if self.listing is not None:
+                found |= self.listing(name)
+            elif self.driver == 'memory':
                 store = memory.shared_store(f'{self.root}/{name}')
                 for container, objects in store.containers.items():
                     found |= {f'{name}/{container}/{each}': body.size
