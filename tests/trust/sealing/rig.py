@@ -7,7 +7,9 @@ import hashlib
 import io
 from typing import Any
 
-from backup_framework import model, store
+import pytest
+
+from backup_framework import exceptions, model, store
 from backup_framework.driver import chunked
 from backup_framework.engine.monitor import Operation
 from backup_framework.formats.keyring import Keyring, Recipient
@@ -70,7 +72,7 @@ def recorded_nowhere(backup: model.Backup) -> model.Backup:
 def verify(of: chunked.ChunkedBackupDriver, backup: model.Backup, **how: Any) -> list[str]:
     """What is found to be wrong."""
     report = of.verify(backup, operation=Operation(**how))
-    return [problem.sentence for problem in report.problems]
+    return list(report.problems)
 
 
 def changed(data: bytes, step: int = 5 * BLOCK) -> bytes:
@@ -113,3 +115,15 @@ def keys_of(of: memory.MemoryBackupDriver, backup: model.Backup, *names: str
     """The data keys that a backup's keys hold."""
     box = store.Container(of, CONTAINER)
     return key_sets.read(box, str(backup.service_metadata), ring(*names)).keys
+
+
+def refusals(of: memory.MemoryBackupDriver, backup: model.Backup) -> list[str]:
+    """Restoring a backup and verifying it find out that something is wrong; what they say."""
+    with pytest.raises((exceptions.FormatError, exceptions.InvalidBackup)) as caught:
+        chains.bring_back(of, backup)
+    try:
+        problems = verify(of, backup)
+        assert problems
+    except (exceptions.KeyUnavailable, exceptions.InvalidBackup) as error:
+        problems = [str(error)]
+    return [str(caught.value), *problems]
