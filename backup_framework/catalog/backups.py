@@ -114,6 +114,10 @@ def _only(ref: str, candidates: list[Backup], relation: str) -> Backup:
         f'{ref} is {relation} several backups: {", ".join(shown)}{more}; name one by its id')
 
 
+def ids(connection: sa.Connection) -> set[str]:
+    return set(connection.execute(sa.select(_table.c.id)).scalars())
+
+
 def select(connection: sa.Connection, *, volume_id: str | None, backend: str | None,
            container: str | None, status: str | None, limit: int | None, marker: str | None
            ) -> list[Backup]:

@@ -135,6 +135,10 @@ class Catalog:
         """Whether there is a record with exactly this id."""
         return self._database.read(lambda c: backups.find(c, backup_id)) is not None
 
+    def backup_ids(self) -> set[str]:
+        """Of all records."""
+        return self._database.read(backups.ids)
+
     def backups(self, *, volume_id: str | None = None, backend: str | None = None,
                 container: str | None = None, status: str | None = None,
                 limit: int | None = None, marker: str | None = None) -> list[Backup]:

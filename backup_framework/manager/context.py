@@ -19,6 +19,7 @@ from backup_framework.manager.drivers import Drivers
 from backup_framework.model import Backup, Status
 
 _LONGEST_REASON = 1000
+_READING = ('copy', 'export', 'restore', 'verify')
 
 
 @dataclasses.dataclass
@@ -40,6 +41,8 @@ class Context:
                                     volume_id=volume_id, detail=detail) as row:
             if not row.recorded:
                 self.warn(f'the catalog cannot be written; this {kind} is not recorded')
+            if backup is not None and kind in _READING:
+                self._refuse_changed(backup)
             operation = Operation(self.monitor, **flags)
             if backup is not None:
                 operation.bad_objects = functools.partial(
@@ -55,6 +58,12 @@ class Context:
             finally:
                 self.monitor.heartbeat = outer
                 self.monitor.end()
+
+    def _refuse_changed(self, backup: Backup) -> None:
+        """Its record was read before there was a row that keeps it from being deleted."""
+        status = self.catalog.get_backup(backup.id).status
+        if status not in (backup.status, Status.AVAILABLE, Status.RESTORING):
+            raise exceptions.InvalidBackup(f'backup {backup.id} is {status} by now')
 
     def _beat(self, row: Running) -> Callable[[], None]:
         """Renews the lease of an operation, and those of the operations that it is a part of."""
