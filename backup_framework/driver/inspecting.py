@@ -8,7 +8,7 @@ import contextlib
 from backup_framework import exceptions, model
 from backup_framework.driver import sweeping, work
 from backup_framework.engine.monitor import Sweep
-from backup_framework.formats import versions
+from backup_framework.formats import base, versions
 from backup_framework.formats.v2 import format as v2
 from backup_framework.formats.v2 import owner
 
@@ -19,14 +19,23 @@ class Inspection(work.Work):
     def names(self, container: str) -> list[str]:
         return self._container(container).names('')
 
-    def needed(self, container: str, prefix: str) -> set[str]:
+    def size(self, container: str, name: str) -> int | None:
+        """Stored bytes of an object; None where the store does not tell, or it is gone."""
+        if not self._able.reports_size:
+            return None
+        try:
+            return self._container(container).size(name)
+        except (exceptions.ObjectNotFound, exceptions.ContainerNotFound):
+            return None
+
+    def uses(self, container: str, prefix: str) -> dict[str, base.Use]:
         """The objects that a committed backup needs.
 
         :raises FormatError: its manifest or what that leads to cannot be read.
         """
         reader = versions.open_reader(self._container(container), prefix, self._driver.keys)
         with contextlib.closing(self._state([reader])) as state:
-            return state.needed()
+            return state.uses()
 
     def leftovers(self, backup: model.Backup) -> list[str]:
         """What deleting a backup without a manifest would delete now."""

@@ -269,6 +269,17 @@ class Unit(Protocol):
         """Read and verify all that the unit needs, also what restoring it need not look at."""
 
 
+class Use(NamedTuple):
+    """How a backup uses an object.
+
+    :param length: bytes of the object; None where only the store knows.
+    :param share: of it that the backup uses, at most: from 0 to 1.
+    """
+
+    length: int | None
+    share: float
+
+
 class State(Protocol):
     """One restorable state of a volume, from one backup or from a chain. Close it."""
 
@@ -300,8 +311,8 @@ class State(Protocol):
         :param sizes: the store tells stored sizes; compare them where they are known.
         """
 
-    def needed(self) -> set[str]:
-        """The names of the objects that the newest backup of the state needs of its container.
+    def uses(self) -> dict[str, Use]:
+        """The objects of its container that the newest backup of the state needs, by name.
 
         Without its manifest, and what belongs to that; of a chain's parents, none.
         """

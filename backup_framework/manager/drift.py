@@ -7,7 +7,7 @@ import dataclasses
 import enum
 from typing import Any
 
-from backup_framework import exceptions
+from backup_framework import exceptions, store
 from backup_framework.driver.chunked import ChunkedBackupDriver
 from backup_framework.driver.inspecting import Inspection
 from backup_framework.formats import base, versions
@@ -61,7 +61,7 @@ class Box:
     :param before: its records before it was listed, by id; `after`, from afterwards.
     :param names: all objects in it.
     :param headers: of the manifests that can be read, by prefix.
-    :param needed: the objects that these need, by prefix.
+    :param uses: the objects that these need, by prefix.
     :param unreadable: what is wrong with the others, by prefix.
     :param is_busy: a backup was being made there.
     """
@@ -73,7 +73,7 @@ class Box:
     after: Mapping[str, Backup] = dataclasses.field(default_factory=dict)
     headers: dict[str, tuple[base.Header, dict[str, Any]]] = dataclasses.field(
         default_factory=dict)
-    needed: dict[str, set[str]] = dataclasses.field(default_factory=dict)
+    uses: dict[str, dict[str, base.Use]] = dataclasses.field(default_factory=dict)
     unreadable: dict[str, str] = dataclasses.field(default_factory=dict)
     is_busy: bool = False
 
@@ -100,6 +100,18 @@ class Box:
         return Finding(kind, sentence, self.backend, self.name, **more)
 
 
+def containers(context: Context, backend: str, calls: store.Calls, driver: ChunkedBackupDriver
+               ) -> list[str]:
+    """All of the store, or, where it does not tell, those that records name."""
+    found = {str(backup.container) for backup in context.catalog.backups(backend=backend)
+             if backup.container}
+    try:
+        found.update(calls.retry(lambda: list(driver.list_containers())))
+    except exceptions.NotSupported:
+        pass
+    return sorted(found)
+
+
 def look(context: Context, driver: ChunkedBackupDriver, inspection: Inspection, backend: str,
          container: str) -> Box:
     """Read what there is to be known of a container.
@@ -111,7 +123,7 @@ def look(context: Context, driver: ChunkedBackupDriver, inspection: Inspection, 
         context.monitor.tick()
         try:
             box.headers[prefix] = driver.describe(container, prefix)
-            box.needed[prefix] = inspection.needed(container, prefix)
+            box.uses[prefix] = inspection.uses(container, prefix)
         except (exceptions.FormatError, exceptions.InvalidBackup, exceptions.InvalidInput,
                 exceptions.PermissionDenied) as error:
             box.headers.pop(prefix, None)
@@ -210,15 +222,15 @@ def _missing(box: Box) -> Iterator[Finding]:
     there = set(box.names)
     ids = {backup.service_metadata: backup for backup in box.records()
            if backup.status in _USABLE}
-    for prefix, needed in box.needed.items():
-        for name in sorted(needed - there) if prefix in ids else ():
+    for prefix, uses in box.uses.items():
+        for name in sorted(uses.keys() - there) if prefix in ids else ():
             yield box.finding('object', f'backup {ids[prefix].id} needs object {name}, which is '
                               'missing', backup=ids[prefix], names=[name])
 
 
 def _leftovers(box: Box, inspection: Inspection) -> Iterator[Finding]:
     """Objects that nothing needs, each in one finding."""
-    used = set().union(*box.needed.values())
+    used = set().union(*box.uses.values())
     spare: dict[str, list[str]] = {}
     for name in box.names:
         prefix = versions.stored_by(name)

@@ -14,6 +14,7 @@ from backup_framework.engine.verify import Report
 from backup_framework.manager import (
     backends,
     cleaning,
+    containers,
     copying,
     creating,
     deleting,
@@ -25,6 +26,7 @@ from backup_framework.manager import (
     verifying,
 )
 from backup_framework.manager.checking import Proof
+from backup_framework.manager.containers import Usage
 from backup_framework.manager.context import Context
 from backup_framework.manager.creating import Request
 from backup_framework.manager.drift import Finding
@@ -290,6 +292,19 @@ class Manager:
                 ) -> Rebuilt:
         """Add to the catalog every backup whose manifest is in the store and that it lacks."""
         return records.rebuild(self._context, backend, container, adopt)
+
+    def containers(self, backend: str) -> Iterator[Usage]:
+        """What is stored in each container of a backend."""
+        yield from containers.every(self._context, backend)
+
+    def container(self, name: str, backend: str | None = None) -> Usage:
+        """What is stored in a container.
+
+        :param backend: None is the default backend.
+        :raises NotFound: there is no such container.
+        """
+        return containers.look(
+            self._context, backend or self.configuration.default_backend, name)
 
     def check_catalog(self, *, repair: bool = False, dry_run: bool = False,
                       older_than: float = repairing.GRACE) -> list[Finding]:

@@ -112,8 +112,17 @@ class State:
                     container.name, name, f'has {found} bytes instead of {length}'))
         return len(needed), problems
 
-    def needed(self) -> set[str]:
-        return {self.reader.map_name, *(thing.name for thing in self.objects)}
+    def uses(self) -> dict[str, base.Use]:
+        used = array('Q', bytes(8 * len(self.objects)))
+        for _, item in self.items():
+            for number, blocks in item.references if isinstance(item, chunk_map.Row) else ():
+                used[number] += blocks
+        found = {self.reader.map_name: base.Use(self.reader.map_length, 1.0)}
+        for thing, blocks in zip(self.objects, used):
+            # Duplicates count each time: a block that is used often is still one.
+            share = min(1.0, blocks / thing.blocks) if thing.blocks else 1.0
+            found[thing.name] = base.Use(thing.length, share)
+        return found
 
     def extents_of(self, objects: Collection[str]) -> dict[str, list[Extent]]:
         """To a chunk: which of its blocks are in an object only its block table tells."""
