@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterator
 import contextlib
 import json
+import os
 import sys
 import time
 from typing import Any, TextIO
@@ -321,6 +322,10 @@ class Forget(base.Base):
             self.warn(f'it needs backup {backup.parent_id}, which may be deleted from now on')
 
 
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
 @contextlib.contextmanager
 def _file_for(path: str | None) -> Iterator[TextIO | None]:
     """A file to write to, opened before there is anything to lose; None for no path."""
@@ -328,7 +333,7 @@ def _file_for(path: str | None) -> Iterator[TextIO | None]:
         yield None
         return
     try:
-        file = open(path, 'w', encoding='utf-8')
+        file = open(path, 'w', encoding='utf-8', opener=_private)
     except OSError as error:
         raise exceptions.InvalidInput(f'cannot write {path}: {error.strerror}') from error
     with file:
