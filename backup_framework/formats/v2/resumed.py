@@ -113,8 +113,10 @@ class Resumed:
             return self._look(name)
         except (exceptions.CorruptObject, exceptions.KeyUnavailable) as error:
             return Found(None, problem=f'object {name} cannot be used: {error}')
-        except (exceptions.ObjectNotFound, exceptions.ContainerNotFound):
-            return Found(None, problem=f'object {name} is gone')
+        except exceptions.StoreError as error:
+            if error.retryable:
+                raise
+            return Found(None, problem=f'object {name} cannot be read: {error}')
 
     def _look(self, name: str) -> Found:
         length = self._container.size(name)
