@@ -37,7 +37,6 @@ GAP = 1000
 """Numbers that are passed over: what the run that died sent last may still arrive. As many more
 are chosen at random, for the one of several such runs that stored nothing."""
 _MAP_GAP = 50
-_LAST_MAP = 9000
 _MOST_TABLES = 16 << 20
 """Bytes of the block tables of one object, beside a table as large as can be."""
 _COST = 1 << 20
@@ -85,7 +84,8 @@ class Resumed:
             names.number_of(self._data[-1]) if self._data else 0)
         self.first_map = 1 + secrets.randbelow(_MAP_GAP) + max(
             (names.attempt_of(prefix, name) for name in maps), default=0)
-        if self.first_map > _LAST_MAP or self.first_number > names.LAST_NUMBER:
+        if (self.first_map > names.LAST_ATTEMPT * 9 // 10
+                or self.first_number > names.LAST_NUMBER * 9 // 10):
             raise exceptions.InvalidBackup(
                 'it was interrupted too often to go on with: delete it, and make a new one')
         self._container, self._parameters, self._size = container, parameters, size

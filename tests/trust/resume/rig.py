@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 import contextlib
 import dataclasses
 import io
@@ -13,6 +13,8 @@ import uuid
 
 from backup_framework import model
 from backup_framework.engine.monitor import Operation
+from backup_framework.formats.keyring import Keyring
+from backup_framework.model import Extent
 from backup_framework.testing import memory
 
 BLOCK = 512
@@ -51,10 +53,12 @@ def changed(data: bytes, seed: int = 2, step: int = CHUNK + BLOCK) -> bytes:
 class Rig:
     """A store, and the processes that use it one after the other.
 
+    :param keys: that backups are sealed with.
     :ivar options: of the backend.
     """
 
-    def __init__(self, **options: object) -> None:
+    def __init__(self, keys: Keyring | None = None, **options: object) -> None:
+        self.keys = keys
         self.name = str(uuid.uuid4())
         self.store = memory.shared_store(self.name)
         self.options = {'format': '2.0.0', 'chunk_size': CHUNK, 'block_size': BLOCK, 'workers': 0,
@@ -80,7 +84,9 @@ class Rig:
 
         self.store.on_request = count
         try:
-            yield memory.MemoryBackupDriver.make(store=self.name, **self.options)
+            driver = memory.MemoryBackupDriver.make(store=self.name, **self.options)
+            driver.keys = self.keys
+            yield driver
         except Killed:
             assert dead
         finally:
@@ -104,11 +110,11 @@ class Rig:
         return f'{backup.service_metadata}_metadata' in self.objects()
 
     def go_on(self, backup: model.Backup, volume: bytes, requests: int | None = None,
-              **fields: object) -> Operation:
+              changed: Sequence[Extent] | None = None, **fields: object) -> Operation:
         """A second process takes the backup up."""
         for name, value in fields.items():
             setattr(backup, name, value)
-        operation = Operation(resume=True)
+        operation = Operation(resume=True, changed=changed)
         with self.process(requests) as driver:
             finish(driver, backup, volume, operation)
         return operation

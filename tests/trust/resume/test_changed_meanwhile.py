@@ -9,6 +9,7 @@ import pytest
 
 from backup_framework import exceptions
 from backup_framework.formats.v2 import gathering, layout, writer
+from backup_framework.model import Extent
 from tests.trust.resume import rig
 from tests.trust.resume.rig import BLOCK, CHUNK, Rig
 
@@ -48,6 +49,18 @@ def test_the_volume_changed(store, change, on_parent):
     now = change(volume)
     store.go_on(backup, now)
     store.check_and_delete(backup, now)
+
+
+def test_lists_of_changes_are_about_the_parent_not_the_first_run(store):
+    """What the first run stored and the list leaves out is as in the parent again."""
+    first = rig.first_volume()
+    parent = store.take(first)
+    backup = interrupted(store, rig.changed(first), parent)
+    now = bytearray(first)
+    now[5 * BLOCK] ^= 1
+    operation = store.go_on(backup, bytes(now), changed=[Extent(5 * BLOCK, 1)])
+    assert operation.warnings == []
+    store.check_and_delete(backup, bytes(now))
 
 
 def test_of_a_chunk_that_changed_the_rest_is_kept(store):
@@ -244,6 +257,24 @@ def test_hostile_footers(monkeypatch):
         store.check_and_delete(backup, volume)
         visited += 1
     assert visited == 54
+
+
+def test_a_table_that_tells_of_zeros_where_there_are_none(monkeypatch):
+    """All digests of blocks are right, so the chunk looks like the volume's."""
+    monkeypatch.setattr(writer, 'SMALL', BLOCK)
+    store = Rig()
+    volume = rig.noise(2, 3)
+    backup = interrupted(store, volume, objects=1)
+    name, = store.data(backup)
+    data = bytearray(store.objects()[name])
+    tables = struct.unpack_from('<Q', data[-32:])[0]
+    blocks = CHUNK // BLOCK
+    struct.pack_into('<I', data, tables - 8 * blocks, layout.ZERO)
+    struct.pack_into('<I', data, tables - 4 * blocks, 0)
+    store.put(name, bytes(data))
+    operation = store.go_on(backup, volume)
+    assert any('zeros' in note for note in operation.warnings)
+    store.check_and_delete(backup, volume)
 
 
 def test_random_bytes_as_objects(store):

@@ -9,22 +9,25 @@ import pytest
 from backup_framework.formats.v2 import gathering, writer
 from tests.trust.resume import rig
 from tests.trust.resume.rig import BLOCK, CHUNK, Rig
+from tests.trust.sealing.rig import ring
 
 LARGEST = CHUNK + 1500
 """Bytes of an object here: a chunk, its table, header and footer."""
 KINDS = list(itertools.product(('full', 'incremental'), ('none', 'volume', 'container'),
-                               ('streamed', 'gathered')))
+                               ('streamed', 'gathered'), ('open',)))
+KINDS += [('full', 'volume', 'streamed', 'sealed'),
+          ('incremental', 'container', 'gathered', 'sealed')]
 
 
 @pytest.fixture(params=KINDS, ids='-'.join)
 def scene(request, monkeypatch):
     """A store, the volume, and the parent of what is to be made of it."""
-    kind, duplicates, grouping = request.param
+    kind, duplicates, grouping, sealing = request.param
     if grouping == 'streamed':
         monkeypatch.setattr(writer, 'SMALL', BLOCK)
     else:
         monkeypatch.setattr(gathering, 'GATHERED', CHUNK)
-    store = Rig(duplicates=duplicates)
+    store = Rig(ring('alice') if sealing == 'sealed' else None, duplicates=duplicates)
     volume, parent = rig.first_volume(), None
     if kind == 'incremental':
         parent = store.take(volume)
