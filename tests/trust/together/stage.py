@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 import dataclasses
+import datetime
 import io
 from pathlib import Path
 import random
 import shutil
 
-from backup_framework import conf, exceptions
+from backup_framework import conf, exceptions, model
 from backup_framework.manager.manager import Manager, Request, RestoreRequest
 from backup_framework.model import Backup, Status
 from backup_framework.testing import memory
@@ -18,6 +19,10 @@ from tests.trust.together.scheduler import Command, Run, Segment, stopping
 BLOCK, CHUNK, BLOCKS = 1024, 4096, 12
 DRIVER = 'backup_framework.testing.memory:MemoryBackupDriver'
 REFUSALS = (exceptions.Refused, exceptions.NotFound, exceptions.InvalidInput)
+
+
+def now() -> datetime.datetime:
+    return model.utcnow()
 
 
 def state(seed: int, parent: bytes | None = None) -> bytes:
@@ -41,13 +46,15 @@ class Stage:
     version: str = '2.0.0'
     held: dict[str, bytes] = dataclasses.field(default_factory=dict)
     options: str = ''
+    driver: str = DRIVER
+    place: str | None = None
     leftovers: bool = False
 
     def __post_init__(self) -> None:
         self.config.parent.mkdir(parents=True, exist_ok=True)
         self.config.write_text(
             f'[DEFAULT]\nstate_path = {self.state}\nenabled_backends = main\n'
-            f'[main]\ndriver = {DRIVER}\nstore = {self.root}\nchunk_size = {CHUNK}\n'
+            f'[main]\ndriver = {self.driver}\n{self.place or f"store = {self.root}"}\nchunk_size = {CHUNK}\n'
             f'block_size = {BLOCK}\nworkers = 0\nretry_deadline = 0\ncompression = none\n'
             f'format = {self.version}\n{self.options}\n')
         self._configuration = conf.load([str(self.config)])
