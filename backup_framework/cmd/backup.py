@@ -154,11 +154,11 @@ class Show(base.ShowOne):
         from backup_framework.cmd import columns
         with self.manager() as manager:
             backup = manager.catalog.get_backup(parsed_args.backup)
-            names, row = columns.BACKUP, columns.Rows(manager.catalog).backup(backup)
-            if parsed_args.recipients:
-                names = (*names, 'recipients')
-                row = (*row, columns.Names(manager.recipients(backup.id)))
-            return names, row
+            row = columns.Rows(manager.catalog).backup(backup)
+            if not parsed_args.recipients:
+                return columns.BACKUP, row
+            recipients = columns.Names(manager.recipients(backup.id))
+            return (*columns.BACKUP, 'recipients'), (*row, recipients)
 
 
 class Restore(base.ShowOne):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-import threading
 from typing import Any
 
 from backup_framework import exceptions
+from backup_framework.engine import parallel
 from backup_framework.interface.key_manager import KeyManager
 from backup_framework.key_managers import wrapping
 from backup_framework.model import Option, OptionType, Settings
@@ -27,7 +27,7 @@ class Castellan(KeyManager):
     def __init__(self, settings: Settings) -> None:
         self._id: str = settings.key_id
         self._file: str = settings.configuration_file
-        self._lock = threading.Lock()
+        self._lock = parallel.lock()
         self._fetched: bytes | None = None
 
     def wrap(self, key: bytes, context: bytes) -> dict[str, Any]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 import hashlib
 import os
-import threading
 from typing import Any, NamedTuple
 
 from backup_framework import exceptions
+from backup_framework.engine import parallel
 from backup_framework.interface.key_manager import KeyManager
 from backup_framework.key_managers import wrapping
 from backup_framework.model import Option, Settings
@@ -44,7 +44,7 @@ class Passphrase(KeyManager):
             raise exceptions.ConfigurationError(
                 f'the passphrase is too short: it needs at least {SHORTEST} characters')
         self._passphrase = passphrase.encode()
-        self._lock = threading.Lock()
+        self._lock = parallel.lock()
         self._keys: dict[tuple[bytes, _Cost], bytes] = {}
         self._salt: bytes | None = None
 

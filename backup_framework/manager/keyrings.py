@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
 import functools
-import threading
 from typing import Any
 
 from backup_framework import conf, exceptions, loader, model
+from backup_framework.engine import parallel
 from backup_framework.formats.keyring import Keyring, Recipient
 from backup_framework.interface.key_manager import KeyManager
 
@@ -18,7 +18,7 @@ class Keyrings:
 
     def __init__(self, configuration: conf.Configuration) -> None:
         self._configuration = configuration
-        self._lock = threading.Lock()
+        self._lock = parallel.lock()
 
     @functools.cached_property
     def recipients(self) -> dict[str, Recipient]:
@@ -60,7 +60,7 @@ class LazyManager(KeyManager):
     def __init__(self, make: Callable[[], KeyManager], label: str) -> None:
         self._make = make
         self._label = label
-        self._lock = threading.Lock()
+        self._lock = parallel.lock()
         self._made: KeyManager | None = None
 
     def wrap(self, key: bytes, context: bytes) -> dict[str, Any]:
