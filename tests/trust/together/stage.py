@@ -54,8 +54,9 @@ class Stage:
         self.config.parent.mkdir(parents=True, exist_ok=True)
         self.config.write_text(
             f'[DEFAULT]\nstate_path = {self.state}\nenabled_backends = main\n'
-            f'[main]\ndriver = {self.driver}\n{self.place or f"store = {self.root}"}\nchunk_size = {CHUNK}\n'
-            f'block_size = {BLOCK}\nworkers = 0\nretry_deadline = 0\ncompression = none\n'
+            f'[main]\ndriver = {self.driver}\n{self.place or f"store = {self.root}"}\n'
+            f'chunk_size = {CHUNK}\nblock_size = {BLOCK}\n'
+            f'workers = 0\nretry_deadline = 0\ncompression = none\n'
             f'format = {self.version}\n{self.options}\n')
         self._configuration = conf.load([str(self.config)])
         self._kept: dict[str, dict[str, memory.Body]] = {}

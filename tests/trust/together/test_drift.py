@@ -1,4 +1,4 @@
-"""Planted disagreements of catalog, manifests and objects: exactly these are reported, and mended."""
+"""Planted disagreements of catalog, manifests and objects: exactly these are found, and mended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A container has one installation that writes and deletes in it: its mark, and every way around."""
+"""A container has one installation that writes and deletes in it: its mark, and ways around it."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+import itertools
 
 import pytest
 
@@ -155,6 +156,58 @@ def test_one_pre_emption(make_stage: Callable[..., Stage], name: str) -> None:
     visited = [run_all(make_stage(), PAIRS[name], first, 1, coarse=True) for first in (0, 1)]
     print(visited)
     assert min(visited) >= 4 and sum(visited) >= 18
+
+
+def steps_of(stage: Stage, commands: Sequence[Command], number: int) -> list[str]:
+    """What a command does when nothing comes between."""
+    run = stage.run(commands, [(number, None)])
+    return [step.removeprefix(f'{number}: ') for step in run.trace
+            if step.startswith(f'{number}: ')]
+
+
+def test_a_backup_that_begins_while_manifests_are_about_to_be_listed(
+        make_stage: Callable[..., Stage]) -> None:
+    """Of three commands: a delete of b1 stops anywhere, a backup is built on b2, which uses objects
+    of b1, and stops before its manifest; b2 is deleted; the delete of b1 goes on, then the backup.
+    """
+    stage = make_stage()
+    chain(stage, 2)
+    commands = stage.delete('b1'), stage.create('new', incremental=True), stage.delete('b2')
+    stage.keep()
+    steps = steps_of(stage, commands, 1)
+    manifest = next(number for number, step in enumerate(steps)
+                    if step.startswith('store write') and step.endswith('_metadata'))
+    visited = 0
+    for count in itertools.count(1):
+        run = stage.run(commands, [(0, count), (1, manifest), (2, None), (0, None), (1, None)])
+        if not run.cut[0]:
+            break
+        stage.check(run)
+        visited += 1
+    assert visited >= 15
+
+
+def test_a_backup_that_ends_between_the_listing_and_the_question(
+        make_stage: Callable[..., Stage]) -> None:
+    """Of three commands: a backup on b2 is made, and b2 deleted, at any two steps of deleting b1.
+
+    The whole backup fits between two steps of the delete; so its manifest was not listed, and it
+    does not run any more when the delete asks.
+    """
+    stage = make_stage()
+    chain(stage, 2)
+    commands = stage.delete('b1'), stage.create('new', incremental=True), stage.delete('b2')
+    stage.keep()
+    visited = 0
+    for count in itertools.count(1):
+        for begun in (8, 30):
+            run = stage.run(commands, [
+                (0, count), (1, begun), (2, None), (0, 3), (1, None), (0, None)])
+            stage.check(run)
+            visited += 1
+        if not run.cut[0]:
+            break
+    assert visited >= 30
 
 
 @pytest.mark.long
