@@ -26,6 +26,7 @@ class Check(base.Lister):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        from backup_framework import conf
         from backup_framework.cmd import columns
         choices: dict[str, Any] = {'repair': parsed_args.repair, 'dry_run': parsed_args.dry_run}
         if parsed_args.older_than is not None:
@@ -35,9 +36,9 @@ class Check(base.Lister):
         if not all(finding.is_mended for finding in found):
             self.code = exit_codes.CORRUPT
         return ('kind', 'finding', 'backend', 'container', 'backup', 'repair'), [
-            (finding.kind, columns.Text(finding.sentence), finding.backend,
+            (finding.kind, columns.Text(conf.mask(finding.sentence)), finding.backend,
              columns.Text(finding.container), finding.backup and finding.backup.id or None,
-             columns.Text(finding.outcome or None)) for finding in found]
+             columns.Text(conf.mask(finding.outcome or '') or None)) for finding in found]
 
 
 class Rebuild(base.Lister):

@@ -7,7 +7,7 @@ import time
 from typing import NamedTuple
 import uuid
 
-from backup_framework import exceptions, model, store
+from backup_framework import conf, exceptions, model, store
 from backup_framework.driver.chunked import ChunkedBackupDriver
 from backup_framework.engine.monitor import Monitor
 from backup_framework.manager import speed
@@ -148,7 +148,8 @@ class Trial:
             raise
         except exceptions.BackupFrameworkError as error:
             refused = isinstance(error, exceptions.PermissionDenied)
-            self._found[verb] = Outcome(denied if refused else 'error', str(error))
+            self._found[verb] = Outcome(denied if refused else 'error',
+                                         conf.mask(str(error)))
 
     def _put(self, name: str, body: bytes) -> None:
         self._written.append(name)
@@ -286,12 +287,12 @@ class Trial:
         except exceptions.BackupFrameworkError as error:
             more = f' and {len(left) - _NAMES_SHOWN} more' if len(left) > _NAMES_SHOWN else ''
             return (f'{", ".join(left[:_NAMES_SHOWN])}{more} may be left in container '
-                    f'{container.name}: {error}')
+                    f'{container.name}: {conf.mask(str(error))}')
         return ''
 
     def _remarks(self) -> list[Proof]:
         try:
             remarks = self._calls.retry(lambda: list(self._driver.remarks()))
         except exceptions.StoreError as error:
-            return [Proof('remarks', 'error', str(error))]
+            return [Proof('remarks', 'error', conf.mask(str(error)))]
         return [Proof('remarks', 'note', remark) for remark in remarks]
