@@ -148,3 +148,22 @@ def test_keys_that_somebody_else_writes_meanwhile_are_not_trusted() -> None:
     with pytest.raises(exceptions.CorruptObject, match='another generation'):
         key_sets.rewrap(box, prefix, rig.ring('new', others=['old']))
     assert f'{prefix}_keys-1' in chains.names(driver)
+
+
+def test_keys_are_durable_before_anything_is_sealed_and_go_last() -> None:
+    driver = rig.driver(rig.ring('main'))
+    events: list[tuple[str, str]] = []
+    driver.store.on_request = lambda verb, _, name: events.append((verb, str(name)))
+    driver.sync = lambda container: events.append(('sync', ''))
+    backup = chains.take(driver, chains.make_bytes(LENGTH))
+    prefix = str(backup.service_metadata)
+    writes = [name for verb, name in events if verb == 'write' and name.startswith(prefix)]
+    assert writes == [f'{prefix}{end}' for end in ('_keys-1', '-00001', '_map', '_metadata')]
+    kept = events.index(('commit', f'{prefix}_keys-1'))
+    assert ('sync', '') in events[kept:events.index(('write', f'{prefix}-00001'))]
+    events.clear()
+    driver.delete_backup(backup)
+    deletes = [event for event in events
+               if event[0] == 'sync' or event[0] == 'delete' and event[1].startswith(prefix)]
+    assert deletes == [event for end in ('_metadata', '-00001', '_map', '_keys-1')
+                       for event in (('delete', f'{prefix}{end}'), ('sync', ''))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 import hashlib
 import io
+import json
 from typing import Any
 
 import pytest
@@ -55,6 +56,15 @@ def test_no_pair_comes_twice_in_a_run_with_many_objects(monkeypatch: pytest.Monk
     chains.take(driver, data)
     chains.take(driver, rig.changed(data, 1 << 16), first)
     seen.check(150)
+    salts = [salt_of(name, body) for name, body in rig.objects(driver).items()
+             if '_keys-' not in name and not name.startswith('bf-container.')]
+    assert len(set(salts)) == len(salts) >= 10
+
+
+def salt_of(name: str, body: bytes) -> bytes:
+    if name.endswith('_metadata'):
+        return bytes.fromhex(json.loads(body)['sealing']['salt'])
+    return body[16:48] if name.endswith('_map') else body[24:56]
 
 
 def test_no_pair_comes_twice_when_every_other_answer_is_lost(
