@@ -63,6 +63,15 @@ class Catalog:
         """Whether writes are likely to succeed; one may fail all the same."""
         return self._database.writable
 
+    def check_writable(self, prevented: str) -> None:
+        """Refuse where writes are not likely to succeed.
+
+        :param prevented: what cannot be done then, for the message.
+        :raises NoSpace: because its disk is full.
+        :raises CatalogReadOnly: for another reason.
+        """
+        self._database.check_writable(prevented)
+
     @property
     def installation(self) -> str:
         """The random id of this installation, kept in `state_path`."""

@@ -49,6 +49,14 @@ class Database:
             return sqlite.writable(self.name)
         return not self._write_refused
 
+    def check_writable(self, prevented: str) -> None:
+        """:raises NoSpace, CatalogReadOnly: `writable` does not hold."""
+        if self.writable:
+            return
+        if self.is_sqlite and sqlite.is_full(os.path.dirname(self.name)):
+            raise exceptions.NoSpace(f'no space left on the disk of {self.name}, so {prevented}')
+        raise exceptions.CatalogReadOnly(f'{self.name} cannot be written, so {prevented}')
+
     def read(self, work: Callable[[sa.Connection], Result]) -> Result:
         """What `work` returns, in one transaction that is not committed."""
         with self._our_errors(), self._open().connect() as connection:

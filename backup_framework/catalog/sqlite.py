@@ -95,10 +95,11 @@ def writable(path: str) -> bool:
     directory = os.path.dirname(path)
     if not all(os.access(each, os.W_OK, effective_ids=True) for each in (path, directory)):
         return False
-    return not _is_full(directory)
+    return not is_full(directory)
 
 
-def _is_full(directory: str) -> bool:
+def is_full(directory: str) -> bool:
+    """Whether its file system has no bytes or no inodes left."""
     found = os.statvfs(directory)
     free = found.f_bfree if os.geteuid() == 0 else found.f_bavail
     return free == 0 or (found.f_files > 0 and found.f_ffree == 0)
@@ -140,7 +141,7 @@ def _open_error(error: sqlite3.Error, path: str) -> exceptions.BackupFrameworkEr
         if not os.access(directory, os.W_OK, effective_ids=True):
             return exceptions.CatalogReadOnly(
                 f'the catalog {path} can only be read: its directory may not be written')
-        if _is_full(directory):
+        if is_full(directory):
             return exceptions.NoSpace(f'cannot write to the catalog {path}: no space left')
     except OSError:
         pass

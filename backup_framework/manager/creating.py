@@ -69,9 +69,7 @@ def create(context: Context, request: Request) -> Backup:
         if earlier is None:
             _choose_parent(context, request, backup, section)
         backup = earlier or backup
-        if not context.catalog.writable:
-            raise exceptions.CatalogReadOnly(
-                f'{context.catalog.name} cannot be written, so no backup can be recorded')
+        context.catalog.check_writable('no backup can be recorded')
         with context.running('create', backup, volume_id=volume.id, resume=request.resume,
                              version=earlier.format if earlier else request.version,
                              parent_required=request.parent is not None, adopt=request.adopt,

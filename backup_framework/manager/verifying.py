@@ -115,9 +115,8 @@ def run(context: Context, backups: Iterable[Backup], how: How
 
     :raises CatalogReadOnly: objects are to be marked, and the catalog cannot be written.
     """
-    if how.mark_bad and not context.catalog.writable:
-        raise exceptions.CatalogReadOnly(
-            f'{context.catalog.name} cannot be written, so no object can be marked as bad')
+    if how.mark_bad:
+        context.catalog.check_writable('no object can be marked as bad')
     search = _Search(context)
     for backup in backups:
         try:
