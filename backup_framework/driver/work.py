@@ -412,20 +412,36 @@ class Work:
             self._operation.warn('objects that the interrupted run stored, and that this one has '
                                  f'no use for, are left until the backup is deleted: {error}')
 
+    def _stays(self, version: base.Format, hurried: store.Container, manifest: str,
+               error: BaseException) -> bool:
+        """Whether what was stored is left for another run.
+
+        Not where the store failed otherwise than by not answering: it may be full, or have lost
+        what it took.
+        """
+        broken = (isinstance(error, exceptions.BackupDriverException)
+                  and not isinstance(error, exceptions.StoreUnavailable))
+        if not self._operation.resume or not version.resumes or broken:
+            return False
+        try:
+            return manifest not in hurried.names(manifest)
+        except exceptions.BackupFrameworkError:
+            # Nothing could be removed either.
+            return True
+
     def _clean_up(self, version: base.Format, container: store.Container, backup: model.Backup,
                   error: BaseException) -> None:
         """Remove what a failed backup stored; where that fails too, say so with its error."""
         hurried = store.Container(self._driver, container.name, retry_deadline=10.0)
         prefix = str(backup.service_metadata)
         manifest = versions.manifest_name(prefix)
+        if self._stays(version, hurried, manifest, error):
+            error.add_note('What was stored stays: "backup create --resume" of the volume goes on '
+                           f'with it, and "backup delete {backup.id}" removes it.')
+            return
         try:
             # Where it is there already, another backup may have taken this one for committed.
             committed = manifest in hurried.names(manifest)
-            if (self._operation.resume and version.resumes and not committed
-                    and not isinstance(error, exceptions.StoreFull)):
-                error.add_note('What was stored stays: "backup create --resume" of the volume goes '
-                               f'on with it, and "backup delete {backup.id}" removes it.')
-                return
             hurried.delete(manifest)
             if self._sweep(version, hurried, prefix, committed=committed):
                 return
