@@ -86,12 +86,14 @@ def rebuild(context: Context, backend: str, container: str | None, adopt: bool) 
     # Before the store is looked at: what is deleted meanwhile must not come back as a record.
     known = context.catalog.backup_ids()
     described = []
-    for name in [container] if container else _containers(driver, backend):
+    for name in [container] if container else _containers(driver, backend, rebuilt):
         for prefix in driver.prefixes(name):
             try:
                 described.append(_described(driver, name, prefix))
+            except exceptions.StoreUnavailable:
+                raise
             except (exceptions.FormatError, exceptions.InvalidName,
-                    exceptions.PermissionDenied) as error:
+                    exceptions.StoreError) as error:
                 rebuilt.problems.append(str(error))
     # The newest first, because the first one says what is known of its volume.
     for header, found in sorted(described, key=_taken_at, reverse=True):
@@ -120,13 +122,21 @@ def _gaps(context: Context, added: Sequence[Backup]) -> Iterator[str]:
                'there would leave no trace.')
 
 
-def _containers(driver: ChunkedBackupDriver, backend: str) -> list[str]:
+def _containers(driver: ChunkedBackupDriver, backend: str, rebuilt: Rebuilt) -> list[str]:
+    """Those that the store lists; what is no name becomes a problem."""
     try:
         calls = store.Calls(driver, retry_deadline=driver.settings.retry_deadline)
-        return calls.retry(lambda: sorted(driver.list_containers()))
+        listed = calls.retry(lambda: sorted(driver.list_containers()))
     except exceptions.NotSupported:
         raise exceptions.InvalidInput(
             f'backend {backend} cannot list its containers; name one with --container') from None
+    names = []
+    for name in listed:
+        try:
+            names.append(store.check_name(name))
+        except exceptions.InvalidName as error:
+            rebuilt.problems.append(f'backend {backend} lists a container of no use: {error}')
+    return names
 
 
 def _described(driver: ChunkedBackupDriver, container: str, prefix: str
