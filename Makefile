@@ -2,6 +2,7 @@
 # make demo-stores   the same with three stores: a directory, an SSH server, an emulator of GCS
 # make test          lint, then all tests but the long ones
 # make test-long     the long ones
+# make fuzz          coverage-guided inputs for every parser; SECONDS=60 for each, PARSERS='map table'
 # make system-deps   the Debian packages of bindep.txt, as root
 # make bench         our speed beside cp, borg, restic and Cinder; BENCH='--mib 256 --rounds 1'
 # make bench-plot    throughput against volume size and workers, as a picture
@@ -26,7 +27,9 @@ PIP := PIP_USE_PEP517=1 $(ENV)/bin/python -m pip --disable-pip-version-check ins
 PUT_IN_PLACE = ln -sfnT $(ENV) .venv.new && mv -T .venv.new .venv
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo demo-stores test test-long bench bench-plot lint docs man genconfig system-deps check-python clean
+SECONDS ?= 60
+
+.PHONY: demo demo-stores test test-long fuzz bench bench-plot lint docs man genconfig system-deps check-python clean
 
 demo: $(FOR_DEMO)
 	@$(BIN)/python tools/demo.py
@@ -39,6 +42,9 @@ test: lint
 
 test-long: $(FOR_TEST)
 	@$(PYTEST) -m long --timeout 3600
+
+fuzz: $(FOR_TEST)
+	@$(BIN)/python -m tests.trust.hostile.fuzz --seconds $(SECONDS) $(PARSERS)
 
 bench: $(FOR_BENCH)
 	@$(BIN)/python -m benchmarks.volumes $(BENCH)
