@@ -136,7 +136,9 @@ def points(world: World, operation: str, scratch: Path) -> list[Fault]:
             for after in ((False, True) if verb in WITH_EFFECT else (False,))]
 
 
-@pytest.mark.parametrize(('operation', 'least'), [('rotate', 35), ('add', 42), ('remove', 42)])
+@pytest.mark.parametrize(('operation', 'least'), [
+    ('rotate', 35), pytest.param('add', 42, marks=pytest.mark.long),
+    pytest.param('remove', 42, marks=pytest.mark.long)])
 def test_killed_at_every_store_call(operation: str, least: int, world: World, escrowed: World,
                                     tmp_path: Path) -> None:
     start = escrowed if operation == 'remove' else world
@@ -156,7 +158,6 @@ def test_killed_at_every_store_call(operation: str, least: int, world: World, es
         assert all(here.readable(NEW)), fault
         assert here.readable(OLD) == [operation == 'add'] * COUNT, fault
         visited += 1
-    print(f'{visited} points')
     assert visited >= least
 
 
