@@ -246,6 +246,23 @@ def test_only_the_blocks_of_the_bad_object_are_stored_anew(cli, make_volume):
     assert verify(cli, again['id'])[0]['result'] == 'good'
 
 
+def test_a_chunk_with_only_its_table_in_a_bad_object_gets_another(cli, make_volume):
+    """The table can be read, and nothing of the chunk has changed."""
+    cli.configure(format=OURS)
+    volume = make_volume(size=SIZE)
+    cli.create(volume)
+    change(volume, 0, bytes(4096))
+    second = cli.create(volume, '--incremental')
+    file = object_of(cli, second)
+    file.write_bytes(file.read_bytes()[:-1] + b'?')
+    row, = verify(cli, second['id'], '--mark-bad', code=6)
+    assert 'footer' in row['problems'][0]['problem']
+    third = cli.create(volume, '--incremental')
+    assert third['warnings'] == [] and third['stored_bytes'] < CHUNK
+    file.unlink()
+    assert verify(cli, third['id'])[0]['result'] == 'good'
+
+
 def test_without_a_mark_later_backups_go_on_as_before(cli, make_volume):
     cli.configure(format=OURS)
     volume = make_volume(size=SIZE)
