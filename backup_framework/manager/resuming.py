@@ -53,7 +53,7 @@ def _newest(context: Context, request: Request, fresh: Backup) -> Backup | None:
     """None also where a newer one is complete: it has more than could be kept."""
     known = context.catalog.backups(volume_id=fresh.volume_id, backend=fresh.backend)
     for backup in known:
-        if backup.status in (Status.AVAILABLE, Status.RESTORING) and backup.owner is None:
+        if _is_usable(backup):
             return None
         if backup.status == Status.ERROR and _serves(context, request, backup, fresh):
             return backup
@@ -66,12 +66,16 @@ def _serves(context: Context, request: Request, backup: Backup, fresh: Backup) -
         return False
     if not (backup.container and backup.service_metadata) or copying.COPIED_FROM in backup.metadata:
         return False
+    wanted = None if request.incremental is False else backup.parent_id
     if request.parent is not None:
-        wanted: str | None = context.catalog.get_backup(request.parent).id
-    else:
-        wanted = None if request.incremental is False else backup.parent_id
+        parent = context.catalog.get_backup(request.parent)
+        wanted = parent.id if _is_usable(parent) else None
     return (backup.parent_id == wanted and request.version in (None, backup.format)
             and fresh.container in (None, backup.container))
+
+
+def _is_usable(backup: Backup) -> bool:
+    return backup.status in (Status.AVAILABLE, Status.RESTORING) and backup.owner is None
 
 
 def _is_complete(context: Context, backup: Backup) -> bool:
@@ -127,7 +131,7 @@ def _find_parent(context: Context, backup: Backup) -> None:
     parent_id = str(backup.parent_id)
     if context.catalog.has_backup(parent_id):
         parent = context.catalog.get_backup(parent_id)
-        if parent.status in (Status.AVAILABLE, Status.RESTORING) and parent.owner is None:
+        if _is_usable(parent):
             backup.parent = parent
             return
     backup.parent_id = None

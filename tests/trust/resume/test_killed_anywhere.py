@@ -57,7 +57,7 @@ def test_at_every_request(scene):
         assert before.keys() <= store.data(backup).keys()
         kept += len(before)
         store.check_and_delete(backup, volume)
-    assert visited >= 6 and kept >= 6
+    assert visited >= 12 and kept >= 6
     if parent:
         store.check(parent, rig.first_volume())
 
@@ -67,8 +67,8 @@ def test_twice(scene):
     store, volume, parent = scene
     visited = 0
     total = store.requests(volume, parent)
-    for first in range(total // 3, total, 4):
-        for second in itertools.count(2, 5):
+    for first in range(total // 3, total, 5):
+        for second in itertools.count(2, 7):
             backup = store.begin(volume, first, parent)
             if backup is None:
                 break
@@ -82,7 +82,7 @@ def test_twice(scene):
             store.check_and_delete(backup, volume)
             if ended:
                 break
-    assert visited >= 6
+    assert visited >= 12
 
 
 def test_with_several_workers(monkeypatch):
@@ -103,4 +103,4 @@ def test_with_several_workers(monkeypatch):
             assert sent <= all_bytes - before + 3 * LARGEST
             store.check_and_delete(backup, volume)
             visited += 1
-    assert visited >= 6
+    assert visited >= 12
