@@ -9,7 +9,7 @@ import functools
 from typing import Any, BinaryIO, Protocol
 
 from backup_framework import exceptions, model, store
-from backup_framework.driver import bandwidth, sweeping
+from backup_framework.driver import bandwidth, recorded, sweeping
 from backup_framework.engine import backup as backup_engine
 from backup_framework.engine import copying, hints, source, writing
 from backup_framework.engine import restore as restore_engine
@@ -361,17 +361,7 @@ class Work:
         container = self._container_of(backup)
         reader = versions.open_reader(container, str(backup.service_metadata), self._driver.keys,
                                       backup.manifest_digest)
-        header = reader.header
-        told: list[tuple[str, str | None, str | None]] = [
-            ('backup', header.backup_id, backup.id)]
-        if versions.format_of(header.version).needs_parent:
-            told.append(('parent', header.parent_id, backup.parent_id))
-        for what, theirs, ours in told:
-            if theirs is not None and theirs != ours:
-                raise exceptions.CorruptManifest(
-                    f'the manifest of backup {backup.id} says that its {what} is {theirs[:80]!r}, '
-                    f'its record says {ours!r}')
-        _check_recorded(backup, header)
+        recorded.check(backup, reader.header)
         return reader
 
     def _container_of(self, backup: model.Backup) -> store.Container:
@@ -450,13 +440,3 @@ class Work:
             second = caught
         error.add_note(f'Objects that begin with {prefix} may be left in container '
                        f'{container.name}: {second}. Deleting the backup removes them.')
-
-
-def _check_recorded(backup: model.Backup, header: base.Header) -> None:
-    """:raises CorruptManifest: it is another manifest than the one that the record tells of."""
-    if backup.manifest_digest not in (None, header.manifest_digest):
-        raise exceptions.CorruptManifest(
-            f'the manifest of backup {backup.id} is not the one that was recorded: it was '
-            'replaced, or the store was put back to an earlier state. Put the right one back. If '
-            f'the one in the store is to count, "backup forget {backup.id}" and "catalog rebuild" '
-            'take it as it is.')

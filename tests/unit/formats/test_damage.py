@@ -225,8 +225,8 @@ def test_quick_verify_sees_presence_and_known_sizes() -> None:
     chains.overwrite(driver, first, body[:-1])
     chains.overwrite(driver, second, None)
     assert driver.verify(backup, operation=Operation(quick=True)).problems == [
-        f'object {second} is missing',
-        f'object {first} has {len(body) - 1} bytes instead of {len(body)}']
+        f'object {second} of container shelf is missing',
+        f'object {first} of container shelf has {len(body) - 1} bytes instead of {len(body)}']
 
 
 def test_each_bit_of_a_manifest_is_found_by_verify_or_harmless() -> None:
