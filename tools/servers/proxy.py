@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 import contextlib
 import dataclasses
 import socket
+import struct
 import threading
 import time
 from typing import Literal
@@ -23,12 +24,14 @@ _PIECE = 64 << 10
 Way = Literal['up', 'down']
 """Up is from the client to the server."""
 
+Act = Literal['cut', 'reset', 'half-close', 'stall', 'swallow']
+
 
 @dataclasses.dataclass(eq=False)
 class _Rule:
     """What happens to a connection when `after` bytes more have gone one way."""
 
-    act: Literal['cut', 'stall', 'swallow']
+    act: Act
     after: int
     way: Way | None
     times: int | None = None
@@ -59,6 +62,13 @@ class _Link:
         for end in (self.client, self.server):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
+
+    def reset(self) -> None:
+        """As `cut`, and what each side sends after that is answered with a reset."""
+        for end in (self.client, self.server):
+            with contextlib.suppress(OSError):
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+        self.cut()
 
     def close(self) -> None:
         self.client.close()
@@ -101,6 +111,14 @@ class Proxy:
         :param times: how many connections are ended so; None for all.
         """
         self._set(_Rule('cut', after, way, times))
+
+    def reset(self, after: int = 0, way: Way | None = None, times: int | None = 1) -> None:
+        """As `cut`, by a reset."""
+        self._set(_Rule('reset', after, way, times))
+
+    def half_close(self, after: int = 0, way: Way | None = None, times: int | None = 1) -> None:
+        """End one way only: who receives hears an end, who sends hears nothing."""
+        self._set(_Rule('half-close', after, way, times))
 
     def stall(self, after: int = 0, way: Way | None = None) -> None:
         """Let no byte more through on each connection, until `heal`."""
@@ -204,11 +222,15 @@ class Proxy:
             size, act = self._judge(link, way, len(data))
             target.sendall(data[:size])
             data = data[size:]
-            if act == 'cut':
-                link.cut()
-                return
-            if act == 'swallow':
-                return
+            match act:
+                case 'cut' | 'reset':
+                    link.cut() if act == 'cut' else link.reset()
+                    return
+                case 'half-close':
+                    target.shutdown(socket.SHUT_WR)
+                    return
+                case 'swallow':
+                    return
 
     def _judge(self, link: _Link, way: Way, size: int) -> tuple[int, str]:
         """How much of a piece passes now, and what happens then. Waits while it is stalled."""
@@ -225,7 +247,7 @@ class Proxy:
             return allowed, self._act(link, rule) if not link.count(rule) else 'pass'
 
     def _act(self, link: _Link, rule: _Rule) -> str:
-        if rule.act == 'swallow':
+        if rule.act in ('swallow', 'half-close'):
             link.spoiled = True
         if rule.times is not None:
             rule.times -= 1

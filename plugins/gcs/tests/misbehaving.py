@@ -216,13 +216,25 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _body(self, headers: dict[str, str]) -> bytes:
         if headers.get('transfer-encoding', '').lower() != 'chunked':
-            return self.rfile.read(int(headers.get('content-length', 0)))
+            return self._read(int(headers.get('content-length', 0)))
         body = b''
-        while size := int(self.rfile.readline().split(b';')[0], 16):
-            body += self.rfile.read(size)
-            self.rfile.readline()
-        self.rfile.readline()
+        while size := int(self._line().split(b';')[0], 16):
+            body += self._read(size)
+            self._line()
+        self._line()
         return body
+
+    def _read(self, size: int) -> bytes:
+        data = self.rfile.read(size)
+        if len(data) < size:
+            raise ConnectionAbortedError('the client went away in the middle of a body')
+        return data
+
+    def _line(self) -> bytes:
+        line = self.rfile.readline()
+        if not line.endswith(b'\n'):
+            raise ConnectionAbortedError('the client went away in the middle of a body')
+        return line
 
     def _send(self, response: Response) -> None:
         self.send_response(response.status)

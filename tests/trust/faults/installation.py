@@ -28,7 +28,7 @@ _CLASS = 'backup_framework.testing.memory.MemoryBackupDriver'
 class Installation:
     """:ivar manager: of this moment; `restart` makes another one on the same catalog.
 
-    :param driver: lines of each backend's section beside the shared ones.
+    :param driver: lines of each backend's section beside the shared ones; {name} is the backend.
     """
 
     def __init__(self, directory: Path, version: str = '2.0.0', driver: str = '',
@@ -37,9 +37,11 @@ class Installation:
         self.state = directory / 'state'
         self.volume = directory / 'volume'
         self.warnings: list[str] = []
-        self._stores = {name: f'{name}-{uuid.uuid4()}' for name in BACKENDS}
+        self._number = uuid.uuid4()
+        self._stores = {name: f'{name}-{self._number}' for name in BACKENDS}
+        memory_driver = f'driver = {_CLASS}\nstore = {{name}}-{self._number}'
         sections = '\n'.join(
-            f'[{name}]\n{driver or f"driver = {_CLASS}{chr(10)}store = {self._stores[name]}"}\n'
+            f'[{name}]\n{(driver or memory_driver).format(name=name)}\n'
             f'format = {version}\nchunk_size = {2 * 4096}\nblock_size = 4096\nworkers = 0\n'
             f'retry_deadline = {deadline}' for name in BACKENDS)
         config = directory / 'test.conf'
