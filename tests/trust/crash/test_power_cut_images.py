@@ -28,7 +28,7 @@ MIB = 1 << 20
 MAKERS = {'ext4': ('mkfs.ext4', 'e2fsprogs', 64), 'xfs': ('mkfs.xfs', 'xfsprogs', 300),
           'btrfs': ('mkfs.btrfs', 'btrfs-progs', 128)}
 OPTIONS = {'xfs': ',nouuid'}
-POINTS = 380
+POINTS = 770
 """So many points the operations have, about."""
 FEW, MANY = 3, 100
 

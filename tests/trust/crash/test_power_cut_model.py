@@ -105,7 +105,7 @@ def cut_everywhere(place: Path, version: str, durability: str, most: int, seed: 
 
 
 def test_a_power_cut(place: Path) -> None:
-    assert cut_everywhere(place, OURS, 'object', 200, seed=1) >= 200
+    assert cut_everywhere(place, OURS, 'object', 150, seed=1) >= 150
 
 
 @pytest.mark.long
