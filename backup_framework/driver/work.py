@@ -165,13 +165,17 @@ class Work:
         return writer
 
     def _choices(self, backup: model.Backup) -> base.Choices:
-        chosen = self._settings
+        chosen, keys = self._settings, self._driver.keys
+        if chosen.encryption != 'none' and not (keys and keys.recipients):
+            raise exceptions.ConfigurationError(
+                f'encryption is {chosen.encryption}, but nobody gave this driver a keyring with '
+                'recipients: nothing is stored unsealed instead')
         return base.Choices(
             chunk_size=chosen.chunk_size, block_size=chosen.block_size,
             compression=chosen.compression, digest=chosen.digest, duplicates=chosen.duplicates,
             index_size=chosen.index_size, spool_directory=self._operation.spool_directory,
             cache_directory=self._operation.cache_directory, resume=self._resumes,
-            keyring=self._driver.keys, bad_objects=self._bad_objects(backup))
+            keyring=keys, bad_objects=self._bad_objects(backup))
 
     def _bad_objects(self, backup: model.Backup) -> set[str]:
         """Of the backup's container, and of those that its parents are in."""
@@ -422,7 +426,8 @@ class Work:
     def _clean_up(self, version: base.Format, container: store.Container, backup: model.Backup,
                   error: BaseException) -> None:
         """Remove what a failed backup stored; where that fails too, say so with its error."""
-        hurried = store.Container(self._driver, container.name, retry_deadline=10.0)
+        hurried = store.Container(self._driver, container.name,
+                                  retry_deadline=min(10.0, self._settings.retry_deadline))
         prefix = str(backup.service_metadata)
         manifest = versions.manifest_name(prefix)
         if self._stays(version, hurried, manifest, error):

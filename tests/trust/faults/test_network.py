@@ -115,20 +115,27 @@ def _sftp(stack: contextlib.ExitStack, require_part: Callable[[str, str], None])
     def make(through: bool) -> chunked.ChunkedBackupDriver:
         port = {'port': between.port} if through else {}
         options = server.options(path=path, use_agent=False, **port)
-        return SFTPBackupDriver.make(**options, **OPTIONS)
+        return SFTPBackupDriver.make(**options, **_options(through))
 
     return Line(make, between)
 
 
+def _options(through: bool) -> dict[str, Any]:
+    """What looks afterwards has patience."""
+    return OPTIONS if through else OPTIONS | {'timeout': 30.0}
+
+
 def _gcs(stack: contextlib.ExitStack, _: object) -> Line:
     server = stack.enter_context(misbehaving.server('bucket'))
+    server.breaks_off = True
     port = urllib.parse.urlsplit(server.url).port
     assert port
     between = stack.enter_context(proxy.before('127.0.0.1', port))
 
     def make(through: bool) -> chunked.ChunkedBackupDriver:
         url = f'http://127.0.0.1:{between.port}' if through else server.url
-        return GCSBackupDriver.make(bucket='bucket', endpoint=url, anonymous=True, **OPTIONS)
+        return GCSBackupDriver.make(bucket='bucket', endpoint=url, anonymous=True,
+                                    **_options(through))
 
     return Line(make, between)
 
