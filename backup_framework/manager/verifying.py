@@ -61,7 +61,8 @@ class Selection:
 class Hurt:
     """Another backup that needs a bad object.
 
-    :param extents: of its volume, as exact as it can be told without reading objects.
+    :param extents: of its volume, as exact as it can be told without reading objects; none where it
+        could not be found out whether it needs it at all.
     """
 
     backup_id: str
@@ -171,10 +172,13 @@ def _objects(report: Report) -> set[tuple[str, str]]:
 
 def spelled(hurt: Hurt) -> str:
     """What its bad object means for a backup."""
+    called = bad_objects.called(hurt.container, hurt.object)
+    if not hurt.extents:
+        return f'{called} is bad, and whether it is needed could not be found out'
     shown = ', '.join(f'{extent.offset} to {extent.end}' for extent in hurt.extents[:_SHOWN])
     more = len(hurt.extents) - _SHOWN
-    return (f'{bad_objects.called(hurt.container, hurt.object)} is bad, and is needed for bytes '
-            f'{shown}' + (f' and {more} more extents' if more > 0 else '') + ' of the volume')
+    return (f'{called} is bad, and is needed for bytes {shown}'
+            + (f' and {more} more extents' if more > 0 else '') + ' of the volume')
 
 
 class _Search:
@@ -201,8 +205,15 @@ class _Search:
                         continue  # that it cannot be opened is told already
                     report.notes.append(f'whether backup {other.id} needs what is bad could not be '
                                         f'found out: {error}')
+                    self._suspect(other, new)
         return [hurt for each in sorted(bad) for hurt in self._known[each]
                 if hurt.backup_id != backup.id]
+
+    def _suspect(self, other: Backup, bad: Collection[tuple[str, str]]) -> None:
+        containers = {member.container for member in other.chain()}
+        for container, name in bad:
+            if container in containers:
+                self._known[container, name].append(Hurt(other.id, container, name, ()))
 
     def _candidates(self, backup: Backup, containers: Collection[str]) -> Iterator[Backup]:
         """What may use objects of these containers, by itself or by its parents."""

@@ -190,6 +190,28 @@ def test_other_backups_that_a_bad_object_hurts_are_named(cli, make_volume, versi
     assert made[0]['id'] in {hurt['backup_id'] for hurt in rows[made[2]['id']]['also_hurt']}
 
 
+def test_a_backup_that_cannot_be_looked_at_is_suspected(cli, make_volume):
+    """While it is there the mark stays."""
+    cli.configure(format=OURS)
+    volume = make_volume(size=SIZE)
+    first = cli.create(volume)
+    second = cli.create(volume, '--incremental')
+    chunk_map = object_of(cli, second, '_map')
+    sound = chunk_map.read_bytes()
+    flip(chunk_map)
+    flip(object_of(cli, first))
+    row, = verify(cli, first['id'], '--mark-bad', code=6)
+    assert [(hurt['backup_id'], hurt['extents']) for hurt in row['also_hurt']] == [
+        (second['id'], [])]
+    assert 'could not be found out' in row['notes'][0]
+    assert 'could not be found out' in shown(cli, second)['damage'][0]
+    cli.good('backup', 'forget', first['id'])
+    chunk_map.write_bytes(sound)
+    before = set(cli.objects())
+    assert cli.create(volume, '--incremental')['is_incremental']
+    assert grown(cli, before) > SIZE // 4
+
+
 # Marks
 
 def grown(cli, before: set[str]) -> int:
