@@ -193,3 +193,12 @@ def test_the_last_generation_is_the_last() -> None:
     with pytest.raises(exceptions.Refused, match='copy the backup instead'):
         key_sets.rewrap(box, prefix, rig.ring('main'))
     assert chains.bring_back(driver, backup) == DATA
+
+
+@pytest.mark.parametrize('keys', [None, rig.ring(), rig.ring(others=['old'])])
+def test_a_driver_without_recipients_stores_nothing_unsealed(keys):
+    """Its settings want encryption, and whoever made it forgot the keys."""
+    driver = rig.driver(keys, encryption='aes-256-gcm')
+    with pytest.raises(exceptions.ConfigurationError, match='nothing is stored unsealed'):
+        chains.take(driver, bytes(chains.CHUNK))
+    assert rig.objects(driver) == {}
