@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 import dataclasses
 import datetime
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from backup_framework import store
 from backup_framework.exceptions import FormatError
 from backup_framework.formats.keyring import Keyring
 from backup_framework.model import Backup, Extent
+
+if TYPE_CHECKING:
+    from backup_framework import store  # which needs what the options of commands need not
 
 MANIFEST = '_metadata'
 """What the name of a manifest has behind the prefix, in every format."""
