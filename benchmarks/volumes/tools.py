@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import importlib
 import os
 from pathlib import Path
+import secrets
 import shutil
 import subprocess
 import sys
@@ -115,7 +116,7 @@ class Ours(Tool):
     """
 
     name = 'ours'
-    operations = OPERATIONS
+    operations: tuple[str, ...] = OPERATIONS
     options: Mapping[str, str] = {}
     changes = Path()
 
@@ -123,7 +124,11 @@ class Ours(Tool):
         lines = ['[DEFAULT]', f'state_path = {self.place}/state', 'enabled_backends = local',
                  '[local]', 'driver = local', f'path = {self.store}',
                  *(f'{name} = {value}' for name, value in self.options.items())]
-        (self.place / 'conf').write_text('\n'.join([*lines, '']))
+        (self.place / 'conf').write_text('\n'.join([*lines, *self.sections(), '']))
+
+    def sections(self) -> list[str]:
+        """What stands behind the section of the backend."""
+        return []
 
     def words(self, operation: str) -> list[str]:
         words = [COMMAND, '--config-file', str(self.place / 'conf'), '--quiet']
@@ -281,6 +286,20 @@ class Cinder(Tool):
         self._chain.append(made['export'])
 
 
+class Sealed(Ours):
+    """Ours with encryption, and a key in a file."""
+
+    name = 'ours sealed'
+    operations = ('full', 'incremental', 'restore', 'verify')
+    options = {'encryption': 'aes-256-gcm', 'keys': 'main'}
+
+    def sections(self) -> list[str]:
+        key = self.place / 'main.key'
+        key.touch(0o600)
+        key.write_text(f'{secrets.token_hex(32)}\n')
+        return ['[key:main]', 'type = file', f'path = {key}']
+
+
 def _kind(base: type[Tool], name: str, **values: Any) -> type[Tool]:
     return type(base.__name__, (base,), {'name': name, **values})
 
@@ -290,8 +309,8 @@ FORMAT_1 = [_kind(Ours, f'1.0.0 {codec}', operations=('full', 'incremental', 're
                   options={'format': '1.0.0', 'compression': codec}) for codec in CODECS]
 CINDER = [_kind(Cinder, f'cinder {codec}', compression=codec) for codec in CODECS]
 FAMILIES: dict[str, Sequence[type[Tool]]] = {
-    'ours': [Ours], '1.0.0': FORMAT_1, 'borg': [Borg, BorgZstd], 'restic': [Restic],
-    'cinder': CINDER}
+    'ours': [Ours], 'sealed': [Sealed], '1.0.0': FORMAT_1, 'borg': [Borg, BorgZstd],
+    'restic': [Restic], 'cinder': CINDER}
 
 
 def chosen(only: Sequence[str]) -> tuple[list[type[Tool]], dict[str, str]]:

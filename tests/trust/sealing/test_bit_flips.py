@@ -69,6 +69,5 @@ def test_some_bits(compression: str) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize('compression', ['none', 'zstd'])
-def test_all_bits(compression: str) -> None:
-    assert find_all(compression, 1) >= 52_000
+def test_all_bits() -> None:
+    assert find_all('none', 1) >= 55_000
