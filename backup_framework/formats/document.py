@@ -18,14 +18,10 @@ def parse(document: bytes) -> dict[str, Any]:
 
     :raises CorruptManifest: it is not a JSON object, or one made to exhaust memory.
     """
-    # Members that take many times the memory of their bytes: no manifest has so many.
-    allowed = _FREE_MEMBERS + len(document) // _BYTES_A_MEMBER
-    if any(document.count(sign) > allowed for sign in (b'[', b'{', b',')):
-        raise exceptions.CorruptManifest('it has more members than a manifest can have')
     try:
         members = loads(document.decode())
     except (ValueError, RecursionError) as error:
-        raise exceptions.CorruptManifest(f'it is not JSON: {error}') from None
+        raise exceptions.CorruptManifest(f'it cannot be read as JSON: {error}') from None
     if not isinstance(members, dict):
         raise exceptions.CorruptManifest('it is not a JSON object')
     return members
@@ -34,10 +30,14 @@ def parse(document: bytes) -> dict[str, Any]:
 def loads(text: str) -> Any:
     """What JSON says.
 
-    :raises ValueError: it is none, or escapes in it spell lone surrogates: these are no text, and
-        neither a catalog nor a terminal takes them.
+    :raises ValueError: it is none, or one made to exhaust memory, or escapes in it spell lone
+        surrogates: these are no text, and neither a catalog nor a terminal takes them.
     :raises RecursionError: it is nested too deep.
     """
+    # Members that take many times the memory of their bytes: no document of ours has so many.
+    allowed = _FREE_MEMBERS + len(text) // _BYTES_A_MEMBER
+    if any(text.count(sign) > allowed for sign in '[{,'):
+        raise ValueError('it has more members than such a document can have')
     found = json.loads(text)
     if _SURROGATE.search(text):
         json.dumps(found, ensure_ascii=False).encode()
