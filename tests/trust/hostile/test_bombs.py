@@ -46,7 +46,7 @@ def bomb(name: str) -> bytes:
     return b''.join(packer.compress(piece) for _ in range(32)) + packer.flush()
 
 
-def defused(function: Callable[[], object], stored: int = 0) -> None:
+def defused(function: Callable[[], object], stored: int = 0, times: int = 8) -> None:
     """It ends with one of the declared errors, soon, and in memory for what is stored."""
     def refused() -> str:
         try:
@@ -58,7 +58,7 @@ def defused(function: Callable[[], object], stored: int = 0) -> None:
     assert ran.ok, ran.answer
     assert ran.answer.startswith('refused: ') and len(ran.answer) < 2000, ran.answer
     assert ran.seconds < SECONDS + stored / (20 * MIB), ran
-    assert ran.kib < GROWTH + 8 * stored // 1024, ran
+    assert ran.kib < GROWTH + times * stored // 1024, ran
 
 
 @pytest.mark.parametrize('name', CODECS)
@@ -159,7 +159,8 @@ def test_in_volume_metadata(kind: str) -> None:
 def test_in_changed_extents(kind: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     file = tmp_path_factory.mktemp('hint') / 'hint'
     file.write_bytes(DOCUMENTS[kind])
-    defused(lambda: hints.load(str(file)), file.stat().st_size)
+    # A list of extents may have millions of items, and is the operator's own.
+    defused(lambda: hints.load(str(file)), file.stat().st_size, times=16)
 
 
 @pytest.mark.parametrize('text', [digits(1_000_000).decode(), '9' * 5000 + 'T', 'x' * MIB,
