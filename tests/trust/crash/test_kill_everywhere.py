@@ -28,7 +28,7 @@ DRIVERS: dict[str, type[chunked.ChunkedBackupDriver]] = {
 
 LEAST = {
     'full': 60, 'incremental': 60, 'restore to a new file': 30, 'restore over a file': 30,
-    'delete': 30, 'delete of a parent': 30, 'verify': 20, 'import': 6, 'rebuild': 10, 'copy': 60}
+    'delete': 20, 'delete of a parent': 20, 'verify': 20, 'import': 6, 'rebuild': 10, 'copy': 60}
 """So many points each operation has at least, on any driver and in any format."""
 
 
