@@ -318,6 +318,17 @@ class Ranges:
             self._spooled += len(piece)
         return self._spool.read(offset, size)
 
+    def read_last(self, offset: int, size: int) -> bytes:
+        """Exactly `size` bytes, at least one, with which the object ends.
+
+        :raises CorruptObject: it ends elsewhere.
+        """
+        data = self.read_at(offset, size)
+        # The reader stands behind them: what goes through the spool is read no further than this.
+        if self._reader.read(1):
+            raise exceptions.CorruptObject(f'it has more than {offset + size} bytes')
+        return data
+
     def _read(self, offset: int, size: int) -> bytes:
         self._reader.move(offset)
         pieces, end = [], offset + size

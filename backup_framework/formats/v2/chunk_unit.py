@@ -303,7 +303,7 @@ class ChunkUnit:
         offset = thing.length - size
         if offset < layout.HEADER_SIZE:
             raise exceptions.CorruptObject('its header tells more block tables than it has room')
-        footer = ranges.read_at(offset, size)
+        footer = ranges.read_last(offset, size)
         items = layout.decode_footer(footer, offset, names.number_of(thing.name))
         return self._reader.algorithm.of_all(header, footer), items
 

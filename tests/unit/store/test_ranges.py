@@ -80,6 +80,21 @@ def test_an_object_that_ends_before(kind: type[memory.MemoryBackupDriver]) -> No
 
 
 @pytest.mark.parametrize('kind', [memory.MemoryBackupDriver, OneWay, Refusing])
+def test_what_an_object_ends_with(kind: type[memory.MemoryBackupDriver]) -> None:
+    for size in (1, 5, 9 << 20):
+        container, _ = make(kind)
+        start = len(DATA) - size
+        with container.ranges('name') as ranges:
+            assert ranges.read_last(start, size) == DATA[start:]
+            assert ranges.read_at(7, 7) == DATA[7:14]
+    for offset, size in ((0, 5), (5 << 20, (4 << 20) - 1), (0, (9 << 20) - 1), (9 << 20, 1)):
+        container, _ = make(kind)
+        with (container.ranges('name') as ranges,
+              pytest.raises(exceptions.CorruptObject, match=r'^it (ends|has)')):
+            ranges.read_last(offset, size)
+
+
+@pytest.mark.parametrize('kind', [memory.MemoryBackupDriver, OneWay, Refusing])
 @pytest.mark.parametrize('verb', ['get_object_reader', 'read'])
 def test_what_may_pass_is_tried_again(verb: str, kind: type[memory.MemoryBackupDriver]) -> None:
     container, driver = make(kind)
