@@ -120,7 +120,7 @@ def write(container: store.Container, prefix: str, recipients: keyring.Keyring,
     entries = recipients.wrap(key, _context(prefix, generation))
     try:
         _check_entries(entries)
-    except exceptions.CorruptObject as error:
+    except (exceptions.CorruptObject, TypeError) as error:
         raise exceptions.ConfigurationError(
             f'a key manager wraps keys as none may: {error}') from None
     data = _dump(prefix, generation, entries, keys, key)

@@ -7,7 +7,7 @@ import dataclasses
 import itertools
 
 from backup_framework import store
-from backup_framework.formats.v2 import chunk_map, digest, layout, names, packing
+from backup_framework.formats.v2 import chunk_map, digest, layout, names, packing, sealing
 from backup_framework.formats.v2.map_writer import Row
 from backup_framework.formats.v2.packing import Buffer
 
@@ -26,9 +26,9 @@ class Payload:
 
     @property
     def size(self) -> int:
-        """Bytes that it adds to an object."""
-        return (sum(len(data) for _, data in self.frames) + self.contents.size
-                + layout.FOOTER_ITEM_SIZE)
+        """Bytes that it adds to an object, at most."""
+        return (sum(len(data) + sealing.OVERHEAD for _, data in self.frames) + self.contents.size
+                + sealing.OVERHEAD + layout.FOOTER_ITEM_SIZE)
 
 
 class Objects:

@@ -30,6 +30,7 @@ from backup_framework.formats.v2 import (
     owner,
     scan,
     sealer,
+    sealing,
 )
 from backup_framework.formats.v2 import choices as choosing
 from backup_framework.formats.v2.duplicates import Index
@@ -109,8 +110,8 @@ class Writer:
     @property
     def largest_object(self) -> int:
         blocks = self.chunk_size // self.block_size
-        own = self.chunk_size + layout.largest_table(blocks)
-        return max(own, gathering.GATHERED + SMALL + layout.largest_table(blocks))
+        beside = layout.largest_table(blocks) + (blocks + 1) * sealing.OVERHEAD
+        return max(self.chunk_size, gathering.GATHERED + SMALL) + beside
 
     def _to_be_renewed(self, uses: dict[str, chunk_map.Object]) -> Collection[str]:
         """Objects that are mostly dead, or bad, whose blocks are stored anew.

@@ -297,12 +297,14 @@ def test_a_key_manager_that_gives_a_key_of_another_size(case: Case) -> None:
         chains.bring_back(rig.driver(ring, beside=case.driver), case.second)
 
 
-def test_a_key_manager_that_wraps_what_no_reader_takes() -> None:
-    class Long(rig.KnownKey):
-        def wrap(self, *_: Any) -> dict[str, Any]:
-            return {'wrapped': base64.b64encode(bytes(5000)).decode()}
+@pytest.mark.parametrize('wrapped', [
+    {'wrapped': base64.b64encode(bytes(5000)).decode()}, {'wrapped': b'bytes'}, 'text', None])
+def test_a_key_manager_that_wraps_what_no_reader_takes(wrapped: Any) -> None:
+    class Odd(rig.KnownKey):
+        def wrap(self, *_: Any) -> Any:
+            return wrapped
 
-    driver = rig.driver(rig.Keyring([rig.Recipient('main', 'known', Long('main'))]))
+    driver = rig.driver(rig.Keyring([rig.Recipient('main', 'known', Odd('main'))]))
     with pytest.raises(exceptions.ConfigurationError, match='wraps keys as none may'):
         chains.take(driver, chains.make_bytes(LENGTH))
     assert not chains.names(driver)
