@@ -281,7 +281,7 @@ def _parse(oslo: cfg.ConfigOpts, text: files.Text) -> None:
         with contextlib.redirect_stderr(said):
             oslo(args=[], project='backup_framework', default_config_files=config_files,
                  default_config_dirs=[])
-    except (cfg.Error, ValueError) as error:
+    except (cfg.Error, ValueError, OSError) as error:
         raise ConfigurationError(
             f'{", ".join(config_files)}: {masking.mask(str(error))}') from None
     except SystemExit:

@@ -24,6 +24,7 @@ CALLS = ('openat', 'write', 'pwrite64', 'fsync', 'fdatasync', 'close', 'rename',
 ERRORS = ('EIO', 'ENOSPC', 'EDQUOT', 'EINTR', 'EACCES', 'ESTALE')
 SECONDS = 60.0
 
+_ELSEWHERE = re.compile(r'AT_FDCWD<[^>]*>, "/')
 _LINE = re.compile(r'(?:\d+ +)?(\w+)\((.*)')
 
 
@@ -59,7 +60,9 @@ class Tracer:
                 yield Position(found[1], counts[found[1]])
 
     def _concerns(self, words: str) -> bool:
-        return str(self._directory) in words and '/fault.' not in words
+        # The working directory says nothing of a file with a whole path.
+        told = _ELSEWHERE.sub('"/', words)
+        return str(self._directory) in told and '/fault.' not in told
 
     def run(self, argv: Sequence[object], position: Position, error: str) -> Done | None:
         """None where it was a file of somebody else whose call failed: counts differ a little from
