@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 import importlib
+import importlib.util
 import os
 from pathlib import Path
 import secrets
@@ -292,6 +293,11 @@ class Sealed(Ours):
     name = 'ours sealed'
     operations = ('full', 'incremental', 'restore', 'verify')
     options = {'encryption': 'aes-256-gcm', 'keys': 'main'}
+
+    @classmethod
+    def check(cls) -> None:
+        if importlib.util.find_spec('cryptography') is None:
+            raise CannotRun('cryptography is not installed: it is in the extra encryption')
 
     def sections(self) -> list[str]:
         key = self.place / 'main.key'

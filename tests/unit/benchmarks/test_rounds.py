@@ -37,7 +37,8 @@ def test_what_is_not_installed_is_left_out(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv('PATH', str(tmp_path))
     monkeypatch.setenv('BF_CINDER_VENV', str(tmp_path / 'none'))
     found, left_out = tools.chosen([])
-    assert [tool.name for tool in found] == ['ours', '1.0.0 none', '1.0.0 zstd', '1.0.0 zlib']
+    assert [tool.name for tool in found] == [
+        'ours', 'ours sealed', '1.0.0 none', '1.0.0 zstd', '1.0.0 zlib']
     assert set(left_out) == {'borg', 'restic', 'cinder'}
     assert 'borgbackup' in left_out['borg']
     assert str(tmp_path / 'none') in left_out['cinder']

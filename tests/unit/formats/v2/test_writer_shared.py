@@ -2,12 +2,13 @@
 
 import random
 import sqlite3
+import uuid
 
 import pytest
 
 from backup_framework import exceptions
 from backup_framework.formats import base
-from backup_framework.formats.v2 import shared
+from backup_framework.formats.v2 import owner, shared
 from tests.unit.formats.v2 import volumes
 from tests.unit.formats.v2.volumes import Volume, container, restore, take
 
@@ -51,12 +52,16 @@ def test_another_volume_refers_to_what_is_there(choices):
 
 
 def test_backups_of_another_installation_are_not_referred_to(choices):
-    """It may delete them at any time, for it knows nothing of what runs here."""
+    """It may delete them at any time, for it knows nothing of what runs here. They are there where
+    the container was adopted."""
     box = container()
-    take(box, 1, Volume(DATA), choices, owner='theirs')
-    prefix, _ = take(box, 2, Volume(DATA), choices, owner='ours')
+    theirs, ours = str(uuid.uuid4()), str(uuid.uuid4())
+    take(box, 1, Volume(DATA), choices, owner=theirs)
+    owner.claim(box, ours, adopt=True)
+    prefix, _ = take(box, 2, Volume(DATA), choices, owner=ours)
     assert volumes.open_reader(box, prefix).references == []
-    prefix, _ = take(box, 3, Volume(DATA), choices, owner='theirs')
+    owner.claim(box, theirs, adopt=True)
+    prefix, _ = take(box, 3, Volume(DATA), choices, owner=theirs)
     assert volumes.open_reader(box, prefix).references == ['backup_1']
 
 
