@@ -3,6 +3,8 @@
 # make test          lint, then all tests but the long ones
 # make test-long     the long ones
 # make fuzz          coverage-guided inputs for every parser; SECONDS=60 for each, PARSERS='map table'
+# make coverage      branches of what commits, deletes and seals that tests of it do not run
+# make mutants       small changes of the same that its tests do not see; MUTANTS='--count 60'
 # make system-deps   the Debian packages of bindep.txt, as root
 # make bench         our speed beside cp, borg, restic and Cinder; BENCH='--mib 256 --rounds 1'
 # make bench-plot    throughput against volume size and workers, as a picture
@@ -29,7 +31,7 @@ PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 SECONDS ?= 60
 
-.PHONY: demo demo-stores test test-long fuzz bench bench-plot lint docs man genconfig system-deps check-python clean
+.PHONY: demo demo-stores test test-long fuzz coverage mutants bench bench-plot lint docs man genconfig system-deps check-python clean
 
 demo: $(FOR_DEMO)
 	@$(BIN)/python tools/demo.py
@@ -45,6 +47,17 @@ test-long: $(FOR_TEST)
 
 fuzz: $(FOR_TEST)
 	@$(BIN)/python -m tests.trust.hostile.fuzz --seconds $(SECONDS) $(PARSERS)
+
+# By each process of a test; what killed processes did is lost.
+coverage: $(FOR_TEST)
+	@rm -rf .coverage && mkdir .coverage
+	@$(BIN)/python -m coverage run -m pytest -q tests/unit tests/conformance tests/formats \
+	    tests/functional tests/trust $(COVERAGE)
+	@$(BIN)/python -m coverage combine --quiet
+	@$(BIN)/python -m coverage report
+
+mutants: $(FOR_TEST)
+	@$(BIN)/python -m tools.mutants $(MUTANTS)
 
 bench: $(FOR_BENCH)
 	@$(BIN)/python -m benchmarks.volumes $(BENCH)
@@ -127,6 +140,6 @@ system-deps:
 	$$run update -q && $$run install -y -q --no-install-recommends $$missing
 
 clean:
-	rm -rf .venv .venvs doc/build .*_cache .hypothesis __pycache__
+	rm -rf .venv .venvs doc/build .*_cache .coverage .hypothesis __pycache__
 	rm -rf $(foreach place,. $(PLUGINS),$(place)/build $(place)/dist $(place)/*.egg-info)
 	find backup_framework benchmarks doc plugins tests tools -name __pycache__ -prune -exec rm -rf {} +
