@@ -48,7 +48,8 @@ test-long: $(FOR_TEST)
 fuzz: $(FOR_TEST)
 	@$(BIN)/python -m tests.trust.hostile.fuzz --seconds $(SECONDS) $(PARSERS)
 
-# By each process of a test; what killed processes did is lost.
+# By each process of a test, wherever it works; what killed ones did is lost.
+coverage: export COVERAGE_FILE = $(CURDIR)/.coverage/data
 coverage: $(FOR_TEST)
 	@rm -rf .coverage && mkdir .coverage
 	@$(BIN)/python -m coverage run -m pytest -q tests/unit tests/conformance tests/formats \
