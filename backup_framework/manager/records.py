@@ -96,7 +96,8 @@ def rebuild(context: Context, backend: str, container: str | None, adopt: bool) 
                     exceptions.StoreError) as error:
                 rebuilt.problems.append(str(error))
     # The newest first, because the first one says what is known of its volume.
-    for header, found in sorted(described, key=_taken_at, reverse=True):
+    for header, found in sorted(_told_apart(context, described, rebuilt), key=_taken_at,
+                                reverse=True):
         try:
             _rebuild_one(context, driver, backend, header, found, adopt, rebuilt, known)
         except exceptions.InvalidInput as error:
@@ -108,6 +109,31 @@ def rebuild(context: Context, backend: str, container: str | None, adopt: bool) 
                          for parent in sorted(missing)]
     rebuilt.notes += _gaps(context, rebuilt.added)
     return rebuilt
+
+
+_Described = tuple[base.Header, dict[str, Any]]
+
+
+def _told_apart(context: Context, described: Sequence[_Described], rebuilt: Rebuilt
+                ) -> Iterator[_Described]:
+    """All but unknown backups that are there twice: anybody who can write there can make a copy."""
+    places: dict[str, list[str]] = {}
+    for header, found in described:
+        places.setdefault(str(header.backup_id), []).append(_place(found))
+    for backup_id, told in places.items():
+        if len(told) > 1 and not context.catalog.has_backup(backup_id):
+            rebuilt.problems.append(
+                f'backup {backup_id} is there {len(told)} times, so none was added: '
+                f'{"; ".join(sorted(told))}. "catalog rebuild --container" takes the one of that '
+                'container')
+    for header, found in described:
+        backup_id = str(header.backup_id)
+        if len(places[backup_id]) == 1 or context.catalog.has_backup(backup_id):
+            yield header, found
+
+
+def _place(found: dict[str, Any]) -> str:
+    return f'container {found["container"]} with prefix {found["service_metadata"]}'
 
 
 def _gaps(context: Context, added: Sequence[Backup]) -> Iterator[str]:
@@ -140,7 +166,7 @@ def _containers(driver: ChunkedBackupDriver, backend: str, rebuilt: Rebuilt) -> 
 
 
 def _described(driver: ChunkedBackupDriver, container: str, prefix: str
-               ) -> tuple[base.Header, dict[str, Any]]:
+               ) -> _Described:
     header, found = driver.describe(container, prefix)
     for what, value in (('backup', header.backup_id), ('volume', header.volume_id),
                         ('parent', header.parent_id)):
@@ -151,7 +177,7 @@ def _described(driver: ChunkedBackupDriver, container: str, prefix: str
     return header, found
 
 
-def _taken_at(described: tuple[base.Header, dict[str, Any]]) -> datetime.datetime:
+def _taken_at(described: _Described) -> datetime.datetime:
     header = described[0]
     return header.data_timestamp or header.created_at or datetime.datetime.min.replace(
         tzinfo=datetime.UTC)
@@ -166,7 +192,13 @@ def _rebuild_one(context: Context, driver: ChunkedBackupDriver, backend: str,
         # Another command may be deleting it.
         with contextlib.suppress(exceptions.BackupNotFound, exceptions.InvalidBackup):
             record = context.catalog.get_backup(backup_id)
-            if _is_to_be_healed(record, backend, found):
+            if (record.container, record.service_metadata) != (
+                    found['container'], found['service_metadata']):
+                rebuilt.problems.append(
+                    f'{_place(found)} has a backup that says it is {backup_id}, whose record is of '
+                    f'container {record.container} with prefix {record.service_metadata}: it was '
+                    'left alone')
+            elif _is_to_be_healed(record, backend, found):
                 heal(context, record, found)
                 rebuilt.healed.append(backup_id)
         return
