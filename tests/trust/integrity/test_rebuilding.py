@@ -1,0 +1,183 @@
+"""The catalog is lost: what the store has comes back, all of it, nothing else, and once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+import dataclasses
+import json
+from pathlib import Path
+import time
+from typing import Any
+
+import pytest
+
+from backup_framework.manager.manager import Request
+from backup_framework.model import Backup, Status
+from backup_framework.testing import memory
+from tests.formats import v2_stores
+from tests.trust.together.stage import Stage
+
+CINDERS, OURS = '1.0.0', '2.0.0'
+MANY = 1000
+SECONDS = 60
+LOST = {'updated_at', 'host', 'warnings', 'parent', 'on_save', 'verified_at', 'verified_how',
+        'fully_verified_at', 'damage'}
+"""What only the catalog knew: when a record was changed, by which host, and what was said then."""
+
+
+
+@pytest.fixture
+def make_stage(tmp_path: Path) -> Iterator[Callable[..., Stage]]:
+    """Makes empty stages."""
+    made: list[Stage] = []
+
+    def make(**how: object) -> Stage:
+        made.append(Stage(tmp_path / f'stage-{len(made)}', **how))
+        return made[-1]
+
+    yield make
+    for stage in made:
+        stage.close()
+
+
+each_version = pytest.mark.parametrize('version', [CINDERS, OURS])
+
+
+def facts(stage: Stage) -> dict[str, dict[str, Any]]:
+    """What is recorded of each backup and can be told by its manifest."""
+    with stage.manager() as manager:
+        return {backup.id: {field.name: getattr(backup, field.name)
+                            for field in dataclasses.fields(Backup) if field.name not in LOST}
+                for backup in manager.catalog.backups()}
+
+
+def lose_catalog(stage: Stage) -> None:
+    """With the id of the installation, which a rebuild has to be told is the same."""
+    for path in stage.state.iterdir():
+        if path.is_file():
+            path.unlink()
+
+
+def fill(stage: Stage, count: int, volumes: int = 10) -> None:
+    """Chains of all lengths up to five, properties, names; and what was never committed."""
+    with stage.manager() as manager:
+        for number in range(count):
+            name = f'disk{number % volumes}'
+            (stage.root / name).write_bytes(b'%d ' % number * 700)
+            manager.create(Request(
+                str(stage.root / name), name=f'b{number}', description=f'the {number}th',
+                incremental=number // volumes % 5 > 0 or None, container='shelf', force=True,
+                properties={'number': str(number)} if number % 3 == 0 else {}))
+    for prefix in ('volume_x_20200101000000_backup_x', 'other'):
+        for name in (f'{prefix}-00001', f'{prefix}_map', f'{prefix}_sha256file'):
+            stage.store.containers['shelf'][name] = memory.Body(b'left over', 9)
+
+
+def check_rebuilt(stage: Stage, count: int) -> float:
+    """How long it took."""
+    before = facts(stage)
+    assert len(before) == count
+    objects = dict(stage.store.containers['shelf'])
+    lose_catalog(stage)
+    with stage.manager() as manager:
+        begun = time.monotonic()
+        rebuilt = manager.rebuild('main', adopt=True)
+        took = time.monotonic() - begun
+        again = manager.rebuild('main', adopt=True)
+    assert (len(rebuilt.added), rebuilt.problems) == (count, [])
+    assert (again.added, again.known, again.problems) == ([], count, [])
+    assert facts(stage) == before
+    assert stage.store.containers['shelf'] == objects
+    with stage.manager() as manager:
+        manager.rebuild('main')
+    assert facts(stage) == before
+    return took
+
+
+@each_version
+def test_all_comes_back_and_nothing_else(version: str, make_stage: Callable[..., Stage]
+                                         ) -> None:
+    stage = make_stage(version=version)
+    fill(stage, 24, volumes=4)
+    check_rebuilt(stage, 24)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@each_version
+def test_a_thousand_backups_take_no_minute(version: str, make_stage: Callable[..., Stage]
+                                           ) -> None:
+    stage = make_stage(version=version)
+    fill(stage, MANY)
+    took = check_rebuilt(stage, MANY)
+    print(f'{MANY} backups of {version}: {took:.1f} s')
+    assert took < SECONDS
+
+
+@pytest.fixture
+def planted(make_stage: Callable[..., Stage]) -> Iterator[Stage]:
+    """A backup, and a second one in another container that says it is the first."""
+    stage = make_stage()
+    fill(stage, 1)
+    yield stage
+
+
+def plant(stage: Stage, container: str, *, later: bool) -> str:
+    """Another backup's objects, whose manifest has the id of the first; the id."""
+    with stage.manager() as manager:
+        backup, = manager.catalog.backups()
+    name = f'{backup.service_metadata}_metadata'
+    stage.store.containers.setdefault(container, {}).update(stage.store.containers['shelf'])
+    members = json.loads(stage.store.containers['shelf'][name].data)
+    members['created_at'] = members['data_timestamp'] = (
+        '2039-01-01T00:00:00+00:00' if later else '2001-01-01T00:00:00+00:00')
+    members['backup_name'] = 'false'
+    stage.store.containers[container][name] = memory.Body(*signed(members))
+    return backup.id
+
+
+def signed(members: dict[str, Any]) -> tuple[bytes, int]:
+    members.pop('manifest_digest')
+    document = v2_stores.Maker({}).sign(members)
+    return document, len(document)
+
+
+@pytest.mark.parametrize('later', [False, True])
+@pytest.mark.parametrize('container', ['a', 'z'])
+def test_a_second_backup_of_the_same_id_replaces_no_record(planted: Stage, container: str,
+                                                           later: bool) -> None:
+    plant(planted, container, later=later)
+    before = facts(planted)
+    with planted.manager() as manager:
+        rebuilt = manager.rebuild('main', adopt=True)
+    assert facts(planted) == before and not rebuilt.added
+    problem, = rebuilt.problems
+    assert f'container {container}' in problem
+
+
+@pytest.mark.parametrize('later', [False, True])
+@pytest.mark.parametrize('container', ['a', 'z'])
+def test_of_two_that_say_they_are_the_same_backup_neither_is_believed(
+        planted: Stage, container: str, later: bool) -> None:
+    """Who came first, or says that it did, need not be the right one: the operator chooses."""
+    before = facts(planted)
+    backup_id = plant(planted, container, later=later)
+    lose_catalog(planted)
+    with planted.manager() as manager:
+        rebuilt = manager.rebuild('main', adopt=True)
+        assert not rebuilt.added and not manager.catalog.backups()
+        problem, = rebuilt.problems
+        assert backup_id in problem and 'shelf' in problem and f'container {container}' in problem
+        chosen = manager.rebuild('main', container='shelf', adopt=True)
+    assert [backup.id for backup in chosen.added] == [backup_id] and facts(planted) == before
+
+
+def test_a_failed_backup_of_which_there_are_two_is_not_healed_by_the_other(planted: Stage) -> None:
+    backup_id = plant(planted, 'a', later=True)
+    with planted.manager() as manager:
+        manager.catalog.update_backup(backup_id, status=Status.ERROR)
+        del planted.store.containers['shelf'][
+            f'{manager.catalog.get_backup(backup_id).service_metadata}_metadata']
+        rebuilt = manager.rebuild('main', adopt=True)
+        assert not rebuilt.healed
+        assert manager.catalog.get_backup(backup_id).status == Status.ERROR
