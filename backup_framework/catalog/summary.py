@@ -39,7 +39,7 @@ class Summary:
 
 def summaries(connection: sa.Connection) -> list[Summary]:
     """One for each volume and backend with backups, in the order of their names."""
-    verified = sa.case((_backups.c.verified_how == 'full', _backups.c.verified_at))
+    verified = _backups.c.fully_verified_at
     chosen = sa.select(
         _backups.c.volume_id, _backups.c.backend, _backups.c.status,
         sa.func.coalesce(_volumes.c.name, _volumes.c.path, _backups.c.volume_id).label('volume'),

@@ -21,6 +21,8 @@ _COLUMNS = ('id', 'name', 'result', 'how', 'verified_at', 'objects', 'checked_by
 class Verify(base.Lister):
     """Read and check every byte of backups, or a part of them."""
 
+    observed = True
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument('backups', metavar='ID', nargs='*', help='ids or names of backups')
@@ -82,7 +84,7 @@ class Verify(base.Lister):
         report = verified.report
         self.codes += [] if report.ok else [exit_codes.CORRUPT]
         for problem in report.problems:
-            base.say(f'Error: backup {backup.id}: {problem}')
+            base.error_line(f'backup {backup.id}: {problem}')
         for note in report.notes:
             self.warn(f'backup {backup.id}: {note}')
         self._told |= {(backup.id, *each) for each in report.bad}
@@ -106,7 +108,8 @@ def _selection(manager: Any, parsed_args: argparse.Namespace) -> Any:
     if parsed_args.seed is not None and parsed_args.percent is None:
         raise exceptions.InvalidInput('--seed is for the sample of --percent')
     volume_id = manager.find_volume(parsed_args.volume).id if parsed_args.volume else None
-    older_than = parsed_args.older_than and parsed_args.older_than.total_seconds()
+    age = parsed_args.older_than
+    older_than = None if age is None else age.total_seconds()
     return verifying.Selection(
         parsed_args.backups, volume_id, parsed_args.backend, parsed_args.container, older_than,
         parsed_args.limit)

@@ -57,6 +57,11 @@ def test_metrics_follow_the_catalog(cli, metrics, volume):
     found = metrics()
     assert value(found, 'backups', 'available') == 2
     assert value(found, 'last_success_timestamp_seconds') > first
+    cli.good('backup', 'verify', '--all')
+    cli.good('backup', 'verify', '--all', '--quick')
+    found = metrics()
+    assert value(found, 'unverified_backups') == 0
+    assert value(found, 'oldest_verification_timestamp_seconds') > first
     cli.good('backup', 'prune', '--keep-last', 1)
     assert value(metrics(), 'backups', 'available') == 1
 
@@ -90,6 +95,15 @@ def test_a_file_that_cannot_be_written_is_a_warning(cli, volume, tmp_path):
     assert 'Warning: the metrics cannot be written' in done.err
 
 
+def test_what_is_no_file_is_not_replaced(cli, volume, tmp_path):
+    """Root could replace /dev/null."""
+    os.mkfifo(tmp_path / 'pipe')
+    cli.configure(default=f'metrics_file = {tmp_path}/pipe')
+    done = cli.run('backup', 'create', volume)
+    assert done.code == 0 and 'no regular file; leave metrics_file out' in done.err
+    assert stat.S_ISFIFO(os.stat(tmp_path / 'pipe').st_mode)
+
+
 def test_commands_that_only_look_write_nothing(cli, metrics, tmp_path):
     cli.good('backup', 'list')
     assert os.listdir(tmp_path / 'textfile') == []
@@ -111,7 +125,7 @@ def test_what_is_damaged_is_told(cli, failures, volume):
     store = cli.store / made['container']
     next(store.glob('*-00001')).write_bytes(b'')
     done = cli.run('backup', 'verify', made['id'])
-    told, = failures()
+    told = '\n'.join(failures())
     assert (done.code, told.split('|')[:2]) == (6, ['backup verify', '6'])
     assert '-00001' in told and made['id'] in told
 
