@@ -95,9 +95,9 @@ def rebuild(context: Context, backend: str, container: str | None, adopt: bool) 
             except (exceptions.FormatError, exceptions.InvalidName,
                     exceptions.StoreError) as error:
                 rebuilt.problems.append(str(error))
+    described = list(_told_apart(context, described, rebuilt))
     # The newest first, because the first one says what is known of its volume.
-    for header, found in sorted(_told_apart(context, described, rebuilt), key=_taken_at,
-                                reverse=True):
+    for header, found in sorted(described, key=_taken_at, reverse=True):
         try:
             _rebuild_one(context, driver, backend, header, found, adopt, rebuilt, known)
         except exceptions.InvalidInput as error:

@@ -66,6 +66,7 @@ def judge(chain: rig.Chain, number: int, name: str, at: int) -> str:
     assert not refused or None in needs, what
     if found:
         return 'found'
+    assert not name.endswith('_sha256file'), what
     return 'spelling' if name.endswith('_metadata') else 'same bytes'
 
 

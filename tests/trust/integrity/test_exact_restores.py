@@ -33,7 +33,7 @@ RESIZED = 20
 LAYERS = 24
 FORMS = ['2.0.0', '2.0.0 sealed', '1.0.0']
 WAYS = ['plain', 'delta', 'range']
-TARGETS = ['new', 'sparse', 'prefilled', 'larger', 'smaller', 'device']
+TARGETS = ['new', 'sparse', 'prefilled', 'stale', 'larger', 'smaller', 'device']
 SAMPLE = (1, 13, 22)
 """Layers of `make test`."""
 
@@ -107,7 +107,8 @@ class Target:
 
 
 @contextlib.contextmanager
-def target(kind: str, folder: Path, size: int) -> Iterator[Target]:
+def target(kind: str, folder: Path, size: int, older: bytes) -> Iterator[Target]:
+    """:param older: what the volume had another night."""
     path = folder / 'target'
     path.unlink(missing_ok=True)
     noise = random.Random(size).randbytes
@@ -119,7 +120,7 @@ def target(kind: str, folder: Path, size: int) -> Iterator[Target]:
             yield made
         return
     before = {'sparse': bytes(size), 'prefilled': b'\xaa' * size, 'larger': noise(size + 5000),
-              'smaller': noise(max(0, size - 1))}[kind]
+              'stale': older[:size].ljust(size, b'\xaa'), 'smaller': noise(max(0, size - 1))}[kind]
     path.write_bytes(b'' if kind == 'sparse' else before)
     os.truncate(path, len(before))
     yield Target(path, before)
@@ -183,7 +184,7 @@ def restore_all(chain: Chain, kind: str, layers: range | tuple[int, ...], folder
     with chain.manager() as manager:
         for layer, way in itertools.product(layers, WAYS):
             volume, backup_id = chain.volumes[layer - 1], chain.ids[layer - 1]
-            with target(kind, folder, len(volume)) as made:
+            with target(kind, folder, len(volume), chain.volumes[layer - 4]) as made:
                 asked = request(way, kind, made.path, len(volume), chance)
                 check(manager, backup_id, asked, volume, made, kind)
             visited += 1
@@ -212,7 +213,7 @@ each_target = pytest.mark.parametrize('kind', TARGETS)
 @each_form
 def test_some_layers(form: str, kind: str, make_chain: Callable[[str], Chain], tmp_path: Path
                      ) -> None:
-    """18 tests of 9: 162 in all."""
+    """21 tests of 9: 189 in all."""
     assert restore_all(make_chain(form), kind, SAMPLE, tmp_path) == 3 * len(SAMPLE)
 
 
@@ -221,7 +222,7 @@ def test_some_layers(form: str, kind: str, make_chain: Callable[[str], Chain], t
 @each_form
 def test_every_layer(form: str, kind: str, make_chain: Callable[[str], Chain], tmp_path: Path
                      ) -> None:
-    """18 tests of 72: 1,296 in all."""
+    """21 tests of 72: 1,512 in all."""
     assert restore_all(make_chain(form), kind, range(1, LAYERS + 1), tmp_path) == 3 * LAYERS
 
 
