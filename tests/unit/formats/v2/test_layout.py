@@ -154,6 +154,31 @@ def test_any_other_bytes_are_no_map(made: tuple, data: strategies.DataObject) ->
             list(chunk_map.Rows(io.BytesIO(packed), BLAKE3, other))
 
 
+@pytest.mark.parametrize('names, told, words', [
+    (b'\5\0p-002', 1, None),
+    (b'\5\0p-002\0', 1, 'do not fill their room'),
+    (b'\5\0p-00', 1, 'do not fill their room'),
+    (b'\5\0p-002\5', 2, 'end too early'),
+    (b'\5\0p-002', 2, 'end too early'),
+    (b'\5\0p-\xff02', 1, 'as none is named'),
+    (b'\5\0p/../', 1, 'as none is named'),
+    (b'\0\0', 1, 'as none is named'),
+])
+def test_names_in_a_table(names: bytes, told: int, words: str | None) -> None:
+    """Frames and blocks are right, and there are as many frames as names at least."""
+    frames = [layout.Frame(0, 0, 64 + at * BLOCK, BLOCK, BLOCK, bytes(32)) for at in range(2)]
+    data = bytearray(layout.encode_table(layout.Table(
+        0, bytes(32), [], frames, bytes(64), array('I', [0, 1]), array('I', [0, 0]))))
+    head = list(layout._TABLE_HEAD.unpack_from(data))
+    head[6:8] = told, len(names)
+    data[:layout._TABLE_HEAD.size] = layout._TABLE_HEAD.pack(*head) + names
+    if words is None:
+        assert layout.decode_table(bytes(data), 0, 2 * BLOCK, BLOCK).names == ['p-002']
+        return
+    with pytest.raises(exceptions.CorruptObject, match=words):
+        layout.decode_table(bytes(data), 0, 2 * BLOCK, BLOCK)
+
+
 def test_huge_counts_take_neither_time_nor_memory() -> None:
     head = bytearray(layout.encode_table(layout.Table(
         0, bytes(32), [], [], bytes(32), array('I', [layout.ZERO]), array('I', [0]))))
