@@ -28,6 +28,11 @@ class Inspection(work.Work):
         except (exceptions.ObjectNotFound, exceptions.ContainerNotFound):
             return None
 
+    def is_committed(self, container: str, prefix: str) -> bool:
+        """Whether a manifest with this prefix is there, also one that was written just now."""
+        self._monitor.sleep(self._able.listing_delay)
+        return bool(self._container(container).names(versions.manifest_name(prefix)))
+
     def uses(self, container: str, prefix: str) -> dict[str, base.Use]:
         """The objects that a committed backup needs.
 
@@ -56,7 +61,7 @@ class Inspection(work.Work):
         prefix = str(backup.service_metadata)
         version = self._version_of(backup, container, prefix)
         self._check_owner(version, container)
-        if container.names(versions.manifest_name(prefix)):
+        if self.is_committed(container.name, prefix):
             raise exceptions.InvalidBackup(f'the backup with prefix {prefix} has a manifest')
         return self._sweep(version, container, prefix, committed=True)
 

@@ -147,21 +147,26 @@ class _Backend:
     def _repaired(self, finding: Finding, box: drift.Box, inspection: Inspection) -> bool:
         if finding.repair is Repair.MARK:
             assert finding.backup is not None
+            if inspection.is_committed(box.name, str(finding.backup.service_metadata)):
+                raise exceptions.InvalidBackup('its manifest is there by now')
             self._context.catalog.transition(
                 finding.backup.id, [Status.AVAILABLE], Status.ERROR,
                 fail_reason='its manifest is not in the store')
         elif finding.repair is Repair.SWEEP:
-            assert finding.backup is not None
-            return self._sweep(finding.backup, inspection)
+            return self._sweep(finding, box, inspection)
         elif finding.repair is Repair.DISCARD:
             return inspection.discard(box.name, finding.names, sorted(box.manifests))
         else:
             inspection.release(box.name)
         return True
 
-    def _sweep(self, backup: model.Backup, inspection: Inspection) -> bool:
+    def _sweep(self, finding: Finding, box: drift.Box, inspection: Inspection) -> bool:
+        backup = finding.backup
+        assert backup is not None
         if not self._context.catalog.has_backup(backup.id):
-            return inspection.sweep(backup)
+            # Nobody knows its format, whose rules say what goes with it: only what nothing uses.
+            return (not inspection.is_committed(box.name, str(backup.service_metadata))
+                    and inspection.discard(box.name, finding.names, sorted(box.manifests)))
         # As a delete of it, for nobody may go on with it meanwhile.
         with self._context.running('delete', backup):
             return inspection.sweep(backup)

@@ -60,8 +60,12 @@ class Stage:
             f'chunk_size = {CHUNK}\nblock_size = {BLOCK}\n'
             f'workers = 0\nretry_deadline = 0\ncompression = none\n'
             f'format = {self.version}\n{self.options}\n')
-        self._configuration = conf.load([str(self.config)])
+        self.load()
         self._kept: dict[str, dict[str, memory.Body]] = {}
+
+    def load(self) -> None:
+        """Read the configuration, which may have been changed."""
+        self._configuration = conf.load([str(self.config)])
 
     @property
     def config(self) -> Path:

@@ -191,6 +191,25 @@ def test_what_nobody_knows_stays_while_it_may_be_running(planted: Planted) -> No
     assert check(planted.stage, repair=True, older_than=-1)[0].is_mended
 
 
+def test_what_nobody_knows_is_removed_by_no_other_rule_than_that_nothing_uses_it(
+        planted: Planted) -> None:
+    """The format that new backups have says nothing of what was left in the container."""
+    gone = planted.backup('b0')
+    container, prefix = str(gone.container), str(gone.service_metadata)
+    planted.stage.delete('b0')()
+    used = [name for name in planted.names(container) if name.startswith(f'{prefix}-')]
+    assert used
+    planted.keep(container, f'{prefix}-00099')
+    planted.stage.config.write_text(
+        planted.stage.config.read_text().replace('format = 2.0.0', 'format = 1.0.0'))
+    planted.stage.load()
+    found, = check(planted.stage, repair=True, older_than=-1)
+    assert (found.kind, found.names, found.is_mended) == ('unknown', [f'{prefix}-00099'], True)
+    assert [name for name in planted.names(container) if name.startswith(f'{prefix}-')] == used
+    with planted.stage.manager() as manager:
+        assert manager.verify('child').ok
+
+
 def test_a_manifest_that_cannot_be_read_keeps_everything_in_its_container(planted: Planted
                                                                           ) -> None:
     backup = planted.backup('b0')
