@@ -74,9 +74,10 @@ def generations_in(there: Collection[str]) -> dict[str, list[int]]:
     return {prefix: sorted(found[prefix], reverse=True) for prefix in sorted(found)}
 
 
-def sealed_prefixes(container: store.Container) -> list[str]:
-    """The prefixes of the committed backups that have keys."""
-    return list(generations(container))
+def generations_of(container: store.Container, prefix: str) -> list[int]:
+    """The generations of a backup's keys, committed or not, the latest first."""
+    found = [names.keys_of(name) for name in container.names(prefix + names.KEYS)]
+    return sorted((pair[1] for pair in found if pair and pair[0] == prefix), reverse=True)
 
 
 def read(container: store.Container, prefix: str, keys: keyring.Keyring | None,
@@ -165,17 +166,14 @@ def recipients(container: store.Container, prefix: str) -> list[Recipient]:
     :raises MissingObject: it has no keys.
     :raises CorruptObject: they are damaged.
     """
-    for generation in _known(container, prefix, None):
+    for generation in generations_of(container, prefix):
         members, _, _ = _parse(container, prefix, generation)
         return [Recipient(entry['name'], entry['type']) for entry in members['entries']]
     raise _missing(container, prefix)
 
 
 def _known(container: store.Container, prefix: str, known: Sequence[int] | None) -> Sequence[int]:
-    if known is not None:
-        return known
-    found = [names.keys_of(name) for name in container.names(prefix + names.KEYS)]
-    return sorted((pair[1] for pair in found if pair and pair[0] == prefix), reverse=True)
+    return generations_of(container, prefix) if known is None else known
 
 
 def _open(container: store.Container, prefix: str, generation: int,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from backup_framework import exceptions, store
 from backup_framework.formats import base, keyring
@@ -26,31 +26,33 @@ class Sealer:
         self._container = container
         self._prefix = prefix
         self._keys: dict[str, bytes] = {}
+        self._before: Mapping[str, bytes] = {}
         self._kept: Mapping[str, bytes] = {}
         self._asked: dict[str, bytes] = {}
-        self._generation = 0
+        self._generations: Sequence[int] = ()
         if self.keyring is not None:
             sealing.require()
-            self._kept = self._before(self.keyring) if choices.resume else {}
-            self.data_key = self._kept.get(prefix) or sealing.new_key()
+            self._before = self._of_interrupted(self.keyring) if choices.resume else {}
+            self.data_key = self._before.get(prefix) or sealing.new_key()
             self._keys = {prefix: self.data_key}
             if parent is not None and parent.reader.keys is not None:
                 # What else its keys open is no business of this backup.
                 self._keys.update((used, parent.reader.keys[used]) for used in (
                     parent.reader.prefix, *parent.reader.references))
 
-    def _before(self, ring: keyring.Keyring) -> Mapping[str, bytes]:
-        """What an interrupted run kept."""
-        try:
-            found = key_sets.read(self._container, self._prefix, ring)
-        except exceptions.MissingObject:
+    def _of_interrupted(self, ring: keyring.Keyring) -> Mapping[str, bytes]:
+        """The keys that an interrupted run kept."""
+        self._generations = key_sets.generations_of(self._container, self._prefix)
+        if not self._generations:
             return {}
-        self._generation = found.generation
-        return found.keys
+        return key_sets.read(self._container, self._prefix, ring, self._generations).keys
 
     def begin(self) -> None:
-        """Keep the keys, durable before anything is sealed with them."""
-        self._keep(self._keys)
+        """Keep the keys, durable before anything is sealed with them.
+
+        Those of an interrupted run are written anew: others may be its recipients by now.
+        """
+        self._keep({**self._before, **self._keys})
 
     def end(self, references: Collection[str]) -> list[str]:
         """See to it that the keys that are kept open all that the backup uses.
@@ -61,7 +63,7 @@ class Sealer:
         if self.keyring is None:
             return []
         self._keep({used: self._key_of(used, self.keyring) for used in (self._prefix, *references)})
-        return [names.keys_name(self._prefix, self._generation)]
+        return [names.keys_name(self._prefix, self._generations[0])]
 
     def cipher(self, name: str, salt: bytes | None) -> sealing.Cipher | None:
         """What opens an object that the backup may use; None where backups are not sealed.
@@ -77,7 +79,7 @@ class Sealer:
         return sealing.cipher_of(self._key_of(names.prefix_of(name), self.keyring), salt, name)
 
     def _key_of(self, prefix: str, ring: keyring.Keyring) -> bytes:
-        for known in (self._keys, self._kept, self.others, self._asked):
+        for known in (self._keys, self._before, self.others, self._asked):
             if prefix in known:
                 return known[prefix]
         found = self._asked[prefix] = key_sets.read(self._container, prefix, ring).keys[prefix]
@@ -87,7 +89,8 @@ class Sealer:
         """Write the next generation where the last one has not all of these."""
         if self.keyring is None or self._kept.keys() >= keys.keys():
             return
-        key_sets.write(self._container, self._prefix, self.keyring, keys, self._generation + 1)
-        if self._generation:
-            key_sets.remove(self._container, self._prefix, [self._generation])
-        self._kept, self._generation = keys, self._generation + 1
+        generation = max(self._generations, default=0) + 1
+        key_sets.write(self._container, self._prefix, self.keyring, keys, generation)
+        if self._generations:
+            key_sets.remove(self._container, self._prefix, self._generations)
+        self._kept, self._generations = keys, [generation]

@@ -81,6 +81,38 @@ def test_a_backup_goes_on_after_each_request() -> None:
     assert visited > 20 and kept > 3
 
 
+def test_a_backup_that_is_gone_on_with_is_sealed_for_those_of_now() -> None:
+    """Whoever was a recipient of the run that was interrupted is none any more."""
+    data = chains.make_bytes(LENGTH)
+    before = rig.driver(rig.ring('old'))
+    saved: list[model.Backup] = []
+    backup = chains.record()
+    backup.on_save = functools.partial(save, saved)
+    dead = False
+
+    def die(verb: str, container: str | None, name: str | None) -> None:
+        nonlocal dead
+        dead = dead or (name or '').endswith('_map')
+        if dead:
+            raise Killed
+
+    before.store.on_request = die
+    with pytest.raises(Killed):
+        before.backup(backup, io.BytesIO(data))
+    before.store.on_request = lambda *_: None
+    again = saved[0]
+    prefix = str(again.service_metadata)
+    stray = chains.body(before, f'{prefix}_keys-1')
+    before.store.containers[rig.CONTAINER][f'{prefix}_keys-3'] = memory.Body(stray, len(stray))
+    now = rig.driver(rig.ring('new', others=['old']), beside=before)
+    for field, value in now.backup(again, io.BytesIO(data), operation=Operation(
+            resume=True)).items():
+        setattr(again, field, value)
+    readers = [rig.driver(rig.ring(name), beside=before) for name in ('old', 'new')]
+    assert [attempt(reader, again, data) for reader in readers] == ['refused', 'read']
+    assert [name for name in chains.names(now) if '_keys-' in name] == [f'{prefix}_keys-4']
+
+
 def test_a_delete_goes_on_after_each_request() -> None:
     data = chains.make_bytes(LENGTH)
     visited = 0

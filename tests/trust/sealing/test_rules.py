@@ -147,7 +147,7 @@ def test_who_has_no_key_is_told_whose_it_is_and_whether_the_manifest_is_whole() 
     backup = chains.take(driver, DATA)
     prefix = str(backup.service_metadata)
     box = box_of(driver)
-    assert key_sets.sealed_prefixes(box) == [prefix]
+    assert list(key_sets.generations(box)) == [prefix]
     assert key_sets.recipients(box, prefix) == [('main', 'known'), ('escrow', 'known')]
     with pytest.raises(exceptions.KeyUnavailable, match='sealed for escrow, main'):
         versions.open_reader(box, prefix)
@@ -176,7 +176,7 @@ def test_a_backup_that_is_not_committed_has_no_keys_to_wrap() -> None:
     backup = chains.take(driver, DATA)
     prefix = str(backup.service_metadata)
     chains.overwrite(driver, f'{prefix}_metadata', None)
-    assert key_sets.sealed_prefixes(box_of(driver)) == []
+    assert key_sets.generations(box_of(driver)) == {}
     with pytest.raises(exceptions.MissingObject, match='without them nothing opens it'):
         key_sets.read(box_of(driver), 'another', rig.ring('main'))
     with pytest.raises(exceptions.MissingObject):
