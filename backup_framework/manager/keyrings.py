@@ -87,7 +87,7 @@ class LazyManager(KeyManager):
         except exceptions.BackupFrameworkError:
             raise
         except Exception as error:
-            # Its text may hold what it worked on.
+            # Its text may hold what it worked on, and --debug shows the text of a cause.
             raise exceptions.KeyUnavailable(
                 f'the key manager of section {self._label} failed with {type(error).__name__}'
-            ) from error
+            ) from None
