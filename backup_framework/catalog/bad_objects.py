@@ -20,10 +20,13 @@ def add(connection: sa.Connection, backend: str, objects: Iterable[tuple[str, st
     :param objects: container and name of each.
     """
     found_at = records.time_text(model.utcnow())
-    for container, name in sorted(objects):
-        if name not in of(connection, backend, container):
-            connection.execute(_table.insert().values(
-                backend=backend, container=container, name=name, found_at=found_at))
+    wanted = set(objects)
+    for container in sorted({container for container, _ in wanted}):
+        known = of(connection, backend, container)
+        for name in sorted(name for other, name in wanted if other == container):
+            if name not in known:
+                connection.execute(_table.insert().values(
+                    backend=backend, container=container, name=name, found_at=found_at))
 
 
 def remove(connection: sa.Connection, backend: str, container: str, names: Collection[str]) -> None:

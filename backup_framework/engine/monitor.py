@@ -28,11 +28,12 @@ class Monitor:
         self._signal: int | None = None
 
     def start(self, phase: str, total: int | None = None) -> None:
-        """A phase begins: 'backup', 'restore', 'verify', 'hashes' or 'delete'.
+        """A phase begins: 'backup', 'restore', 'verify', 'hashes', 'delete' or 'keys'.
 
         When a store's speed is measured they are called 'write' and 'read'.
 
-        :param total: bytes of the volume; objects in phase 'delete'; None if not known.
+        :param total: bytes of the volume; objects in phase 'delete', backups in phase 'keys'; None
+            if not known.
         """
         self.phase, self.total, self.done = phase, total, 0
 

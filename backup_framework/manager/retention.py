@@ -91,7 +91,8 @@ def _newness(backup: Backup) -> tuple[datetime.datetime, datetime.datetime, str]
 
 def _time(backup: Backup) -> datetime.datetime:
     time = backup.data_timestamp or backup.created_at
-    return time or datetime.datetime.min.replace(tzinfo=datetime.UTC)
+    # The first day of all would be none in a zone west of Greenwich.
+    return time or datetime.datetime.fromtimestamp(0, datetime.UTC)
 
 
 def _not_counted(backup: Backup) -> list[str]:

@@ -65,9 +65,8 @@ class Reader:
         self.map_digest = found.map_digest
         self.object_count = found.object_count
         self._ciphers: dict[str, sealing.Cipher] = {}
-        self._check_keys()
-
         self._called = f'object {self.map_name} of container {container.name} (the map)'
+        self._check_keys()
 
     def _check_keys(self) -> None:
         lacking = {self.prefix, *self.references} - set(self.keys or ())
