@@ -15,8 +15,8 @@ class Prune(base.Lister):
     """Delete the backups that no rule keeps.
 
     Rules come from the options here or, where there are none, from the sections [volume:NAME] and
-    [retention] of the configuration. What is not available, is damaged, or was written by another
-    installation does not count, and stays.
+    [retention] of the configuration; what these protect stays in any case. What is not available,
+    is damaged, or was written by another installation does not count, and stays.
     """
 
     observed = True

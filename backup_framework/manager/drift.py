@@ -102,14 +102,23 @@ class Box:
 
 def containers(context: Context, backend: str, calls: store.Calls, driver: ChunkedBackupDriver
                ) -> list[str]:
-    """All of the store, or, where it does not tell, those that records name."""
-    found = {str(backup.container) for backup in context.catalog.backups(backend=backend)
-             if backup.container}
+    """All of the store, and those that records name."""
+    found = {backup.container for backup in context.catalog.backups(backend=backend)
+             if backup.container and not _never_was(backup)}
     try:
         found.update(calls.retry(lambda: list(driver.list_containers())))
     except exceptions.NotSupported:
         pass
     return sorted(found)
+
+
+def _never_was(backup: Backup) -> bool:
+    """Whether it was refused for the name of its container, which its record has all the same."""
+    try:
+        store.check_new_name(str(backup.container))
+    except exceptions.InvalidName:
+        return backup.status == Status.ERROR
+    return False
 
 
 def look(context: Context, driver: ChunkedBackupDriver, inspection: Inspection, backend: str,

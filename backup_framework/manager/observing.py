@@ -63,6 +63,11 @@ def _write(summaries: Sequence[Summary], path: str) -> None:
 
 
 def _replace(path: str, data: bytes) -> None:
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+        # Whoever writes to /dev/null wants none; root could replace that as well.
+        raise exceptions.VolumeError(
+            f'the metrics cannot be written to {path}: it is no regular file; leave metrics_file '
+            'out where none is wanted')
     descriptor, temporary = tempfile.mkstemp(prefix='.', suffix='.tmp', dir=os.path.dirname(path))
     try:
         with open(descriptor, 'wb') as file:

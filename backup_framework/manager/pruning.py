@@ -18,7 +18,7 @@ class Request:
 
     :param volumes: of which volumes; none means of all.
     :param rules: fields of a `retention.Policy`; where there are any, they replace those of the
-        configuration.
+        configuration. What the configuration protects is protected all the same.
     """
 
     volumes: Sequence[Volume] = ()
@@ -50,8 +50,10 @@ def plan(context: Context, request: Request) -> list[retention.Verdict]:
 
 
 def _policy(context: Context, volume_name: str | None, request: Request) -> retention.Policy:
-    rules = request.rules or context.configuration.retention(volume_name)
-    return retention.Policy(**rules)
+    configured = context.configuration.retention(volume_name)
+    rules = dict(request.rules or configured)
+    protect = [*rules.get('protect', ()), *configured.get('protect', ())]
+    return retention.Policy(**rules | {'protect': tuple(dict.fromkeys(protect))})
 
 
 def _groups(context: Context, request: Request) -> dict[tuple[str, str], list[Backup]]:

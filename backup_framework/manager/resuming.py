@@ -66,6 +66,9 @@ def _serves(context: Context, request: Request, backup: Backup, fresh: Backup) -
         return False
     if not (backup.container and backup.service_metadata) or copying.COPIED_FROM in backup.metadata:
         return False
+    if backup.manifest_digest is not None:
+        # It was complete once: whoever knows its id means what it had then.
+        return False
     wanted = None if request.incremental is False else backup.parent_id
     if request.parent is not None:
         parent = context.catalog.get_backup(request.parent)

@@ -73,6 +73,16 @@ def test_refusals(cli, volume, argv, code):
     cli.refused(code, 'container', *argv)
 
 
+@pytest.mark.parametrize('name', ['.', '../up', 'x' * 300])
+def test_a_container_that_was_refused_stops_nothing(cli, volume, name):
+    """The failed backup has its name in the catalog."""
+    made = cli.create(volume)
+    cli.refused(2, 'backup', 'create', volume, '--container', name)
+    shown, = cli.json('container', 'list')
+    assert shown['container'] == made['container']
+    assert cli.json('catalog', 'check', '--repair') == []
+
+
 def test_an_empty_store(cli, volume):
     cli.good('backup', 'delete', cli.create(volume)['id'])
     assert cli.json('container', 'list') == []

@@ -88,6 +88,15 @@ def test_rules_of_the_configuration(cli, make_volume):
     assert len(cli.json('backup', 'list')) == 4
 
 
+def test_options_take_no_protection_away(cli, volume):
+    made = history(cli, volume, [0, 1, 2])
+    cli.configure('[retention]\nkeep_last = 3\nprotect = case\n')
+    cli.good('backup', 'set', made[0]['id'], '--property', 'case=7')
+    found = outcomes(cli, '--keep-last', 1, '--protect', 'other')
+    assert [found[each['id']] for each in made] == [
+        ('stays', ['has property case']), ('deleted', []), ('stays', ['last'])]
+
+
 def test_what_cannot_be_relied_on_stays(cli, gate, volume, make_volume):
     old = days_ago(cli, cli.create(volume), 1)['id']
     gate.shut('writing *-00001')

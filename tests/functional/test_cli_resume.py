@@ -116,6 +116,17 @@ def test_one_whose_manifest_lacks_an_object_is_left(cli, gate, volume):
     assert cli.json('backup', 'show', lost['id'])['status'] == 'error'
 
 
+def test_one_that_was_complete_once_is_left(cli, volume):
+    """Its manifest was lost: another state must not get its id."""
+    small(cli)
+    lost = cli.create(volume)
+    next(cli.store.rglob('*_metadata')).unlink()
+    cli.good('catalog', 'check', '--repair')
+    assert cli.json('backup', 'show', lost['id'])['status'] == 'error'
+    change(volume)
+    assert cli.create(volume, '--resume')['id'] != lost['id']
+
+
 @pytest.mark.parametrize('options', [
     {'version': '1.0.0'}, {'durability': 'backup'}], ids=str)
 def test_what_cannot_be_gone_on_with(cli, gate, volume, options):

@@ -89,6 +89,7 @@ def test_which_backups(cli, make_volume, tmp_path):
     assert set(ids(verify(cli, '--all', '--quick'))) == everything
     for words, wanted in ((['--volume', one], [first, second]), (['--backend', 'second'], [third]),
                           (['--container', 'here'], [first, second, other]),
+                          (['--backend', 'second', '--older-than', '0s'], [third]),
                           (['--container', 'here', '--volume', two], [other]),
                           (['--container', 'nowhere'], []), ([first['id'], first['id']], [first])):
         assert set(ids(verify(cli, *words, '--quick'))) == {each['id'] for each in wanted}, words

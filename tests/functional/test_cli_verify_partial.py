@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -141,3 +142,30 @@ def test_where_it_cannot_be(cli, damaged, tmp_path):
     assert 'cannot write' in cli.refused(
         2, 'backup', 'restore', made['id'], 'target', '--partial', '--bad-map', 'nosuch/x.json')
     assert not (tmp_path / 'target').exists()
+
+
+def test_a_map_overwrites_nothing_else(cli, damaged, tmp_path):
+    """The arguments in a wrong order must not cost a volume."""
+    made, data, _ = damaged
+    disk = tmp_path / 'disk'
+    words = ('backup', 'restore', made['id'], 'target', '--partial', '--bad-map')
+    assert 'is no map' in cli.refused(4, *words, disk)
+    assert disk.read_bytes() == data and not (tmp_path / 'target').exists()
+    assert 'are the same' in cli.refused(2, *words, tmp_path / 'target', '--force', '--truncate')
+    assert not (tmp_path / 'target').exists()
+
+
+def test_no_map_of_a_restore_that_failed(cli, damaged, tmp_path):
+    made, _, _ = damaged
+    (tmp_path / 'target').touch()
+    cli.refused(4, 'backup', 'restore', made['id'], 'target', '--partial', '--bad-map', 'bad.json')
+    assert not (tmp_path / 'bad.json').exists()
+
+
+@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='no /dev/full')
+def test_a_map_that_finds_no_space(cli, damaged, tmp_path):
+    made, data, _ = damaged
+    done = cli.run('backup', 'restore', made['id'], 'target', '--partial', '--bad-map', '/dev/full')
+    assert done.code == 7 and 'were not restored' in done.err
+    assert 'cannot be written to /dev/full: No space left' in done.err
+    assert (tmp_path / 'target').stat().st_size == len(data)
