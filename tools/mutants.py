@@ -267,15 +267,18 @@ def _try_all(chosen: Sequence[Mutant], tree: Path, until: float
              ) -> tuple[Counter[str], Counter[str]]:
     """How many were tried and caught, by module. Tests must pass before mutants are made."""
     tried, caught = Counter[str](), Counter[str]()
+    passed: list[Sequence[str]] = []
+    compileall.compile_dir(tree / 'backup_framework', quiet=1)
     for mutant in chosen:
         if time.monotonic() > until:
             break
-        if mutant.module not in tried:
-            compileall.compile_dir(tree / 'backup_framework', quiet=1)
-            if run(tree, AREAS[mutant.module]) != 0:
+        tests = AREAS[mutant.module]
+        if tests not in passed:
+            if run(tree, tests) != 0:
                 print(f'{mutant.module}: its tests fail without a mutant:\n'
                       + (tree / 'output').read_text()[-2000:], flush=True)
                 break
+            passed.append(tests)
         tried[mutant.module] += 1
         if planted(mutant, tree) != 0:
             caught[mutant.module] += 1

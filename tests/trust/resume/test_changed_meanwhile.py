@@ -259,6 +259,26 @@ def test_hostile_footers(monkeypatch):
     assert visited == 54
 
 
+@pytest.mark.parametrize('order', [(1, 0), (0, 0), (1, 1), (0,)])
+def test_block_tables_in_another_order(monkeypatch, order):
+    """Where an object has several, its footer names them as they stand there, and all of them."""
+    monkeypatch.setattr(gathering, 'GATHERED', 3 * CHUNK)
+    store = Rig()
+    volume = rig.noise(9, 3)
+    backup = interrupted(store, volume, objects=2)
+    found = {name: data for name, data in store.objects().items()
+             if name in store.data(backup) and struct.unpack_from('<I', data, 12)[0] > 1}
+    assert found, 'no object has two block tables'
+    for name, data in found.items():
+        footer, = struct.unpack_from('<Q', data[-32:])
+        items = [data[at:at + 24] for at in range(footer, len(data) - 32, 24)]
+        changed = [items[at] for at in order] + items[2:]
+        store.put(name, data[:footer] + b''.join(changed) + data[-32:])
+    operation = store.go_on(backup, volume)
+    assert any('could be kept' in note for note in operation.warnings)
+    store.check_and_delete(backup, volume)
+
+
 def test_a_table_that_tells_of_zeros_where_there_are_none(monkeypatch):
     """All digests of blocks are right, so the chunk looks like the volume's."""
     monkeypatch.setattr(writer, 'SMALL', BLOCK)
