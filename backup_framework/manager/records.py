@@ -95,7 +95,7 @@ def rebuild(context: Context, backend: str, container: str | None, adopt: bool) 
             except (exceptions.FormatError, exceptions.InvalidName,
                     exceptions.StoreError) as error:
                 rebuilt.problems.append(str(error))
-    described = list(_told_apart(context, described, rebuilt))
+    described = list(_told_apart(described, known, rebuilt))
     # The newest first, because the first one says what is known of its volume.
     for header, found in sorted(described, key=_taken_at, reverse=True):
         try:
@@ -114,21 +114,21 @@ def rebuild(context: Context, backend: str, container: str | None, adopt: bool) 
 _Described = tuple[base.Header, dict[str, Any]]
 
 
-def _told_apart(context: Context, described: Sequence[_Described], rebuilt: Rebuilt
+def _told_apart(described: Sequence[_Described], known: Collection[str], rebuilt: Rebuilt
                 ) -> Iterator[_Described]:
     """All but unknown backups that are there twice: anybody who can write there can make a copy."""
     places: dict[str, list[str]] = {}
     for header, found in described:
         places.setdefault(str(header.backup_id), []).append(_place(found))
     for backup_id, told in places.items():
-        if len(told) > 1 and not context.catalog.has_backup(backup_id):
+        if len(told) > 1 and backup_id not in known:
             rebuilt.problems.append(
                 f'backup {backup_id} is there {len(told)} times, so none was added: '
                 f'{"; ".join(sorted(told))}. "catalog rebuild --container" takes the one of that '
                 'container')
     for header, found in described:
         backup_id = str(header.backup_id)
-        if len(places[backup_id]) == 1 or context.catalog.has_backup(backup_id):
+        if len(places[backup_id]) == 1 or backup_id in known:
             yield header, found
 
 

@@ -73,16 +73,16 @@ def fill(stage: Stage, count: int, volumes: int = 10) -> None:
             stage.store.containers['shelf'][name] = memory.Body(b'left over', 9)
 
 
-def check_rebuilt(stage: Stage, count: int) -> float:
-    """How long it took."""
+def check_rebuilt(stage: Stage, count: int) -> tuple[float, float]:
+    """How long it took, and how long the processor."""
     before = facts(stage)
     assert len(before) == count
     objects = dict(stage.store.containers['shelf'])
     lose_catalog(stage)
     with stage.manager() as manager:
-        begun = time.monotonic()
+        begun, worked = time.monotonic(), time.process_time()
         rebuilt = manager.rebuild('main', adopt=True)
-        took = time.monotonic() - begun
+        took = time.monotonic() - begun, time.process_time() - worked
         again = manager.rebuild('main', adopt=True)
     assert (len(rebuilt.added), rebuilt.problems) == (count, [])
     assert (again.added, again.known, again.problems) == ([], count, [])
@@ -109,9 +109,10 @@ def test_a_thousand_backups_take_no_minute(version: str, make_stage: Callable[..
                                            ) -> None:
     stage = make_stage(version=version)
     fill(stage, MANY)
-    took = check_rebuilt(stage, MANY)
-    print(f'{MANY} backups of {version}: {took:.1f} s')
-    assert took < SECONDS
+    took, worked = check_rebuilt(stage, MANY)
+    print(f'{MANY} backups of {version}: {took:.1f} s, of the processor {worked:.1f} s')
+    # The machine may have other work.
+    assert worked < SECONDS / 2
 
 
 @pytest.fixture
