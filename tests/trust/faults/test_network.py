@@ -73,7 +73,7 @@ class Line:
         failed = False
         try:
             made = self.operate(operation)
-        except exceptions.StoreUnavailable:
+        except exceptions.StoreError:
             made, failed = self.begun, True
         finally:
             seconds = time.monotonic() - began

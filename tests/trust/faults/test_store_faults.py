@@ -59,7 +59,15 @@ TELLING: frozenset[Way] = frozenset({
     ('stores other bits', False), ('reads other bits', True), ('old listing', True)})
 """Of every run of the tests."""
 
-OTHERS = frozenset(itertools.product(KINDS, (False, True))) - TELLING
+ALL = frozenset(itertools.product(KINDS, (False, True)))
+FEWER: frozenset[Way] = frozenset({
+    ('unavailable', True), ('lost answer', False), ('foreign', True),
+    ('stores other bits', False)})
+
+
+def telling(name: str) -> frozenset[Way]:
+    """Fewer where much is what another operation does as well."""
+    return FEWER if name in ('full with duplicates', 'copy') else TELLING
 
 Case = tuple[str, int, str, bool]
 
@@ -104,8 +112,8 @@ def visit(scene: Scene, name: str, ways: frozenset[Way]) -> int:
     return len(found)
 
 
-LEAST = {'full': 200, 'full with duplicates': 200, 'incremental': 200, 'restore': 190,
-         'verify': 240, 'quick verify': 90, 'delete': 32, 'delete of a parent': 38, 'copy': 420,
+LEAST = {'full': 200, 'full with duplicates': 100, 'incremental': 200, 'restore': 190,
+         'verify': 240, 'quick verify': 90, 'delete': 32, 'delete of a parent': 38, 'copy': 200,
          'search': 95}
 """Cases in one format, at least: fewer are a hole in the enumeration."""
 
@@ -114,13 +122,13 @@ LEAST = {'full': 200, 'full with duplicates': 200, 'incremental': 200, 'restore'
 def test_a_call_that_fails(scene: Scene, name: str) -> None:
     if name == 'full with duplicates' and scene.version == '1.0.0':
         pytest.skip('this format finds no duplicates: it is the full backup again')
-    assert visit(scene, name, TELLING) >= LEAST[name]
+    assert visit(scene, name, telling(name)) >= LEAST[name]
 
 
 @pytest.mark.long
 @pytest.mark.parametrize('name', scenes.OPERATIONS)
 def test_a_call_that_fails_in_the_other_ways(scene: Scene, name: str) -> None:
-    assert visit(scene, name, OTHERS) >= LEAST[name]
+    assert visit(scene, name, ALL - telling(name)) >= LEAST[name]
 
 
 # --- two faults in one operation
