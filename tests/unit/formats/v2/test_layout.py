@@ -140,6 +140,21 @@ def test_maps_come_back(made: tuple) -> None:
         assert list(rows.again(file)) == items[number:]
 
 
+def test_a_map_that_names_an_object_twice() -> None:
+    """Blocks that the records count apart would be those of one object."""
+    one = chunk_map.encode_object(chunk_map.Object('p-00001', 1, 1000))
+    row = chunk_map.encode_row(chunk_map.Row(0, 64, 1, bytes(32), bytes(32), [(0, 1)]))
+    body = chunk_map.head() + one + row
+    for objects, good in (([], True), ([one], False)):
+        data = b''.join([body, *objects, row])
+        rows = chunk_map.Rows(io.BytesIO(data + chunk_map.end(BLAKE3.of(data))), BLAKE3, 2)
+        if good:
+            assert len(list(rows)) == 2
+        else:
+            with pytest.raises(exceptions.CorruptObject, match='p-00001 is impossible'):
+                list(rows)
+
+
 @given(maps(), strategies.data())
 def test_any_other_bytes_are_no_map(made: tuple, data: strategies.DataObject) -> None:
     packed, _, _, chunks = made
