@@ -52,7 +52,7 @@ _DELETES = ['tests/functional/test_cli_deletes.py', 'tests/functional/test_cli_o
 _CATALOG = ['tests/unit/catalog']
 AREAS = {
     'formats/plan.py': ['tests/unit/formats/test_plan.py'],
-    'formats/v2/chunk_map.py': _V2,
+    'formats/v2/chunk_map.py': [*_V2, *_SEALED],
     'formats/v2/chunk_unit.py': [*_V2, 'tests/functional/test_cli_verify_partial.py',
                                  'tests/trust/verify/test_never_unverified.py'],
     'formats/v2/compaction.py': _V2,
@@ -77,7 +77,8 @@ AREAS = {
     'catalog/operations.py': _CATALOG,
     'catalog/recovery.py': [*_CATALOG, 'tests/functional/test_cli_killed.py'],
     'catalog/waiting.py': [*_CATALOG, 'tests/functional/test_cli_deletes.py'],
-    'drivers/files.py': ['tests/unit/drivers', 'tests/conformance/test_local.py'],
+    'drivers/files.py': ['tests/unit/drivers/test_local_objects.py', 'tests/unit/drivers',
+                         'tests/conformance/test_local.py'],
 }
 """Modules, and the tests that have to notice changes of them, the quickest first."""
 

@@ -16,8 +16,8 @@ BERLIN = datetime.timezone(datetime.timedelta(hours=1))
 
 
 def at(time, **fields):
-    return Backup(data_timestamp=time, created_at=time,
-                  **{'status': Status.AVAILABLE, 'format': '2.0.0'} | fields)
+    return Backup(**{'data_timestamp': time, 'created_at': time,
+                     'status': Status.AVAILABLE, 'format': '2.0.0'} | fields)
 
 
 def every(step, count):
@@ -131,3 +131,15 @@ def test_the_newest_always_stays_and_a_second_time_changes_nothing(minutes, poli
     assert not backups or first[0].data_timestamp == max(
         backup.data_timestamp for backup in backups)
     assert kept(first, policy) == first
+
+
+def test_the_time_of_the_data_counts_then_that_of_the_backup():
+    """A snapshot may be backed up late, and a record may tell one of the two times, or neither."""
+    late = at(NOON - hours(5), created_at=NOON)
+    early = at(NOON - hours(1), created_at=NOON - hours(1))
+    first = at(NOON - hours(5), created_at=NOON - hours(4))
+    made = at(None, created_at=NOON - hours(3))
+    taken = at(NOON - hours(2), created_at=None)
+    neither = at(None)
+    found = retention.judge([neither, first, taken, late, made, early], Policy(last=9), UTC)
+    assert [verdict.backup for verdict in found] == [early, taken, made, late, first, neither]
