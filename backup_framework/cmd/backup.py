@@ -220,8 +220,8 @@ class Restore(base.ShowOne):
 
     def _tell_lost(self, done: Any) -> None:
         for lost in done.lost:
-            base.say(f'Error: bytes {lost.extent.offset} to {lost.extent.end} of the volume were '
-                     f'not restored: {lost.reason}')
+            base.error_line(f'bytes {lost.extent.offset} to {lost.extent.end} of the volume were '
+                            f'not restored: {lost.reason}')
         if done.lost:
             self.warn(f'{done.target} has only a part of the backup: the bytes above are what they '
                       'were before, zeros in a new file')

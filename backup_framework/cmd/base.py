@@ -77,7 +77,7 @@ class Base(command.Command):
             raise
         except OutputFailed as error:
             drop_stdout()
-            say(f'Error: the output cannot be written: {error}')
+            error_line(f'the output cannot be written: {error}')
             return exit_codes.STORE
         except (Exception, KeyboardInterrupt) as error:
             report(error, self.options.debug)

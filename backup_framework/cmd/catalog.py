@@ -63,7 +63,7 @@ class Rebuild(base.Lister):
             for healed in rebuilt.healed:
                 base.say(f'Backup {healed} is complete and available now.')
             for problem in rebuilt.problems:
-                base.say(f'Error: {problem}')
+                base.error_line(problem)
             for note in rebuilt.notes:
                 self.warn(note)
             if rebuilt.problems:
