@@ -7,7 +7,7 @@ import time
 import pytest
 
 from backup_framework.drivers import tree
-from backup_framework.exceptions import PermissionDenied, StoreUnavailable
+from backup_framework.exceptions import PermissionDenied, StoreError, StoreUnavailable
 
 
 def failing(number):
@@ -82,3 +82,14 @@ def test_a_position_before_the_start_is_refused(store):
             reader.seek(-1)
         assert reader.tell() == 0
         assert reader.seek(-1, os.SEEK_END) == 3 and reader.read() == b'3'
+
+
+@pytest.mark.parametrize('make', [os.mkfifo, os.mkdir], ids=['FIFO', 'directory'])
+def test_what_is_no_file_does_not_stay_open(store, make):
+    store.put('box', 'name')
+    make(store.path / 'box' / 'other')
+    before = os.listdir('/proc/self/fd')
+    for _ in range(3):
+        with pytest.raises(StoreError):
+            store.get('box', 'other')
+    assert len(os.listdir('/proc/self/fd')) == len(before)
