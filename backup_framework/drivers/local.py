@@ -357,8 +357,8 @@ class LocalBackupDriver(chunked.ChunkedBackupDriver):
         if number in FULL:
             return exceptions.StoreFull, self._what_is_full(number)
         if number in IRREGULAR:
-            return exceptions.PermissionDenied, (
-                '; it is not a regular file, and links in a store are not followed')
+            return exceptions.StoreError, (
+                '; it has to be a regular file, and links in a store are not followed')
         if number in UNAVAILABLE:
             return exceptions.StoreUnavailable, ''
         return exceptions.StoreError, ''

@@ -7,7 +7,7 @@ import dataclasses
 import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from backup_framework.exceptions import FormatError
+from backup_framework.exceptions import FormatError, StoreError
 from backup_framework.formats.keyring import Keyring
 from backup_framework.model import Backup, Extent
 
@@ -209,6 +209,11 @@ class Problem:
 
 def problem_of(error: FormatError, extents: Sequence[Extent] = ()) -> Problem:
     return Problem(str(error), error.container, error.name, extents)
+
+
+def is_of_object(error: StoreError) -> bool:
+    """Whether a store that is there, and lets us in, cannot give this one object."""
+    return type(error) is StoreError
 
 
 def of_object(container: str, name: str, what: str, extents: Sequence[Extent] = ()) -> Problem:

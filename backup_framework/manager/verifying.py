@@ -88,13 +88,16 @@ class Verified:
 def select(context: Context, selection: Selection) -> list[Backup]:
     """The backups, in the order in which to verify them; see `Selection`.
 
-    :raises BackupNotFound, BackendNotFound: what was named is not there.
+    :raises NotFound: what was named is not there.
     """
     if selection.backups:
         named = [context.catalog.get_backup(ref) for ref in selection.backups]
         return list({backup.id: backup for backup in named}.values())
     if selection.backend is not None:
         context.configuration.backend(selection.backend)
+    container = selection.container
+    if container is not None and not context.catalog.backups(container=container, limit=1):
+        raise exceptions.NotFound(f'the catalog knows no backup in a container {container!r}')
     found = [backup for backup in _readable(context, selection.backend, selection.volume_id)
              if selection.container in (None, backup.container)]
     if selection.older_than is not None:

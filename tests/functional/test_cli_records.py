@@ -226,9 +226,14 @@ def test_rebuild_goes_on_beside_damage(cli, make_volume):
 def test_check_finds_what_the_store_lost(cli, volume):
     cli.create(volume)
     assert cli.json('catalog', 'check') == []
-    shutil.rmtree(cli.store)
+    for name in cli.objects():
+        (cli.store / name).unlink()
     done = cli.run('catalog', 'check', '-f', 'json')
     assert done.code == 6 and 'manifest' in done.json[0]['finding']
+    # Where all of it is gone, it is rather a disk that is not mounted.
+    shutil.rmtree(cli.store)
+    done = cli.run('catalog', 'check', '-f', 'json')
+    assert done.code == 6 and 'is a disk not mounted' in done.json[0]['finding']
 
 
 @pytest.mark.parametrize('command', [

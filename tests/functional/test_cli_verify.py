@@ -91,12 +91,13 @@ def test_which_backups(cli, make_volume, tmp_path):
                           (['--container', 'here'], [first, second, other]),
                           (['--backend', 'second', '--older-than', '0s'], [third]),
                           (['--container', 'here', '--volume', two], [other]),
-                          (['--container', 'nowhere'], []), ([first['id'], first['id']], [first])):
+                          ([first['id'], first['id']], [first])):
         assert set(ids(verify(cli, *words, '--quick'))) == {each['id'] for each in wanted}, words
     for words, code, told in (
             ([], 2, 'or --all'), (['x', '--all'], 2, 'or --all'), (['--limit', '1'], 2, '--all'),
             ([first['id'], '--limit', '1'], 2, 'choose them'),
             (['--backend', 'nosuch'], 3, 'nosuch'), (['--volume', 'nosuch'], 3, 'nosuch'),
+            (['--container', 'nosuch'], 3, 'nosuch'),
             (['nosuch'], 3, 'nosuch'), (['--all', '--seed', '1'], 2, '--percent'),
             (['--all', '--percent', '0'], 2, "'0'"), (['--all', '--percent', '101'], 2, '101'),
             (['--all', '--older-than', 'x'], 2, "'x'")):

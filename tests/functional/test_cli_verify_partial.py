@@ -110,6 +110,19 @@ def test_objects_that_are_cut_or_gone(cli, damaged, tmp_path, version):
     assert (tmp_path / 'gone').read_bytes() == patched(bytes(SIZE), data, bad)
 
 
+@pytest.mark.parametrize('put', [os.mkfifo, lambda path: path.symlink_to('disk')])
+def test_an_object_that_the_store_cannot_give(cli, damaged, tmp_path, put):
+    """It is the damage of one object, not the end of everything."""
+    made, data, file = damaged
+    file.unlink()
+    put(file)
+    bad = partial(cli, made['id'], 'target')
+    assert (tmp_path / 'target').read_bytes() == patched(bytes(SIZE), data, bad)
+    done = cli.run('backup', 'verify', made['id'], '-f', 'json')
+    problem, *_ = done.json[0]['problems']
+    assert done.code == 6 and problem['object'] == file.name and problem['extents']
+
+
 def test_an_incremental_of_cinders_format(cli, make_volume, tmp_path):
     """What the newest backup has anew is right, though the object below it is bad."""
     cli.configure(format=CINDERS, compression='zlib')

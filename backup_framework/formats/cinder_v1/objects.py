@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 
 from backup_framework import exceptions, store
-from backup_framework.formats import codec
+from backup_framework.formats import base, codec
 from backup_framework.formats.manifest import StoredObject
 
 _PIECE = 1 << 20
@@ -38,6 +38,10 @@ def pieces(container: store.Container, stored: StoredObject, md5: bool = True
         raise corrupt(container, stored, str(error)) from None
     except _Gone:
         raise _missing(container, stored) from None
+    except exceptions.StoreError as error:
+        if not base.is_of_object(error):
+            raise
+        raise corrupt(container, stored, f'it cannot be read: {error}') from error
     if position != stored.length:
         raise corrupt(container, stored, f'it has {position} bytes instead of {stored.length}')
     if md5 and found.hexdigest() != stored.md5:

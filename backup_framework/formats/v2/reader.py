@@ -15,6 +15,7 @@ import io
 from typing import Any
 
 from backup_framework import exceptions, spool, store
+from backup_framework.formats import base
 from backup_framework.formats.keyring import Keyring
 from backup_framework.formats.v2 import (
     chunk_map,
@@ -217,6 +218,11 @@ class Reader:
         except (exceptions.ObjectNotFound, exceptions.ContainerNotFound):
             raise exceptions.MissingObject(f'{place} is missing',
                                            container=self.container.name, name=name) from None
+        except exceptions.StoreError as error:
+            if not base.is_of_object(error):
+                raise
+            raise exceptions.CorruptObject(f'{place} cannot be read: {error}',
+                                           container=self.container.name, name=name) from error
 
 
 def _filled(directory: str | None, fill: Callable[[spool.Spool], None]) -> spool.Spool:
