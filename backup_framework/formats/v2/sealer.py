@@ -15,6 +15,7 @@ class Sealer:
 
     :ivar data_key: of the backup; None where it is not sealed.
     :ivar others: data keys of backups that may be used beside the parent, by prefix.
+    :ivar notes: sentences for the user.
     :raises ConfigurationError: it should be sealed, and what is needed is not installed.
     """
 
@@ -23,6 +24,7 @@ class Sealer:
         self.keyring = choices.keyring if choices.seals else None
         self.data_key: bytes | None = None
         self.others: Mapping[str, bytes] = {}
+        self.notes: list[str] = []
         self._container = container
         self._prefix = prefix
         self._keys: dict[str, bytes] = {}
@@ -41,11 +43,18 @@ class Sealer:
                     parent.reader.prefix, *parent.reader.references))
 
     def _of_interrupted(self, ring: keyring.Keyring) -> Mapping[str, bytes]:
-        """The keys that an interrupted run kept."""
+        """The keys that an interrupted run kept.
+
+        Without them what it stored cannot be opened, and is stored anew under a key of now.
+        """
         self._generations = key_sets.generations_of(self._container, self._prefix)
         if not self._generations:
             return {}
-        return key_sets.read(self._container, self._prefix, ring, self._generations).keys
+        try:
+            return key_sets.read(self._container, self._prefix, ring, self._generations).keys
+        except exceptions.FormatError as error:
+            self.notes.append(f'nothing of what was stored before is kept: {error}')
+            return {}
 
     def begin(self) -> None:
         """Keep the keys, durable before anything is sealed with them.

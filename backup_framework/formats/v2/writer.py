@@ -78,6 +78,7 @@ class Writer:
         self._scanner = scan.Scanner(
             self._parameters.algorithm, self.block_size, self.chunk_size)
         self._sealer = sealer.Sealer(container, prefix, choices, self._parent)
+        self.notes += self._sealer.notes
         self._objects = Objects(container, prefix, self._parameters.algorithm,
                                 self._sealer.data_key)
         with contextlib.ExitStack() as opened:

@@ -81,10 +81,8 @@ def test_a_backup_goes_on_after_each_request() -> None:
     assert visited > 20 and kept > 3
 
 
-def test_a_backup_that_is_gone_on_with_is_sealed_for_those_of_now() -> None:
-    """Whoever was a recipient of the run that was interrupted is none any more."""
-    data = chains.make_bytes(LENGTH)
-    before = rig.driver(rig.ring('old'))
+def interrupted(before: memory.MemoryBackupDriver, data: bytes) -> model.Backup:
+    """A backup that was killed when its map was to be stored."""
     saved: list[model.Backup] = []
     backup = chains.record()
     backup.on_save = functools.partial(save, saved)
@@ -100,7 +98,32 @@ def test_a_backup_that_is_gone_on_with_is_sealed_for_those_of_now() -> None:
     with pytest.raises(Killed):
         before.backup(backup, io.BytesIO(data))
     before.store.on_request = lambda *_: None
-    again = saved[0]
+    return saved[0]
+
+
+def test_a_backup_whose_keys_are_away_is_begun_anew() -> None:
+    """Not an error each night until somebody deletes it."""
+    data = chains.make_bytes(LENGTH)
+    before = rig.driver(rig.ring('old'))
+    again = interrupted(before, data)
+    stored = set(chains.data_names(before, again))
+    now = rig.driver(rig.ring('new'), beside=before)
+    operation = Operation(resume=True)
+    for field, value in now.backup(again, io.BytesIO(data), operation=operation).items():
+        setattr(again, field, value)
+    assert any('nothing of what was stored before is kept' in note and 'sealed for old' in note
+               for note in operation.warnings)
+    assert attempt(now, again, data) == 'read' and rig.verify(now, again) == []
+    assert stored.isdisjoint(chains.names(now))
+    now.delete_backup(again)
+    assert not [name for name in chains.names(now) if not name.startswith('bf-container.')]
+
+
+def test_a_backup_that_is_gone_on_with_is_sealed_for_those_of_now() -> None:
+    """Whoever was a recipient of the run that was interrupted is none any more."""
+    data = chains.make_bytes(LENGTH)
+    before = rig.driver(rig.ring('old'))
+    again = interrupted(before, data)
     prefix = str(again.service_metadata)
     stray = chains.body(before, f'{prefix}_keys-1')
     before.store.containers[rig.CONTAINER][f'{prefix}_keys-3'] = memory.Body(stray, len(stray))
