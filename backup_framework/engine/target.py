@@ -190,13 +190,16 @@ def _publish(partial: str, path: str) -> None:
     """Give the finished file its name, unless something has it by now."""
     try:
         os.link(partial, path)
-        os.unlink(partial)
     except OSError as error:
         if isinstance(error, FileExistsError) or os.path.lexists(path):
             raise exceptions.InvalidTarget(
                 f'{path} came into being meanwhile; it was left alone') from None
         # No hard links here.
         os.rename(partial, path)
+    else:
+        # It is there. A second name that cannot be removed now goes with the next restore to it.
+        with contextlib.suppress(OSError):
+            os.unlink(partial)
     try:
         directories.sync(os.path.dirname(os.path.abspath(path)))
     except OSError as error:

@@ -51,12 +51,17 @@ class Tracer:
         done, log = self._run(argv, [])
         assert done.code == 0, done.err
         counts: dict[str, int] = {}
+        written: set[str] = set()
         for line in log.splitlines():
             found = _LINE.match(line)
             if found is None or found[1] not in CALLS:
                 continue
             counts[found[1]] = counts.get(found[1], 0) + 1
-            if self._concerns(found[2]):
+            descriptor = found[2].partition('>')[0]
+            if found[1] in ('write', 'pwrite64'):
+                written.add(descriptor)
+            # What was only read, and a directory, is closed without fail.
+            if self._concerns(found[2]) and (found[1] != 'close' or descriptor in written):
                 yield Position(found[1], counts[found[1]])
 
     def _concerns(self, words: str) -> bool:
