@@ -49,7 +49,9 @@ class Spool:
                 view, offset = view[got:], offset + got
 
     def close(self) -> None:
-        self._file.close()
+        """Nobody wants what is in it any more, so how that ends is no matter."""
+        with contextlib.suppress(OSError):
+            self._file.close()
 
 
 @contextlib.contextmanager

@@ -37,7 +37,9 @@ class Lock:
         with contextlib.suppress(OSError):
             os.unlink(self.path)
         _held.discard(self._descriptor)
-        os.close(self._descriptor)
+        # The kernel lets go of the lock also where it answers with an error.
+        with contextlib.suppress(OSError):
+            os.close(self._descriptor)
 
 
 def _acquire(path: str) -> int:

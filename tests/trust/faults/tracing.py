@@ -50,6 +50,9 @@ class Tracer:
         """The calls of a command that concern files of the test; it has to succeed."""
         done, log = self._run(argv, [])
         assert done.code == 0, done.err
+        yield from (position for position, _ in self._relevant(log))
+
+    def _relevant(self, log: str) -> Iterator[tuple[Position, str]]:
         counts: dict[str, int] = {}
         written: set[str] = set()
         for line in log.splitlines():
@@ -62,7 +65,7 @@ class Tracer:
                 written.add(descriptor)
             # What was only read, and a directory, is closed without fail.
             if self._concerns(found[2]) and (found[1] != 'close' or descriptor in written):
-                yield Position(found[1], counts[found[1]])
+                yield Position(found[1], counts[found[1]]), line
 
     def _concerns(self, words: str) -> bool:
         # The working directory says nothing of a file with a whole path.
@@ -74,8 +77,8 @@ class Tracer:
         run to run, where modules are looked for.
         """
         done, log = self._run(argv, ['-e', position.inject(error)])
-        struck = [line for line in log.splitlines() if line.endswith('(INJECTED)')]
-        return done if any(map(self._concerns, struck)) else None
+        struck = any(line.endswith('(INJECTED)') for _, line in self._relevant(log))
+        return done if struck else None
 
     def _run(self, argv: Sequence[object], inject: Sequence[str]) -> tuple[Done, str]:
         self._number += 1
