@@ -95,7 +95,7 @@ def _new_file(path: str, size: int, content: str, resume: bool
         raise exceptions.InvalidTarget(
             f'cannot make a file in {directory}: {error.strerror}') from error
     try:
-        with open(fd, 'r+b', buffering=0) as file:
+        with _closing(open(fd, 'r+b', buffering=0)) as file:
             yield file, fresh
             # Before its lock goes.
             _publish(partial, path)
@@ -107,6 +107,16 @@ def _new_file(path: str, size: int, content: str, resume: bool
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(partial)
         raise
+
+
+@contextlib.contextmanager
+def _closing(file: BinaryIO) -> Iterator[BinaryIO]:
+    """All is on the disk when it is closed, or an error on its way says why not."""
+    try:
+        yield file
+    finally:
+        with contextlib.suppress(OSError):
+            file.close()
 
 
 def _digits(text: str) -> str:
