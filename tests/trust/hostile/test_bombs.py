@@ -30,8 +30,7 @@ from tests.unit.driver import chains
 from tests.unit.formats.v2 import shelf
 
 MIB = 1 << 20
-SECONDS = 2.0
-"""Of the processor: twice what is promised, for one that others use may count slowly."""
+SECONDS = 1.0
 GROWTH = 64 << 10
 """KiB."""
 
