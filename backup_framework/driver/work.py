@@ -51,7 +51,7 @@ class Work(access.Access):
             backup.save()
             told = len(writer.notes)
             container.create()
-            self._claim(version, container)
+            self._claim_for(backup, version, container)
             try:
                 totals = backup_engine.backup(
                     self._hinted(backup, volume, writer), writer,
@@ -238,6 +238,18 @@ class Work(access.Access):
             if not self._operation.adopt:
                 raise
             self._claim(version, container)
+
+    def _claim_for(self, backup: model.Backup, version: base.Format, container: store.Container
+                   ) -> None:
+        """Of two that begin at once one is refused here. It stored nothing, and its record says so:
+        else a delete of that record would have to go into the other one's container."""
+        try:
+            self._claim(version, container)
+        except exceptions.ForeignContainer:
+            if not self._resumes:
+                backup.service_metadata = None
+                backup.save()
+            raise
 
     def _claim(self, version: base.Format, container: store.Container) -> None:
         if version.ownership is not None:

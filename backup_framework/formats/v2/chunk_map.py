@@ -26,6 +26,7 @@ LARGEST = 1 << 62
 SMALLEST = _HEAD.size + _END.size
 """Bytes of a map without objects and chunks."""
 _KINDS = {0: _END, 1: _OBJECT, 2: _ZEROS, 3: _CHUNK}
+_SHORTEST = min(form.size for form in _KINDS.values())
 _PAD = bytes(7)
 SEALED_HEAD_SIZE = _HEAD.size + sealing.SALT_SIZE
 
@@ -140,22 +141,26 @@ class Rows:
         found = 0
         known: set[str] = set()
         while True:
-            kind = self._take(1, hashed=False)[0]
+            first = self._take(_SHORTEST, hashed=False)
+            kind = first[0]
             if kind not in _KINDS:
                 raise self._corrupt(f'it has a record of kind {kind}')
+            form = _KINDS[kind]
+            fixed = first if form.size == _SHORTEST else first + self._take(
+                form.size - _SHORTEST, hashed=False)
             if kind == 0:
                 break
-            fields = _KINDS[kind].unpack(self._hash(bytes([kind])) + self._take(
-                _KINDS[kind].size - 1))
+            fields = form.unpack(fixed)
             if kind == 1:
-                self._object(fields, known)
+                self._object(fixed, fields, known)
                 continue
+            self._hash(fixed)
             item: Zeros | Row = self._row(fields) if kind == 3 else self._zeros(fields)
             found += item.chunks if isinstance(item, Zeros) else 1
             if self._chunks is not None and found > self._chunks:
                 raise self._corrupt('it has more chunks than the volume')
             yield item
-        self._end()
+        self._end(fixed)
         if self._chunks is not None and found != self._chunks:
             raise self._corrupt(f'it has {found} of the {self._chunks} chunks of the volume')
 
@@ -172,9 +177,12 @@ class Rows:
             else:
                 yield rows._row(fields) if kind == 3 else rows._zeros(fields)
 
-    def _object(self, fields: tuple[int, int, int, int, int], known: set[str]) -> None:
+    def _object(self, fixed: bytes, fields: tuple[int, int, int, int, int],
+                known: set[str]) -> None:
         _, reserved, length, blocks, size = fields
-        name, prefix = self._name(self._take(length))
+        encoded = self._take(length, hashed=False)
+        self._hash(fixed + encoded)
+        name, prefix = self._name(encoded)
         if reserved or name in known or size > LARGEST:
             raise self._corrupt(f'its record of object {name} is impossible')
         if self._prefixes is not None and prefix not in self._prefixes:
@@ -203,9 +211,9 @@ class Rows:
             raise self._corrupt('one of its block tables is behind the end of its object')
         return Row(number, offset, length, table_digest, chunk_digest, references)
 
-    def _end(self) -> None:
+    def _end(self, record: bytes) -> None:
         everything = self._hasher.digest()
-        _, pad, told = _END.unpack(b'\0' + self._take(_END.size - 1, hashed=False))
+        _, pad, told = _END.unpack(record)
         if pad != _PAD or told != everything:
             raise self._corrupt('its digest is not the one of its bytes')
         if self._file.read(1):

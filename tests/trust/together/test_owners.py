@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import contextlib
+import io
 import json
 import uuid
 
@@ -11,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 import pytest
 
-from backup_framework import exceptions, store
+from backup_framework import exceptions, model, store
+from backup_framework.engine.monitor import Monitor, Operation
 from backup_framework.formats.v2 import owner
 from backup_framework.testing import faults, memory
 from tests.trust.together.stage import Stage
@@ -253,3 +255,19 @@ def test_a_container_that_is_taken_over_while_a_backup_runs(two: tuple[Stage, St
                 and 'two' not in name][1:]
     theirs.delete('two')()
     assert names(ours) == []
+
+
+def test_who_lost_while_both_began_can_delete_its_record() -> None:
+    """It stored nothing, so it has no business in the other one's container."""
+    driver = Overtaken.make()
+    driver.other = lambda: owner.claim(
+        store.Container(driver, 'box', retry_deadline=0), THEIRS)
+    saved: list[str | None] = []
+    backup = model.Backup(volume_id='volume', container='box', created_at=model.utcnow(),
+                          on_save=lambda record: saved.append(record.service_metadata))
+    operation = Operation(Monitor(), owner=OURS)
+    with pytest.raises(exceptions.ForeignContainer, match=THEIRS):
+        driver.backup(backup, io.BytesIO(b'words' * 1000), operation=operation)
+    assert saved[0] is not None and saved[-1] is None
+    driver.delete(backup, operation=operation)
+    assert marks(store.Container(driver, 'box', retry_deadline=0)) == ['bf-container.owner-1']
