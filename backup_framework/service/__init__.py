@@ -1,0 +1,1 @@
+"""Jobs that were accepted: flows on TaskFlow's engines, workers, schedules, notifications."""

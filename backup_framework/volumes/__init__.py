@@ -1,0 +1,1 @@
+"""Where volumes come from: sources that list, open and make them."""
