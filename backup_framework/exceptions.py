@@ -7,12 +7,13 @@ BackupFrameworkError
 ├── InvalidInput                  an argument makes no sense
 │   └── InvalidName               a container or object name that no store may see
 ├── NotFound                      a named thing does not exist
-│   ├── BackupNotFound  VolumeNotFound  BackendNotFound
+│   ├── BackupNotFound  VolumeNotFound  SnapshotNotFound  BackendNotFound  JobNotFound
 ├── Refused                       it exists, but this must not be done to it now
 │   ├── InvalidBackup             a backup in the wrong state, or one that does not fit
 │   ├── BackupInUse               other backups or operations need it
 │   ├── InvalidVolume             a source that cannot be backed up
 │   ├── ForeignContainer          a container that another installation uses
+│   ├── QuotaExceeded             a project has as much as it may have
 │   └── InvalidTarget             a target that must not be written
 ├── VolumeError                   reading a volume or writing a target failed
 │   ├── VolumeChanged             the volume shrank while it was read
@@ -77,6 +78,14 @@ class VolumeNotFound(NotFound):
     """No volume has this id, name or path."""
 
 
+class SnapshotNotFound(NotFound):
+    """No volume has a snapshot of this id."""
+
+
+class JobNotFound(NotFound):
+    """No accepted operation has this id."""
+
+
 class BackendNotFound(NotFound):
     """No backend of this name is enabled."""
 
@@ -99,6 +108,19 @@ class InvalidVolume(Refused):
 
 class ForeignContainer(Refused):
     """A container in which another installation makes and deletes backups."""
+
+
+class QuotaExceeded(Refused):
+    """A project has as much of something as it may have.
+
+    :param resource: backups or gigabytes.
+    """
+
+    def __init__(self, resource: str, limit: int, used: int, wanted: int = 1) -> None:
+        super().__init__(
+            f'{wanted} more {resource} would be more than the quota of {limit}, of which {used} '
+            'are used: delete backups, or let the quota be raised')
+        self.resource, self.limit, self.used, self.wanted = resource, limit, used, wanted
 
 
 class InvalidTarget(Refused):

@@ -1,4 +1,4 @@
-"""The nouns: backups, volumes, extents, options and settings as plain data."""
+"""The nouns: backups, volumes, jobs, extents, options and settings as plain data."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import dataclasses
 import datetime
 import enum
-from typing import Any
+from typing import Any, Generic, TypeVar
 import uuid
+
+Item = TypeVar('Item')
 
 GIB = 1 << 30
 
@@ -133,7 +135,10 @@ class Backup:
 
 @dataclasses.dataclass
 class Volume:
-    """A protected volume's record. `metadata` groups are those of Cinder's volume_meta."""
+    """A protected volume's record. `metadata` groups are those of Cinder's volume_meta.
+
+    One with a `source` is read and written through that; one without is at `path`.
+    """
 
     id: str = dataclasses.field(default_factory=lambda: str(uuid.uuid4()))
     name: str | None = None
@@ -144,6 +149,125 @@ class Volume:
     base: dict[str, Any] = dataclasses.field(default_factory=dict)
     metadata: dict[str, str] = dataclasses.field(default_factory=dict)
     image_metadata: dict[str, str] = dataclasses.field(default_factory=dict)
+    source: str | None = None
+    """The configured source of volumes that has it."""
+    source_id: str | None = None
+    """What that source calls it: a path, an address, an id."""
+    project_id: str | None = None
+    """Whose it is; None is everybody's."""
+    availability_zone: str | None = None
+    description: str | None = None
+    status: str = 'available'
+    """In Cinder's words: available, in-use, creating, error and more."""
+    bootable: bool = False
+    offered_at: datetime.datetime | None = None
+    """When a worker last said that its source has it; None where none does."""
+
+
+@dataclasses.dataclass
+class Snapshot:
+    """A volume as it was at one time, which its source keeps."""
+
+    id: str = dataclasses.field(default_factory=lambda: str(uuid.uuid4()))
+    volume_id: str = ''
+    source_id: str | None = None
+    name: str | None = None
+    description: str | None = None
+    status: str = 'available'
+    size_bytes: int | None = None
+    created_at: datetime.datetime | None = None
+    metadata: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+class JobState(enum.StrEnum):
+    """What became of an accepted operation."""
+
+    QUEUED = 'queued'
+    RUNNING = 'running'
+    DONE = 'done'
+    FAILED = 'failed'
+    CANCELLED = 'cancelled'
+
+    @property
+    def is_open(self) -> bool:
+        return self in OPEN_STATES
+
+
+OPEN_STATES = (JobState.QUEUED, JobState.RUNNING)
+
+
+@dataclasses.dataclass
+class Job:
+    """An accepted operation. Workers run it; the catalog says what was accepted and came of it.
+
+    :param kind: create, restore, delete, verify, import, prune or part.
+    :param source: the source of its volume, which who runs it must have.
+    :param done: of `total`, in the unit of its phase: bytes, objects, backups.
+    :param arguments: what its kind needs beside; JSON.
+    """
+
+    id: str = dataclasses.field(default_factory=lambda: str(uuid.uuid4()))
+    kind: str = ''
+    project_id: str | None = None
+    user_id: str | None = None
+    request_id: str | None = None
+    backup_id: str | None = None
+    volume_id: str | None = None
+    backend: str | None = None
+    source: str | None = None
+    state: str = JobState.QUEUED
+    created_at: datetime.datetime | None = None
+    started_at: datetime.datetime | None = None
+    ended_at: datetime.datetime | None = None
+    host: str | None = None
+    phase: str | None = None
+    done: int = 0
+    total: int | None = None
+    fail_reason: str | None = None
+    arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass
+class Service:
+    """A running process of the service, as it last told of itself.
+
+    :param binary: as clients of Cinder know it, such as cinder-backup.
+    :param sources: the names of those that it can reach.
+    :param backends: by name: driver, ok, error, free_bytes and checked_at of each.
+    """
+
+    id: str
+    binary: str = ''
+    host: str = ''
+    zone: str | None = None
+    started_at: datetime.datetime | None = None
+    seen_at: datetime.datetime | None = None
+    disabled: bool = False
+    disabled_reason: str | None = None
+    sources: list[str] = dataclasses.field(default_factory=list)
+    backends: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass
+class Page(Generic[Item]):
+    """Some of what was asked for.
+
+    :param total: how many there are without paging; None where that was not asked.
+    """
+
+    items: list[Item]
+    total: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Quota:
+    """How much a project may have, or has: backups, and GiB of the volumes that they are of.
+
+    -1 is no limit.
+    """
+
+    backups: int = -1
+    gigabytes: int = -1
 
 
 @dataclasses.dataclass(frozen=True)
