@@ -8,9 +8,7 @@ import multiprocessing
 import multiprocessing.connection
 import os
 from pathlib import Path
-import pwd
 import shutil
-import subprocess
 import tempfile
 from typing import Any
 
@@ -18,45 +16,16 @@ import pytest
 
 from backup_framework.catalog import Catalog
 from backup_framework.model import Backup, Status, utcnow
+from tools.servers.parts import PostgreSQL
 
 FORK = multiprocessing.get_context('fork')
 NOBODY = 65534
 
 
 @pytest.fixture(scope='session')
-def postgresql(require_part: Callable[[str, str], None]) -> Iterator[str]:
-    """The connection of a PostgreSQL server that runs for this session only."""
-    try:
-        import psycopg2  # noqa: F401
-    except ImportError:
-        require_part('postgresql', 'psycopg2 is not installed')
-    found = sorted(Path('/usr/lib/postgresql').glob('*/bin/initdb'))
-    if not found:
-        require_part('postgresql', 'there is no /usr/lib/postgresql/*/bin/initdb')
-    directory = tempfile.mkdtemp(prefix='bf-pg-', dir='/tmp')
-    as_user: dict[str, Any] = {}
-    if os.geteuid() == 0:
-        user = pwd.getpwnam('postgres')
-        os.chown(directory, user.pw_uid, user.pw_gid)
-        as_user = {'user': user.pw_uid, 'group': user.pw_gid, 'extra_groups': []}
-
-    def run(program: str, *arguments: str) -> None:
-        subprocess.run([str(found[-1].with_name(program)), *arguments], check=True,
-                       cwd=directory, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                       **as_user)
-
-    data = f'{directory}/data'
-    try:
-        run('initdb', '-D', data, '-A', 'trust', '-U', 'bf', '--no-sync')
-        options = f'-c listen_addresses= -c unix_socket_directories={directory} -c fsync=off'
-        run('pg_ctl', '-D', data, '-w', '-o', options, '-l', f'{directory}/log', 'start')
-        try:
-            run('createdb', '-h', directory, '-U', 'bf', 'bf')
-            yield f'postgresql+psycopg2://bf@/bf?host={directory}'
-        finally:
-            run('pg_ctl', '-D', data, '-m', 'immediate', 'stop')
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+def postgresql(postgresql: PostgreSQL) -> str:
+    """The connection of a database for this session's catalogs only."""
+    return postgresql.database()
 
 
 @pytest.fixture
