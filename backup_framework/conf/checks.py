@@ -6,7 +6,7 @@ from collections.abc import Container, Iterable, Iterator
 import difflib
 import re
 
-from backup_framework.conf import core, retention
+from backup_framework.conf import core, retention, schedules
 from backup_framework.conf.files import Text, same_section
 from backup_framework.conf.values import Values, nearest
 from backup_framework.driver.options import SHARED
@@ -37,7 +37,8 @@ def belongs_elsewhere(section: str, options: Container[str]) -> bool:
     """Whether others read the section. A library's common name may be a backend's as well."""
     if section in core.LIBRARY_GROUPS:
         return 'driver' not in options
-    return section.lower().startswith((core.VOLUME, core.KEY)) or section.startswith('oslo_')
+    ours = (core.VOLUME, core.KEY, schedules.PREFIX)
+    return section.lower().startswith(ours) or section.startswith('oslo_')
 
 
 def check_case(text: Text) -> None:
@@ -75,13 +76,15 @@ def _sections(text: Text, backends: list[str]) -> Iterator[str]:
 
 def _options(values: Values, section: str, default_names: Iterable[str]) -> Iterator[str]:
     if section == 'DEFAULT':
-        known = set(default_names)
+        known = set(default_names) | core.LIBRARY_DEFAULTS
     elif section.lower() == 'database':
         known = {option.dest for option in core.DATABASE}
     elif section.lower() == retention.SECTION:
         known = {option.dest for option in retention.OPTIONS}
     elif section.lower().startswith(core.VOLUME):
         known = {option.dest for option in (*core.VOLUMES, *retention.OPTIONS)}
+    elif section.lower().startswith(schedules.PREFIX):
+        known = {option.dest for option in (*schedules.OPTIONS, *schedules.RETENTION)}
     else:
         return
     for name in values.text.options(section):

@@ -23,11 +23,13 @@ from backup_framework.conf import (
     logs,
     masking,
     retention,
+    schedules,
     settings,
     state,
     volumes,
 )
 from backup_framework.conf.keys import KeyConfig
+from backup_framework.conf.schedules import ScheduleConfig
 from backup_framework.conf.values import Values, nearest
 from backup_framework.conf.volumes import VolumeConfig
 from backup_framework.exceptions import BackendNotFound, ConfigurationError
@@ -238,11 +240,39 @@ class Configuration:
 
     def _volume(self, name: str, section: str) -> VolumeConfig:
         volume = volumes.read(self._values, name, section)
-        if volume.backend is not None and volume.backend not in self.enabled_backends:
-            raise ConfigurationError(
-                f'{self._values.label(section, "backend")}: the backend {volume.backend} is not '
-                f'enabled{nearest(volume.backend, self.enabled_backends)}')
+        self._check_backend(section, volume.backend)
         return volume
+
+    def _check_backend(self, section: str, name: str | None) -> None:
+        if name is not None and name not in self.enabled_backends:
+            raise ConfigurationError(
+                f'{self._values.label(section, "backend")}: the backend {name} is not '
+                f'enabled{nearest(name, self.enabled_backends)}')
+
+    def schedules(self) -> list[ScheduleConfig]:
+        """What the [schedule:NAME] sections say now, in the order of the files.
+
+        :raises ConfigurationError: one of them makes no sense.
+        """
+        found = []
+        for name, section in schedules.section_names(self._values).items():
+            found.append(schedules.read(self._values, name, section))
+            self._check_backend(section, found[-1].backend)
+        return found
+
+    def reload(self) -> None:
+        """Read the files again: options that are mutable have their new values from now on.
+
+        :raises ConfigurationError: a file cannot be read; nothing has changed then.
+        """
+        text = files.read(self.files)
+        checks.check_case(text)
+        try:
+            self.oslo.mutate_config_files()
+        except (cfg.Error, ValueError, OSError) as error:
+            raise ConfigurationError(f'{", ".join(self.files)}: {masking.mask(str(error))}') \
+                from None
+        self._values.text = text
 
 
 def load(config_files: Sequence[str] | None = None, config_dirs: Sequence[str] | None = None,

@@ -75,9 +75,14 @@ GROUP_HELP = {
     'volume:example': (
         'A volume that "backup-framework backup run" backs up. Write one such section for each, '
         'with a name of your own behind the colon.'),
+    'schedule:example': (
+        'What the service backs up by itself. Write one such section for each schedule, with a '
+        'name of your own behind the colon. With any keep option, what no rule keeps is deleted '
+        'after each backup that succeeded; [retention] does not count here.'),
 }
 
-# Sections that belong to libraries which read the same file.
+# Options of [DEFAULT] and sections that belong to libraries which read the same file.
+LIBRARY_DEFAULTS = frozenset({'control_exchange', 'transport_url'})
 LIBRARY_GROUPS = frozenset({
     'audit', 'barbican', 'cache', 'coordination', 'cors', 'healthcheck', 'key_manager',
     'keystone_authtoken', 'profiler', 'service_user', 'ssl', 'vault', 'wsgi'})

@@ -8,7 +8,7 @@ import io
 
 from oslo_config import cfg
 
-from backup_framework.conf import core, retention
+from backup_framework.conf import core, retention, schedules
 from backup_framework.conf.types import oslo_options
 from backup_framework.driver.options import SHARED
 
@@ -33,6 +33,7 @@ def list_opts() -> list[Group]:
         (_group(core.DEFAULTS), shared),
         (_group(retention.SECTION), list(retention.OPTIONS)),
         (_group(f'{core.VOLUME}example'), [*core.VOLUMES, *retention.OPTIONS]),
+        (_group(f'{schedules.PREFIX}example'), [*schedules.OPTIONS, *schedules.RETENTION]),
     ]
     groups += [driver_opts(name, _imported(target)) for name, target in DRIVERS.items()]
     groups += [key_opts(name, _imported(target)) for name, target in KEY_MANAGERS.items()]
