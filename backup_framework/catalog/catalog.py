@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 import contextlib
 import logging
 import os
@@ -78,6 +78,13 @@ class Catalog:
         if self._installation is None:
             self._installation = locks.installation_id(self._state_path)
         return self._installation
+
+    def engine_for(self, describe: Callable[[sa.MetaData], object]) -> sa.Engine:
+        """An SQLAlchemy engine for a library that keeps its own tables beside those of the catalog.
+
+        :param describe: puts them into the metadata; those that are missing are made.
+        """
+        return self._database.engine_for(describe)
 
     def close(self) -> None:
         """Let go of the connections; the next call opens them again."""

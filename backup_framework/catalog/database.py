@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from backup_framework import exceptions
-from backup_framework.catalog import schema, sqlite
+from backup_framework.catalog import guests, schema, sqlite
 
 Result = TypeVar('Result')
 
@@ -77,6 +77,13 @@ class Database:
                     raise
                 time.sleep(0.02 * attempt)
         raise AssertionError('the last attempt returns or raises')
+
+    def engine_for(self, describe: guests.Describe) -> sa.Engine:
+        """An engine for a library that has tables of its own in this database; see `guests`."""
+        engine = self._open()
+        with self._our_errors():
+            return guests.engine_of(
+                sqlite.create_engine(self.name) if self.is_sqlite else engine, describe)
 
     def close(self) -> None:
         if self._engine is not None:
