@@ -12,17 +12,24 @@ import sqlalchemy as sa
 
 from backup_framework import exceptions
 from backup_framework.catalog import schema
-from backup_framework.model import Backup, Status, Volume
+from backup_framework.model import Backup, Job, JobState, Service, Snapshot, Status, Volume
 
 Values = dict[str, Any]
 
 _NOT_STORED = {'parent', 'on_save'}
-_TIMES = {'created_at', 'updated_at', 'data_timestamp', 'verified_at', 'fully_verified_at'}
+_TIMES = {'created_at', 'updated_at', 'data_timestamp', 'verified_at', 'fully_verified_at',
+          'started_at', 'ended_at', 'offered_at', 'seen_at'}
 _JSON: dict[str, type] = {'metadata': dict, 'base': dict, 'image_metadata': dict,
-                          'warnings': list, 'damage': list}
-_BACKUP_FIELDS = tuple(field.name for field in dataclasses.fields(Backup)
-                       if field.name not in _NOT_STORED)
-_VOLUME_FIELDS = tuple(field.name for field in dataclasses.fields(Volume))
+                          'warnings': list, 'damage': list, 'arguments': dict,
+                          'sources': list, 'backends': dict}
+
+
+def _fields(of: type) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(of) if field.name not in _NOT_STORED)
+
+
+_BACKUP_FIELDS, _VOLUME_FIELDS = _fields(Backup), _fields(Volume)
+_JOB_FIELDS, _SNAPSHOT_FIELDS, _SERVICE_FIELDS = _fields(Job), _fields(Snapshot), _fields(Service)
 _LARGEST = (1 << 63) - 1
 
 
@@ -62,6 +69,29 @@ def new_volume(volume: Volume) -> Values:
     return volume_values({name: getattr(volume, name) for name in _VOLUME_FIELDS})
 
 
+def job_values(fields: Mapping[str, Any]) -> Values:
+    """The columns for these fields of a job; raises as `backup_values` does."""
+    return _values(schema.jobs, _JOB_FIELDS, fields)
+
+
+def snapshot_values(fields: Mapping[str, Any]) -> Values:
+    """The columns for these fields of a snapshot; raises as `backup_values` does."""
+    return _values(schema.snapshots, _SNAPSHOT_FIELDS, fields)
+
+
+def new_job(job: Job) -> Values:
+    return job_values({name: getattr(job, name) for name in _JOB_FIELDS})
+
+
+def new_snapshot(snapshot: Snapshot) -> Values:
+    return snapshot_values({name: getattr(snapshot, name) for name in _SNAPSHOT_FIELDS})
+
+
+def new_service(service: Service) -> Values:
+    return _values(schema.services, _SERVICE_FIELDS,
+                   {name: getattr(service, name) for name in _SERVICE_FIELDS})
+
+
 def backup(row: sa.RowMapping) -> Backup:
     """The record in a row; raises CatalogCorrupt if the row cannot be read."""
     values = _loaded('backup', _BACKUP_FIELDS, row)
@@ -72,7 +102,26 @@ def backup(row: sa.RowMapping) -> Backup:
 
 def volume(row: sa.RowMapping) -> Volume:
     """The record in a row; raises CatalogCorrupt if the row cannot be read."""
-    return Volume(**_loaded('volume', _VOLUME_FIELDS, row))
+    values = _loaded('volume', _VOLUME_FIELDS, row)
+    values['status'] = row.get('shown_status', values['status'])
+    return Volume(**values)
+
+
+def job(row: sa.RowMapping) -> Job:
+    """The record in a row; raises CatalogCorrupt if the row cannot be read."""
+    values = _loaded('job', _JOB_FIELDS, row)
+    values['state'] = JobState(values['state'])
+    return Job(**values)
+
+
+def snapshot(row: sa.RowMapping) -> Snapshot:
+    """The record in a row; raises CatalogCorrupt if the row cannot be read."""
+    return Snapshot(**_loaded('snapshot', _SNAPSHOT_FIELDS, row))
+
+
+def service(row: sa.RowMapping) -> Service:
+    """The record in a row; raises CatalogCorrupt if the row cannot be read."""
+    return Service(**_loaded('service', _SERVICE_FIELDS, row))
 
 
 def _values(table: sa.Table, known: tuple[str, ...], fields: Mapping[str, Any]) -> Values:
@@ -103,6 +152,10 @@ def _check(column: sa.Column[Any], value: Any) -> None:
     if isinstance(column.type, sa.BigInteger):
         if type(value) is not int or not -_LARGEST <= value <= _LARGEST:
             raise exceptions.InvalidInput(f'{column.name} must be a whole number, not {value!r}')
+        return
+    if isinstance(column.type, sa.Boolean):
+        if not isinstance(value, bool):
+            raise exceptions.InvalidInput(f'{column.name} must be true or false, not {value!r}')
         return
     if not isinstance(value, str):
         raise exceptions.InvalidInput(f'{column.name} must be text, not {value!r}')

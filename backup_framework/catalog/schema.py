@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-REVISION = '0003'
+REVISION = '0004'
 """The newest file of `migrations/versions`: what `create` makes."""
 
 NAME_LENGTH = 255
@@ -65,7 +65,7 @@ backups = sa.Table(
     _name('host'),
     _name('availability_zone'),
     _name('user_id'),
-    _name('project_id'),
+    _name('project_id', index=True),
     _name('encryption_key_id'),
     _name('backend'),
     _name('format'),
@@ -91,10 +91,11 @@ bad_objects = sa.Table(
     sa.Column('found_at', sa.String(TIME_LENGTH), nullable=False),
 )
 
+# Names are unique among the volumes without a source: those of sources may be called alike.
 volumes = sa.Table(
     'volumes', metadata,
     _name('id', primary_key=True),
-    sa.Column('name', sa.String(NAME_LENGTH), unique=True),
+    _name('name', index=True),
     sa.Column('path', sa.Text),
     sa.Column('size_bytes', sa.BigInteger),
     _time('created_at'),
@@ -102,6 +103,88 @@ volumes = sa.Table(
     _json('base'),
     _json('metadata'),
     _json('image_metadata'),
+    _name('source', index=True),
+    sa.Column('source_id', sa.Text),
+    _name('project_id', index=True),
+    _name('availability_zone'),
+    sa.Column('description', sa.Text),
+    sa.Column('status', sa.String(32), nullable=False, server_default='available'),
+    sa.Column('bootable', sa.Boolean, nullable=False, server_default=sa.false()),
+    _time('offered_at'),
+)
+
+snapshots = sa.Table(
+    'snapshots', metadata,
+    _name('id', primary_key=True),
+    _name('volume_id', nullable=False, index=True),
+    sa.Column('source_id', sa.Text),
+    _name('name'),
+    sa.Column('description', sa.Text),
+    sa.Column('status', sa.String(32), nullable=False),
+    sa.Column('size_bytes', sa.BigInteger),
+    _time('created_at'),
+    _json('metadata'),
+)
+
+# What was accepted. A job that has not ended belongs to the service, which decides who runs it.
+jobs = sa.Table(
+    'jobs', metadata,
+    _name('id', primary_key=True),
+    sa.Column('kind', sa.String(32), nullable=False),
+    _name('project_id', index=True),
+    _name('user_id'),
+    _name('request_id'),
+    _name('backup_id', index=True),
+    _name('volume_id', index=True),
+    _name('backend'),
+    _name('source'),
+    sa.Column('state', sa.String(32), nullable=False, index=True),
+    _time('created_at'),
+    _time('started_at'),
+    _time('ended_at'),
+    _name('host'),
+    sa.Column('phase', sa.String(32)),
+    sa.Column('done', sa.BigInteger, nullable=False),
+    sa.Column('total', sa.BigInteger),
+    sa.Column('fail_reason', sa.Text),
+    _json('arguments'),
+)
+
+# The ranges of a volume that several workers back up together: what each of them stored.
+parts = sa.Table(
+    'parts', metadata,
+    _name('job_id', primary_key=True),
+    sa.Column('number', sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column('offset', sa.BigInteger, nullable=False),
+    sa.Column('length', sa.BigInteger, nullable=False),
+    _name('host'),
+    sa.Column('result', sa.Text),
+)
+
+services = sa.Table(
+    'services', metadata,
+    _name('id', primary_key=True),
+    _name('binary', nullable=False),
+    _name('host', nullable=False),
+    _name('zone'),
+    _time('started_at'),
+    _time('seen_at'),
+    sa.Column('disabled', sa.Boolean, nullable=False),
+    sa.Column('disabled_reason', sa.Text),
+    _json('sources'),
+    _json('backends'),
+)
+
+schedules = sa.Table(
+    'schedules', metadata,
+    _name('name', primary_key=True),
+    sa.Column('next_at', sa.String(TIME_LENGTH), nullable=False),
+)
+
+settings = sa.Table(
+    'settings', metadata,
+    _name('name', primary_key=True),
+    sa.Column('value', sa.Text, nullable=False),
 )
 
 # `exclusive` is what a second operation of the same kind runs into: `create:<volume id>` or
@@ -120,6 +203,7 @@ operations = sa.Table(
     sa.Column('lease_until', sa.String(TIME_LENGTH), nullable=False),
     _name('lock_file', nullable=False),
     sa.Column('detail', sa.Text),
+    _name('job_id', index=True),
 )
 
 # Apart from `metadata`, because alembic compares that with what its migrations make.

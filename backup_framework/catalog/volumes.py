@@ -25,14 +25,16 @@ def add(connection: sa.Connection, volume: Volume) -> None:
         raise exceptions.InvalidInput('a volume needs an id')
     if _where(connection, _table.c.id == volume.id):
         raise exceptions.InvalidInput(f'there is a volume {volume.id} already')
-    _check_name(connection, volume.id, volume.name)
+    if volume.source is None:
+        _check_name(connection, volume.id, volume.name)
     connection.execute(_table.insert().values(records.new_volume(volume)))
 
 
 def _check_name(connection: sa.Connection, volume_id: str, name: str | None) -> None:
+    """Names are unique among the volumes without a source."""
     if name is None or not records.is_text(name):
         return
-    for other in _where(connection, _table.c.name == name):
+    for other in _where(connection, (_table.c.name == name) & _table.c.source.is_(None)):
         if other.id != volume_id:
             raise exceptions.InvalidInput(
                 f'volume {other.id} is called {name} already; choose another name')
@@ -42,10 +44,18 @@ def get(connection: sa.Connection, ref: str) -> Volume:
     """The volume with this id, else name, else path; see `Catalog.get_volume`."""
     if not records.is_text(ref):
         raise exceptions.VolumeNotFound(f'there is no volume {ref!r}')
-    for column in (_table.c.id, _table.c.name):
-        found = _where(connection, column == ref)
+    called = _table.c.name == ref
+    for condition in (_table.c.id == ref, called & _table.c.source.is_(None)):
+        found = _where(connection, condition)
         if found:
             return found[0]
+    found = _where(connection, called)
+    if len(found) > 1:
+        raise exceptions.InvalidInput(
+            f'several volumes of sources are called {ref}: {", ".join(each.id for each in found)}; '
+            'name one by its id')
+    if found:
+        return found[0]
     at_path = by_path(connection, ref) if os.path.isabs(ref) else None
     if at_path is None:
         raise exceptions.VolumeNotFound(f'there is no volume {ref}')
@@ -85,12 +95,17 @@ def every(connection: sa.Connection, ids: Collection[str] | None = None) -> list
 def update(connection: sa.Connection, volume_id: str, fields: dict[str, Any]) -> None:
     if 'id' in fields:
         raise TypeError('the id of a volume does not change')
-    _check_name(connection, volume_id, fields.get('name'))
+    if 'name' in fields and not _has_source(connection, volume_id):
+        _check_name(connection, volume_id, fields['name'])
     values = records.volume_values({'updated_at': utcnow(), **fields})
     changed = connection.execute(
         _table.update().where(_table.c.id == volume_id).values(values))
     if not changed.rowcount:
         raise exceptions.VolumeNotFound(f'there is no volume {volume_id}')
+
+
+def _has_source(connection: sa.Connection, volume_id: str) -> bool:
+    return any(each.source for each in _where(connection, _table.c.id == volume_id))
 
 
 def _where(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> list[Volume]:
