@@ -232,15 +232,17 @@ class Cinder(Tool):
     operations = ('full', 'incremental', 'unchanged', 'restore')
     compression = ''
     _client: Any = None
+    _python: Any = None
 
     @classmethod
     def check(cls) -> None:
         # Its tests are not typed.
         client: Any = importlib.import_module('tests.interop.cinder_client')
-        environment = client.environment_path()
-        if not client.is_complete(environment):
-            raise CannotRun(f'there is no Cinder in {environment}; "pytest tests/interop" puts one '
-                            'there, and BF_CINDER_VENV names another place')
+        try:
+            cls._python = client.find()
+        except client.environments.Missing as error:
+            raise CannotRun(f'{error}; "pytest tests/interop" puts it there, and BF_CINDER_VENV '
+                            'names another place') from None
         cls._client = client
 
     def prepare(self) -> None:
@@ -251,8 +253,7 @@ class Cinder(Tool):
     def run(self, operation: str) -> Taken:
         shutil.rmtree(self.target, ignore_errors=True)
         self.target.mkdir()
-        python = self._client.python_of(self._client.environment_path())
-        host = self._client.Cinder(python, self.place / 'log')
+        host = self._client.Cinder(self._python, self.place / 'log')
         try:
             for export in self._chain:
                 host.import_(export)

@@ -1,20 +1,17 @@
 """Builds an environment with Cinder 29.0.0 once, and talks to cinder_host.py running in it."""
 
 import contextlib
-import fcntl
 import json
 import os
 import pathlib
 import select
-import shutil
 import subprocess
-import sys
-import tempfile
 import time
+
+from tests import environments
 
 VERSION = '29.0.0'
 HOST = pathlib.Path(__file__).with_name('cinder_host.py')
-BUILD_SECONDS = 900
 ANSWER_SECONDS = 60
 
 
@@ -22,81 +19,23 @@ class CinderError(Exception):
     """What Cinder raised, as 'ClassName: message'."""
 
 
-class CinderMissing(Exception):
-    """No environment with Cinder can be had; says why."""
+ENVIRONMENT = ('BF_CINDER_VENV', 'cinder', {'cinder': VERSION})
 
 
-# The environment
+def find():
+    """The Python of the environment.
 
-def environment_path():
-    if os.environ.get('BF_CINDER_VENV'):
-        return pathlib.Path(os.environ['BF_CINDER_VENV'])
-    cache = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
-    return pathlib.Path(cache, 'backup_framework-tests', 'cinder-' + VERSION)
+    :raises environments.Missing: it is not there.
+    """
+    return environments.find(*ENVIRONMENT) / 'bin' / 'python'
 
 
 def find_or_build():
-    """The Python of the environment; the first call of an installation takes minutes."""
-    path = environment_path()
-    if not is_complete(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with locked(path.with_name(path.name + '.lock')):
-            if not is_complete(path):
-                build(path)
-    return python_of(path)
+    """The same, made where it is not there, which takes minutes.
 
-
-def python_of(path):
-    return path / 'bin' / 'python'
-
-
-def is_complete(path):
-    installed = path.glob('lib/python*/site-packages/cinder-%s.dist-info' % VERSION)
-    return os.access(python_of(path), os.X_OK) and any(installed)
-
-
-@contextlib.contextmanager
-def locked(path):
-    deadline = time.monotonic() + BUILD_SECONDS
-    with open(path, 'w') as lock:
-        while not try_lock(lock):
-            if time.monotonic() > deadline:
-                raise CinderMissing('another run holds %s' % path)
-            time.sleep(0.5)
-        yield
-
-
-def try_lock(lock):
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def build(path):
-    """Builds beside the path and renames at the end, so that what is there is complete."""
-    aside = pathlib.Path(tempfile.mkdtemp(prefix=path.name + '.', dir=path.parent))
-    try:
-        run([sys.executable, '-m', 'venv', str(aside)])
-        run([str(python_of(aside)), '-m', 'pip', 'install', '--quiet',
-             '--disable-pip-version-check', '--timeout', '20', '--retries', '2',
-             'cinder==' + VERSION])
-        if path.exists():
-            shutil.rmtree(path)
-        aside.rename(path)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-
-
-def run(command):
-    try:
-        subprocess.run(command, check=True, timeout=BUILD_SECONDS, stdin=subprocess.DEVNULL,
-                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    except subprocess.CalledProcessError as error:
-        raise CinderMissing('%s: %s' % (' '.join(command), error.output.strip()[-500:]))
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise CinderMissing(str(error))
+    :raises environments.Missing: it cannot be had.
+    """
+    return environments.find_or_build(*ENVIRONMENT) / 'bin' / 'python'
 
 
 # The process

@@ -37,12 +37,14 @@ sys.path.insert(0, os.path.dirname(__file__))
 import cinder_client
 import installation
 
+from tests import environments
+
 
 @pytest.fixture(scope='session')
 def cinder(tmp_path_factory, require_part):
     try:
         python = cinder_client.find_or_build()
-    except (cinder_client.CinderMissing, OSError) as error:
+    except (environments.Missing, OSError) as error:
         require_part('cinder', str(error))
     host = cinder_client.Cinder(python, tmp_path_factory.mktemp('cinder') / 'log')
     yield host

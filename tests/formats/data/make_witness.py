@@ -212,7 +212,7 @@ def write_json(path, value):
 
 
 def main(arguments):
-    sys.path.insert(0, str(HERE.parents[1] / 'interop'))
+    sys.path[:0] = [str(HERE.parents[1] / 'interop'), str(HERE.parents[2])]
     import cinder_client
     stores = pathlib.Path(arguments[0]) if arguments else STORES
     with tempfile.TemporaryDirectory() as scratch:
