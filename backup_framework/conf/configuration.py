@@ -16,6 +16,7 @@ import urllib.parse
 from oslo_config import cfg
 
 from backup_framework.conf import (
+    api,
     checks,
     core,
     files,
@@ -28,12 +29,13 @@ from backup_framework.conf import (
     state,
     volumes,
 )
+from backup_framework.conf.api import ApiConfig
 from backup_framework.conf.keys import KeyConfig
 from backup_framework.conf.schedules import ScheduleConfig
 from backup_framework.conf.values import Values, nearest
 from backup_framework.conf.volumes import VolumeConfig
 from backup_framework.exceptions import BackendNotFound, ConfigurationError
-from backup_framework.model import Settings
+from backup_framework.model import Quota, Settings
 
 LOG = logging.getLogger(__name__)
 
@@ -259,6 +261,22 @@ class Configuration:
             found.append(schedules.read(self._values, name, section))
             self._check_backend(section, found[-1].backend)
         return found
+
+    @functools.cached_property
+    def api(self) -> ApiConfig:
+        """What [api] says.
+
+        :raises ConfigurationError: a value that makes no sense.
+        """
+        return api.read_api(self._values)
+
+    @functools.cached_property
+    def quota(self) -> Quota:
+        """What a project may have.
+
+        :raises ConfigurationError: a value that makes no sense.
+        """
+        return api.read_quota(self._values)
 
     def reload(self) -> None:
         """Read the files again: options that are mutable have their new values from now on.
