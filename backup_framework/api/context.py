@@ -20,7 +20,8 @@ class RequestContext(context.RequestContext):
     """
 
     def __init__(self, *, rules: Rules | None = None, **known: Any) -> None:
-        super().__init__(**known)
+        # None: the rules decide. oslo.context's own default says no.
+        super().__init__(**{'is_admin': None, **known})
         self.rules = rules
 
     def check_is_admin(self) -> bool:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 import logging
 import os
-import time
 from typing import TYPE_CHECKING, Any
 
 from oslo_config import cfg
@@ -13,17 +12,13 @@ from oslo_policy import opts, policy
 import webob.exc
 
 from backup_framework.api import policies
+from backup_framework.api.watching import Watched
 from backup_framework.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from backup_framework.api.context import RequestContext
 
 LOG = logging.getLogger(__name__)
-
-LOOK_EVERY = 1.0
-"""Seconds after which policy files are looked at again."""
-
-Signature = dict[str, tuple[int, int, int]]
 
 
 def check(context: RequestContext, rule: str, target: object = None) -> None:
@@ -52,9 +47,7 @@ def _target(context: RequestContext, target: object) -> dict[str, Any]:
 
 
 class Rules:
-    """All rules. A policy file that changes is read again; while it is wrong, the last one counts.
-
-    Rules are replaced as a whole, for a thread must not meet them half read.
+    """All rules; policy files that change are read again.
 
     :param oslo: its `[oslo_policy]` says where the files are.
     :raises ConfigurationError: a policy file cannot be read or makes no sense.
@@ -63,28 +56,19 @@ class Rules:
     def __init__(self, oslo: cfg.ConfigOpts) -> None:
         opts._register(oslo)
         self._oslo = oslo
-        self._looked = time.monotonic()
-        self._read = self._signature()
-        self._enforcer = self._load()
+        self._enforcer = Watched(self._files, self._load)
 
     def allow(self, rule: str, target: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
         """Whether a rule lets somebody with these values do something to this target."""
-        self._reload()
-        return bool(self._enforcer.authorize(rule, target, dict(values)))
+        return bool(self._enforcer.get().authorize(rule, target, dict(values)))
 
-    def _reload(self) -> None:
-        now = time.monotonic()
-        if now < self._looked + LOOK_EVERY:
-            return
-        self._looked = now
-        found = self._signature()
-        if found == self._read:
-            return
-        self._read = found
-        try:
-            self._enforcer = self._load()
-        except ConfigurationError as error:
-            LOG.error('the rules stay as they were: %s', error)
+    def _files(self) -> Iterator[str]:
+        options = self._oslo.oslo_policy
+        for path in map(self._oslo.find_file, [options.policy_file, *options.policy_dirs]):
+            if path:
+                yield path
+            if path and os.path.isdir(path):
+                yield from sorted(entry.path for entry in os.scandir(path))
 
     def _load(self) -> policy.Enforcer:
         enforcer = policy.Enforcer(self._oslo)
@@ -92,35 +76,14 @@ class Rules:
         try:
             enforcer.load_rules(force_reload=True)
             enforcer.check_rules(raise_on_violation=True)
-        except (OSError, ValueError, TypeError, AttributeError, policy.InvalidDefinitionError,
-                cfg.ConfigFilesPermissionDeniedError) as error:
-            raise ConfigurationError(
-                f'the policy file {", ".join(self._read) or enforcer.policy_file} cannot be used: '
-                f'{error}') from None
+        # YAML that is no mapping of texts ends in any of these.
+        except (OSError, ValueError, TypeError, AttributeError, cfg.Error,
+                policy.InvalidDefinitionError) as error:
+            where = ', '.join(self._files()) or enforcer.policy_file
+            raise ConfigurationError(f'the policy file {where} cannot be used: {error}') from None
         # It would look at the files again by itself, and half-replace its rules.
         enforcer.use_conf = False
         for name in sorted(set(enforcer.file_rules) - set(enforcer.registered_rules)):
             if ':' in name:
                 LOG.warning('%s in the policy file is no rule of this service', name)
         return enforcer
-
-    def _signature(self) -> Signature:
-        """The policy files that there are, and what changes when they do."""
-        wanted = [self._oslo.oslo_policy.policy_file, *self._oslo.oslo_policy.policy_dirs]
-        signature: Signature = {}
-        for path in filter(None, map(self._oslo.find_file, wanted)):
-            within = [os.path.join(path, name) for name in _listed(path)]
-            for file in [path, *within]:
-                try:
-                    stat = os.stat(file)
-                except FileNotFoundError:
-                    continue
-                signature[file] = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-        return signature
-
-
-def _listed(path: str) -> list[str]:
-    try:
-        return sorted(os.listdir(path))
-    except (NotADirectoryError, FileNotFoundError):
-        return []
