@@ -29,7 +29,8 @@ LOG = logging.getLogger(__name__)
 
 NAMESPACE = 'backup_framework.drivers'
 KEY_MANAGERS = 'backup_framework.key_managers'
-_WORDS = {NAMESPACE: 'driver', KEY_MANAGERS: 'key manager'}
+VOLUME_SOURCES = 'backup_framework.volumes'
+_WORDS = {NAMESPACE: 'driver', KEY_MANAGERS: 'key manager', VOLUME_SOURCES: 'source of volumes'}
 CHECK = '"backup-framework driver check {}" says what to write'
 
 
@@ -163,12 +164,17 @@ def load(name: str) -> type:
 
 def load_key_manager(name: str) -> type[KeyManager]:
     """The class of a key manager; see `load`."""
-    manager_class, source = _load(name, KEY_MANAGERS)
-    if not issubclass(manager_class, KeyManager) or manager_class.__abstractmethods__:
+    return load_heir(name, KEY_MANAGERS, KeyManager)
+
+
+def load_heir(name: str, namespace: str, base: Any) -> type:
+    """The class of what inherits `base`; see `load`."""
+    found, source = _load(name, namespace)
+    if not issubclass(found, base) or inspect.isabstract(found):
         raise DriverLoadError(
-            f'the key manager {name} of {source} must inherit {KeyManager.__module__}.KeyManager '
-            f'and write __init__, wrap and unwrap')
-    return manager_class
+            f'the {_WORDS[namespace]} {name} of {source} must inherit {base.__module__}.'
+            f'{base.__name__} and write {", ".join(sorted(base.__abstractmethods__))}')
+    return found
 
 
 def _missing(driver_class: type, interface: Iterable[str]) -> set[str]:
@@ -279,8 +285,7 @@ def check(name_or_class: str | type) -> list[Finding]:
 
 
 def is_chunked(driver_class: type) -> bool:
-    return issubclass(driver_class, BackupChunkedDriver) or hasattr(driver_class,
-                                                                    'get_object_writer')
+    return hasattr(driver_class, 'get_object_writer')
 
 
 def _interface(driver_class: type) -> dict[str, Callable[..., Any]]:
@@ -345,8 +350,7 @@ def _takes(static: Any, method: Any, count: int, keyword: str = '') -> bool:
     except TypeError:
         return False
     except ValueError:
-        # Written in C without a signature: nothing can be said.
-        return True
+        pass  # written in C without a signature: nothing can be said
     return True
 
 

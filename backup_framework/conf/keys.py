@@ -12,7 +12,7 @@ from backup_framework.exceptions import ConfigurationError
 from backup_framework.formats.keyring import MOST_RECIPIENTS
 from backup_framework.model import Settings
 
-_NAME = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}')
+NAME = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}')
 _TYPE = core.KEY_TYPE.name
 
 
@@ -47,7 +47,7 @@ def read_all(values: Values) -> dict[str, KeyConfig]:
 
 def _read(values: Values, section: str) -> KeyConfig:
     name = section[len(core.KEY):].strip()
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise ConfigurationError(f'section [{section}]: {name!r} cannot be the name of a key (up '
                                  f'to 64 letters, digits, "_", "-" and ".")')
     values.register([core.KEY_TYPE], section)
@@ -63,21 +63,8 @@ def make(values: Values, key: KeyConfig, manager_class: type) -> Settings:
 
     :raises ConfigurationError: an unknown option, a wrong value, one that is missing.
     """
-    options = {option.name: option for option in getattr(manager_class, 'OPTIONS', ())}
-    registered = settings.registered_options(options.values())
-    for name in values.text.options(key.section):
-        if name not in registered and name != _TYPE:
-            raise ConfigurationError(
-                f'{values.label(key.section, name)}: a key of type {key.type} has no such option'
-                f'{nearest(name, [*registered, _TYPE])}')
-    values.register(registered.values(), key.section)
-    found = {name: settings.read(values, key.section, option) for name, option in options.items()}
-    missing = [name for name, option in options.items()
-               if option.required and found[name] is None]
-    if missing:
-        raise ConfigurationError(f'section [{key.section}] lacks {" and ".join(missing)}, which a '
-                                 f'key of type {key.type} requires')
-    return Settings(options.values(), found)
+    return settings.make_other(values, key.section, manager_class, [_TYPE],
+                               f'a key of type {key.type}')
 
 
 def check_backend(values: Values, section: str, chosen: Settings, known: Collection[str]) -> None:

@@ -51,6 +51,31 @@ def make(values: Values, section: str, driver_class: type,
     return Settings(options.values(), found)
 
 
+def make_other(values: Values, section: str, some_class: type, shared: Iterable[str],
+               what: str) -> Settings:
+    """The settings of a section that is no backend's, every value checked.
+
+    :param some_class: whose OPTIONS may stand there, beside the names in `shared`.
+    :param what: for messages.
+    :raises ConfigurationError: an unknown option, a wrong value, one that is missing.
+    """
+    options = {option.name: option for option in getattr(some_class, 'OPTIONS', ())}
+    registered = registered_options(options.values())
+    known = [*registered, *shared]
+    for name in values.text.options(section):
+        if name not in known:
+            raise ConfigurationError(f'{values.label(section, name)}: {what} has no such option'
+                                     f'{nearest(name, known)}')
+    values.register(registered.values(), section)
+    found = {name: read(values, section, option) for name, option in options.items()}
+    missing = [name for name, option in options.items()
+               if option.required and found[name] is None]
+    if missing:
+        raise ConfigurationError(f'section [{section}] lacks {" and ".join(missing)}, which '
+                                 f'{what} requires')
+    return Settings(options.values(), found)
+
+
 def read(values: Values, section: str, option: Option) -> Any:
     if not option.secret:
         return values.get(section, option.name)
