@@ -25,7 +25,7 @@ def engine_of(engine: sa.Engine, describe: Describe) -> sa.Engine:
     :param engine: of the catalog; on a server its connections are shared.
     """
     if engine.dialect.name == 'sqlite':
-        sa.event.listen(engine, 'connect', _enforce_references)
+        sa.event.listen(engine, 'connect', _prepare)
         # Who begins by reading and goes on by writing would fail beside another one.
         made = engine.execution_options(bf_writes=True)
     else:
@@ -36,9 +36,11 @@ def engine_of(engine: sa.Engine, describe: Describe) -> sa.Engine:
     return made
 
 
-def _enforce_references(connection: sqlite3.Connection, record: Any) -> None:
-    """So that what belongs to a deleted row goes with it."""
+def _prepare(connection: sqlite3.Connection, record: Any) -> None:
+    # So that what belongs to a deleted row goes with it.
     connection.execute('PRAGMA foreign_keys=ON')
+    # A power cut may take the last commit back, which costs less than one more wait for the disk.
+    connection.execute('PRAGMA synchronous=FULL')
 
 
 def _make(engine: sa.Engine, metadata: sa.MetaData) -> None:

@@ -7,11 +7,12 @@ from backup_framework.conf.masking import mask
 from backup_framework.conf.samples import driver_opts, key_opts, list_opts, sample
 from backup_framework.conf.schedules import ScheduleConfig
 from backup_framework.conf.settings import options_of
+from backup_framework.conf.sources import SourceConfig
 from backup_framework.conf.types import parse_duration, parse_size, spelled
 from backup_framework.conf.volumes import VolumeConfig
 
 __all__ = [
-    'BackendConfig', 'Configuration', 'KeyConfig', 'ScheduleConfig', 'VolumeConfig', 'driver_opts',
-    'key_opts', 'list_opts', 'load', 'mask', 'options_of', 'parse_duration', 'parse_size', 'sample',
-    'setup_logging', 'spelled',
+    'BackendConfig', 'Configuration', 'KeyConfig', 'ScheduleConfig', 'SourceConfig', 'VolumeConfig',
+    'driver_opts', 'key_opts', 'list_opts', 'load', 'mask', 'options_of', 'parse_duration',
+    'parse_size', 'sample', 'setup_logging', 'spelled',
 ]

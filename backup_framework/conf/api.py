@@ -7,13 +7,15 @@ import urllib.parse
 
 from oslo_config import cfg
 
-from backup_framework.conf.types import Number
+from backup_framework.conf.types import Boolean, Number, Path
 from backup_framework.conf.values import Values
 from backup_framework.exceptions import ConfigurationError
 from backup_framework.model import Quota
 
 API, QUOTA = 'api', 'quota'
 PORT = 8776
+PROJECT = r'[A-Za-z0-9_][A-Za-z0-9._-]{0,254}'
+"""What the id of a project is like where we give it."""
 
 API_OPTIONS = (
     cfg.StrOpt('host', default='127.0.0.1', help=(
@@ -31,6 +33,27 @@ API_OPTIONS = (
         'Unset, it is taken from each request.')),
     cfg.Opt('osapi_max_limit', type=Number(True, min=1, max=100_000), default=1000, help=(
         'The most items that one answer lists. What is behind them comes with the next page.')),
+    cfg.StrOpt('auth_strategy', default='none', choices=[
+        ('none', 'everybody who reaches the API is admin of every project'),
+        ('http_basic', 'users with passwords, in http_basic_auth_user_file'),
+        ('keystone', 'tokens, as [keystone_authtoken] says')], help=(
+            'How callers say who they are.')),
+    cfg.Opt('http_basic_auth_user_file', type=Path(), help=(
+        'An htpasswd file with the users of http_basic and their passwords, which bcrypt keeps '
+        '("htpasswd -B"). It is read again when it changes.')),
+    cfg.Opt('users_file', type=Path(), help=(
+        'What these users may do: a section for each, with a line PROJECT = ROLE, ROLE for each '
+        'of its projects; roles are admin, member and reader. A user of whom it says nothing is '
+        'member of a project of the same name. It is read again when it changes.')),
+    cfg.StrOpt('default_project', default='default', regex=PROJECT, help=(
+        'The project of requests that name none, when auth_strategy is none.')),
+    cfg.Opt('rate_limit', type=Number(False, min=0, max=1_000_000), default=0.0, help=(
+        'Requests a second that each user may make in a project, of each process of the API. Ten '
+        'seconds of it may be used at once. 0 is no limit.')),
+    cfg.Opt('max_request_body_size', type=Number(True, min=1024, max=1 << 30), default=114_688,
+            help='The largest body of a request, in bytes.'),
+    cfg.Opt('public_metrics', type=Boolean(), default=False, help=(
+        'Show /metrics to everybody. Otherwise it is for admins.')),
 )
 
 QUOTA_OPTIONS = (
@@ -46,6 +69,7 @@ class ApiConfig:
     """What [api] says; seconds where it is a time.
 
     :ivar public_endpoint: without a slash at its end.
+    :ivar rate_limit: requests a second; 0 for no limit.
     """
 
     host: str
@@ -55,6 +79,13 @@ class ApiConfig:
     request_timeout: float
     public_endpoint: str | None
     osapi_max_limit: int
+    auth_strategy: str
+    http_basic_auth_user_file: str | None
+    users_file: str | None
+    default_project: str
+    rate_limit: float
+    max_request_body_size: int
+    public_metrics: bool
 
 
 def read_api(values: Values) -> ApiConfig:

@@ -6,19 +6,22 @@ from collections.abc import Container, Iterable, Iterator
 import difflib
 import re
 
-from backup_framework.conf import core, retention, schedules
+from backup_framework.conf import core, retention, schedules, service, sources
 from backup_framework.conf.files import Text, same_section
 from backup_framework.conf.values import Values, nearest
 from backup_framework.driver.options import SHARED
 from backup_framework.exceptions import ConfigurationError
 
+# Sections that are there once, with their options.
+_PLAIN = {'database': core.DATABASE, retention.SECTION: retention.OPTIONS,
+          service.SERVICE: service.SERVICE_OPTIONS, service.JOBBOARD: service.JOBBOARD_OPTIONS}
 BACKEND_NAME = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.-]*')
 
 
 def check_backend_names(names: list[str], reserved: Iterable[str]) -> None:
     """:raises ConfigurationError: a name that cannot be that of a section of its own."""
     taken = {name.lower() for name in reserved} | {
-        core.DEFAULTS, 'database', 'default', retention.SECTION}
+        core.DEFAULTS, 'default', *_PLAIN}
     for name in names:
         if not BACKEND_NAME.fullmatch(name):
             raise ConfigurationError(f'enabled_backends: {name!r} cannot be the name of a backend '
@@ -37,7 +40,7 @@ def belongs_elsewhere(section: str, options: Container[str]) -> bool:
     """Whether others read the section. A library's common name may be a backend's as well."""
     if section in core.LIBRARY_GROUPS:
         return 'driver' not in options
-    ours = (core.VOLUME, core.KEY, schedules.PREFIX)
+    ours = (core.VOLUME, core.KEY, schedules.PREFIX, sources.PREFIX)
     return section.lower().startswith(ours) or section.startswith('oslo_')
 
 
@@ -62,7 +65,7 @@ def warnings(values: Values, backends: list[str], default_names: Iterable[str]) 
 
 
 def _sections(text: Text, backends: list[str]) -> Iterator[str]:
-    known = [*backends, core.DEFAULTS, 'database', 'DEFAULT', retention.SECTION]
+    known = [*backends, core.DEFAULTS, 'DEFAULT', *_PLAIN]
     for section in text.sections():
         options = text.options(section)
         if (any(same_section(section, name) for name in known)
@@ -77,10 +80,8 @@ def _sections(text: Text, backends: list[str]) -> Iterator[str]:
 def _options(values: Values, section: str, default_names: Iterable[str]) -> Iterator[str]:
     if section == 'DEFAULT':
         known = set(default_names) | core.LIBRARY_DEFAULTS
-    elif section.lower() == 'database':
-        known = {option.dest for option in core.DATABASE}
-    elif section.lower() == retention.SECTION:
-        known = {option.dest for option in retention.OPTIONS}
+    elif section.lower() in _PLAIN:
+        known = {option.dest for option in _PLAIN[section.lower()]}
     elif section.lower().startswith(core.VOLUME):
         known = {option.dest for option in (*core.VOLUMES, *retention.OPTIONS)}
     elif section.lower().startswith(schedules.PREFIX):

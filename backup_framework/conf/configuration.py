@@ -11,7 +11,6 @@ import logging
 import os
 import re
 from typing import Any
-import urllib.parse
 
 from oslo_config import cfg
 
@@ -25,13 +24,17 @@ from backup_framework.conf import (
     masking,
     retention,
     schedules,
+    service,
     settings,
+    sources,
     state,
     volumes,
 )
 from backup_framework.conf.api import ApiConfig
 from backup_framework.conf.keys import KeyConfig
 from backup_framework.conf.schedules import ScheduleConfig
+from backup_framework.conf.service import JobboardConfig, ServiceConfig
+from backup_framework.conf.sources import SourceConfig
 from backup_framework.conf.values import Values, nearest
 from backup_framework.conf.volumes import VolumeConfig
 from backup_framework.exceptions import BackendNotFound, ConfigurationError
@@ -105,10 +108,7 @@ class Configuration:
         self._values.register(core.DATABASE, 'database')
         url = self._values.secret('database', 'connection')
         # Not the whole URL is secret: messages say which catalog is in use.
-        credentials = re.search(r'://[^:/@]*:(.*)@', url or '')
-        if credentials:
-            masking.add_secret(credentials[1])
-            masking.add_secret(urllib.parse.unquote(credentials[1]))
+        masking.add_url(url)
         return url or f'sqlite:///{self.state_path}/catalog.sqlite'
 
     def _read_enabled(self) -> list[str]:
@@ -198,6 +198,20 @@ class Configuration:
         self._log_warnings(said)
         return made
 
+    def sources(self) -> list[SourceConfig]:
+        """What the [volumes:NAME] sections say, in the order of the files.
+
+        :raises ConfigurationError: one of them has no type, or a name that makes no sense.
+        """
+        return sources.read_all(self._values)
+
+    def source_settings(self, source: SourceConfig, source_class: type) -> Settings:
+        """The settings of a source of volumes, ready for use; see `key_settings`."""
+        said = len(self.warnings)
+        made = sources.make(self._values, source, source_class)
+        self._log_warnings(said)
+        return made
+
     def named_paths(self, name: str) -> list[str]:
         """The absolute paths in a backend's section, whatever they are for.
 
@@ -245,11 +259,29 @@ class Configuration:
         self._check_backend(section, volume.backend)
         return volume
 
+    def service(self) -> ServiceConfig:
+        """What [service] says now.
+
+        :raises ConfigurationError: a value that makes no sense.
+        """
+        return service.read_service(self._values)
+
+    def jobboard(self) -> JobboardConfig:
+        """What [jobboard] says.
+
+        :raises ConfigurationError: a value that makes no sense.
+        """
+        return service.read_jobboard(self._values)
+
     def _check_backend(self, section: str, name: str | None) -> None:
         if name is not None and name not in self.enabled_backends:
             raise ConfigurationError(
                 f'{self._values.label(section, "backend")}: the backend {name} is not '
                 f'enabled{nearest(name, self.enabled_backends)}')
+
+    def text_of(self, section: str, option: str) -> str:
+        """What a file or the environment says of an option of a library, '' where none does."""
+        return self._values.raw(section, option)
 
     def schedules(self) -> list[ScheduleConfig]:
         """What the [schedule:NAME] sections say now, in the order of the files.

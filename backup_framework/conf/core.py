@@ -72,6 +72,8 @@ GROUP_HELP = {
     'retention': (
         'What "backup-framework backup prune" keeps of each volume, unless the section of the '
         'volume says otherwise. Without any keep option nothing is pruned.'),
+    'service': 'The workers and the API of the service.',
+    'jobboard': 'How several workers share the jobs.',
     'volume:example': (
         'A volume that "backup-framework backup run" backs up. Write one such section for each, '
         'with a name of your own behind the colon.'),

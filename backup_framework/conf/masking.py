@@ -65,6 +65,14 @@ def add_secret(value: Any) -> None:
     _literals = re.compile('|'.join(_literal(text) for text in longest_first))
 
 
+def add_url(url: str | None) -> None:
+    """Mask the password of a URL, which is shown without it."""
+    credentials = re.search(r'://[^:/@]*:(.*)@', url or '')
+    if credentials:
+        add_secret(credentials[1])
+        add_secret(urllib.parse.unquote(credentials[1]))
+
+
 def forget_secrets() -> None:
     """Start again: another configuration is loaded."""
     global _literals

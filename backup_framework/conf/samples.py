@@ -8,7 +8,7 @@ import io
 
 from oslo_config import cfg
 
-from backup_framework.conf import core, retention, schedules
+from backup_framework.conf import core, retention, schedules, service, sources
 from backup_framework.conf.types import oslo_options
 from backup_framework.driver.options import SHARED
 
@@ -20,6 +20,7 @@ DRIVERS = {'local': 'backup_framework.drivers.local:LocalBackupDriver',
 KEY_MANAGERS = {'file': 'backup_framework.key_managers.file:KeyFile',
                 'passphrase': 'backup_framework.key_managers.passphrase:Passphrase',
                 'castellan': 'backup_framework.key_managers.castellan:Castellan'}
+SOURCES = {'file': 'backup_framework.volumes.file:FileVolumes'}
 
 Group = tuple[str | cfg.OptGroup | None, list[cfg.Opt]]
 
@@ -32,11 +33,14 @@ def list_opts() -> list[Group]:
         ('database', list(core.DATABASE)),
         (_group(core.DEFAULTS), shared),
         (_group(retention.SECTION), list(retention.OPTIONS)),
+        (_group(service.SERVICE), list(service.SERVICE_OPTIONS)),
+        (_group(service.JOBBOARD), list(service.JOBBOARD_OPTIONS)),
         (_group(f'{core.VOLUME}example'), [*core.VOLUMES, *retention.OPTIONS]),
         (_group(f'{schedules.PREFIX}example'), [*schedules.OPTIONS, *schedules.RETENTION]),
     ]
     groups += [driver_opts(name, _imported(target)) for name, target in DRIVERS.items()]
     groups += [key_opts(name, _imported(target)) for name, target in KEY_MANAGERS.items()]
+    groups += [source_opts(name, _imported(target)) for name, target in SOURCES.items()]
     return groups
 
 
@@ -75,6 +79,20 @@ def key_opts(kind: str, manager_class: type) -> Group:
     own = [made for option in getattr(manager_class, 'OPTIONS', ())
            for made in oslo_options(option)]
     return group, [choice, *own]
+
+
+def source_opts(kind: str, source_class: type) -> Group:
+    """The example section of a source of volumes, for the `list_opts` of its own distribution.
+
+    :param kind: the name of its entry point.
+    """
+    group = cfg.OptGroup(f'{sources.PREFIX}{kind}', help=(
+        f'Volumes of the type {kind} that the service offers, with a name of your own behind the '
+        f'colon.'))
+    choice = cfg.StrOpt('type', sample_default=kind, help=sources.TYPE.help)
+    own = [made for option in getattr(source_class, 'OPTIONS', ())
+           for made in oslo_options(option)]
+    return group, [choice, *sources.OPTIONS[1:], *own]
 
 
 def _group(name: str) -> cfg.OptGroup:

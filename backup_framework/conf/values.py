@@ -79,7 +79,7 @@ class Values:
 
     def set_default(self, section: str, name: str, source: str, *, secret: bool) -> None:
         """Make what section `source` says of an option the default of another section's."""
-        raw = self._raw(source, name)
+        raw = self.raw(source, name)
         if secret:
             self.refuse_reference(source, name)
         try:
@@ -89,7 +89,7 @@ class Values:
 
     def refuse_reference(self, section: str, name: str) -> None:
         """A password like pa$path would silently become another one."""
-        raw = self._raw(section, name)
+        raw = self.raw(section, name)
         masking.add_secret(raw)
         if _REFERENCE.search(raw.replace('$$', '').replace(r'\$', '')):
             raise ConfigurationError(f'{self.label(section, name)}: a $ in a secret is written $$ '
@@ -109,7 +109,8 @@ class Values:
         return [_NAME.sub(lambda match: known.get(match[1] or match[2], match[0]), text)
                 for text in options.values()]
 
-    def _raw(self, section: str | None, name: str) -> str:
+    def raw(self, section: str | None, name: str) -> str:
+        """What stands in the environment or a file, as it is written; '' where nothing does."""
         variable = f'OS_{(section or "DEFAULT").upper()}__{name.upper()}'
         return os.environ.get(variable) or self.text.options(section or 'DEFAULT').get(name, '')
 
@@ -118,7 +119,7 @@ class Values:
         label = self.label(section, name)
         if secret:
             return ConfigurationError(f'{label} is not valid (its value is secret and not shown)')
-        raw = self._raw(section, name)
+        raw = self.raw(section, name)
         reason = str(error).rpartition('is not valid: ')[2]
         return ConfigurationError(f'{label} must be {reason}, not {raw!r}')
 
