@@ -17,6 +17,7 @@ import webob.exc
 from backup_framework.api import users
 from backup_framework.api.context import RequestContext, implied
 from backup_framework.api.policy import Rules
+from backup_framework.conf.api import PROJECT
 from backup_framework.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ Authenticator = Callable[[webob.Request, str | None], RequestContext]
 
 ANONYMOUS = 'anonymous'
 
-_ID = re.compile(r'[A-Za-z0-9_][A-Za-z0-9._-]{0,254}', re.ASCII)
+_ID = re.compile(PROJECT, re.ASCII)
 
 
 def make(configuration: Configuration, rules: Rules) -> Authenticator:

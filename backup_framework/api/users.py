@@ -14,6 +14,7 @@ import stat
 import bcrypt
 
 from backup_framework.api.watching import Watched
+from backup_framework.conf.api import PROJECT
 from backup_framework.exceptions import ConfigurationError
 
 LOG = logging.getLogger(__name__)
@@ -22,7 +23,7 @@ REMEMBERED = 1024
 """Passwords that are known to be right, at most."""
 
 _LONGEST = 72  # bytes of a password that bcrypt looks at
-_ID = re.compile(r'[A-Za-z0-9_][A-Za-z0-9._-]{0,254}', re.ASCII)
+_ID = re.compile(PROJECT, re.ASCII)
 _BCRYPT = re.compile(rb'\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}')
 
 Projects = dict[str, list[str]]

@@ -45,7 +45,7 @@ API_OPTIONS = (
         'What these users may do: a section for each, with a line PROJECT = ROLE, ROLE for each '
         'of its projects; roles are admin, member and reader. A user of whom it says nothing is '
         'member of a project of the same name. It is read again when it changes.')),
-    cfg.StrOpt('default_project', default='default', regex=PROJECT, help=(
+    cfg.StrOpt('default_project', default='default', regex=f'^{PROJECT}$', help=(
         'The project of requests that name none, when auth_strategy is none.')),
     cfg.Opt('rate_limit', type=Number(False, min=0, max=1_000_000), default=0.0, help=(
         'Requests a second that each user may make in a project, of each process of the API. Ten '
