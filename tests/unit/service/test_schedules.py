@@ -1,0 +1,336 @@
+"""When schedules are due, what they begin, and what stops them or does not."""
+
+import dataclasses
+import datetime
+import logging
+import zoneinfo
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+import pytest
+
+from backup_framework import exceptions
+from backup_framework.conf import ScheduleConfig
+from backup_framework.model import Job, JobState, Page, Volume
+from backup_framework.service import schedules
+
+UTC = datetime.UTC
+MIDNIGHT = datetime.datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def schedule(cron='0 2 * * *', zone='UTC', **more):
+    more = {'name': 'nightly', 'volumes': ('*',), 'template': '{volume} {date}'} | more
+    return ScheduleConfig(cron=cron, timezone=zoneinfo.ZoneInfo(zone), **more)
+
+
+def times(cron, zone, begin, count):
+    found = []
+    for _ in range(count):
+        begin = schedules.next_time(schedule(cron, zone), begin)
+        found.append(begin)
+    return found
+
+
+# Times
+
+@pytest.mark.parametrize('cron, zone, after, expected', [
+    ('0 2 * * *', 'UTC', '2026-03-01T01:59', '2026-03-01T02:00'),
+    ('0 2 * * *', 'UTC', '2026-03-01T02:00', '2026-03-02T02:00'),
+    ('0 2 * * *', 'Asia/Kolkata', '2026-03-01T00:00', '2026-03-01T20:30'),
+    ('30 4 * * 1', 'UTC', '2026-03-01T00:00', '2026-03-02T04:30'),
+    ('0 0 29 2 *', 'UTC', '2026-03-01T00:00', '2028-02-29T00:00'),
+    # Clocks are set forward at 01:00 UTC: there is no 02:30 that day, and it is not left out.
+    ('30 2 * * *', 'Europe/Berlin', '2026-03-28T12:00', '2026-03-29T01:00'),
+    ('30 2 * * *', 'Europe/Berlin', '2026-03-29T01:00', '2026-03-30T00:30'),
+])
+def test_the_next_time(cron, zone, after, expected):
+    found = schedules.next_time(schedule(cron, zone), moment(after))
+    assert found == moment(expected)
+
+
+def moment(text):
+    return datetime.datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def test_the_hour_that_comes_twice_has_one_run():
+    """Clocks are set back at 01:00 UTC on 25 October: 02:30 is at 00:30 and at 01:30 UTC."""
+    found = times('30 2 * * *', 'Europe/Berlin', moment('2026-10-24T12:00'), 2)
+    assert found == [moment('2026-10-25T00:30'), moment('2026-10-26T01:30')]
+
+
+@pytest.mark.parametrize('minute', [0, 10, 29, 30, 31, 59])
+def test_within_the_hour_that_comes_twice_no_time_that_is_over_is_found(minute):
+    now = moment(f'2026-10-25T01:{minute:02}')
+    assert schedules.next_time(schedule('30 2 * * *', 'Europe/Berlin'), now) > now
+
+
+numbers = {'minute': st.integers(0, 59), 'hour': st.integers(0, 23), 'day': st.integers(1, 28),
+           'month': st.integers(1, 12), 'weekday': st.integers(0, 6)}
+fields = {name: st.one_of(st.just('*'), each.map(str), each.map(lambda n: f'*/{max(n, 1)}'))
+          for name, each in numbers.items()}
+crons = st.tuples(*fields.values()).map(' '.join)
+zones = st.sampled_from(['UTC', 'Europe/Berlin', 'America/New_York', 'Australia/Lord_Howe',
+                         'Asia/Kolkata', 'Pacific/Apia'])
+moments = st.datetimes(datetime.datetime(2020, 1, 1), datetime.datetime(2035, 1, 1),
+                       timezones=st.just(UTC))
+
+
+@settings(max_examples=150, deadline=None)
+@given(crons, zones, moments)
+def test_a_next_time_is_later_and_nothing_lies_between(cron, zone, after):
+    plan = schedule(cron, zone)
+    found = schedules.next_time(plan, after)
+    assert found > after and found.second == found.microsecond == 0
+    between = after + (found - after) / 2
+    if between < found:
+        assert schedules.next_time(plan, between) == found
+
+
+@settings(max_examples=150, deadline=None)
+@given(crons, moments)
+def test_a_next_time_fits_its_fields(cron, after):
+    found = schedules.next_time(schedule(cron), after)
+    minute, hour, day, month, weekday = cron.split()
+    assert fits(minute, found.minute, 0) and fits(hour, found.hour, 0)
+    assert fits(month, found.month, 1)
+    by_day, by_weekday = fits(day, found.day, 1), fits(weekday, found.isoweekday() % 7, 0) or (
+        fits(weekday, found.isoweekday(), 0))
+    either = not (day.startswith('*') or weekday.startswith('*'))
+    assert by_day or by_weekday if either else by_day and by_weekday
+
+
+def fits(field, value, lowest):
+    if field.startswith('*'):
+        return (value - lowest) % int(field[2:] or 1) == 0
+    return int(field) == value
+
+
+@pytest.mark.parametrize('cron', ['', '* * * *', '* * * * * *', '61 * * * *', '0 0 30 2 *',
+                                  'often', '@daily', '0 2 * * MOON'])
+def test_a_cron_that_makes_no_sense(cron):
+    with pytest.raises(exceptions.ConfigurationError, match=r'\[schedule:nightly\] cron'):
+        schedules.next_time(schedule(cron), MIDNIGHT)
+
+
+# Runs, on a catalog and a manager that are plain data
+
+class Catalog:
+    """Keeps next times as the real one does: of several who ask, one wins."""
+
+    def __init__(self, *volumes):
+        self.volumes = list(volumes)
+        self.open = []
+        self.times = {}
+
+    def due(self, name, now, next_at):
+        kept = self.times.setdefault(name, next_at)
+        if kept > now:
+            return False
+        self.times[name] = next_at
+        return True
+
+    def jobs(self, *, states):
+        return [job for job in self.open if job.state in states]
+
+    def job(self, job_id):
+        return next(job for job in self.open if job.id == job_id)
+
+    def volume_page(self, project_id, *, filters, limit, marker):
+        fitting = [volume for volume in self.volumes
+                   if volume.source == filters.get('source', volume.source)
+                   and project_id in (None, volume.project_id)]
+        ids = [volume.id for volume in fitting]
+        begin = 0 if marker is None else ids.index(marker) + 1
+        return Page(fitting[begin:begin + limit])
+
+
+class Manager:
+    def __init__(self, catalog, refused=()):
+        self.catalog = catalog
+        self.refused = dict(refused)
+        self.accepted = []
+        self.pruned = []
+
+    def accept_create(self, wanted):
+        error = self.refused.get((wanted.volume_id, wanted.incremental))
+        if error is not None:
+            raise error
+        self.accepted.append(wanted)
+        job = Job(kind='create', volume_id=wanted.volume_id, project_id=wanted.project_id,
+                  backend=wanted.backend or 'local')
+        self.catalog.open.append(job)
+        return None, job
+
+    def accept_prune(self, **wanted):
+        self.pruned.append(wanted)
+        return Job(kind='prune')
+
+
+class Configuration:
+    def __init__(self, *found):
+        self.found = list(found)
+
+    def schedules(self):
+        return self.found
+
+
+@pytest.fixture
+def submitted():
+    return []
+
+
+@pytest.fixture
+def scheduler(submitted):
+    def make(manager, *found):
+        return schedules.Scheduler(Configuration(*found), manager, submitted.append)
+    return make
+
+
+def volume(name, source='images', **more):
+    return Volume(name, name, source=source, **more)
+
+
+def hours(count):
+    return MIDNIGHT + datetime.timedelta(hours=count)
+
+
+def test_one_of_several_workers_fires_and_once(scheduler, submitted):
+    manager = Manager(Catalog(volume('web')))
+    workers = [scheduler(manager, schedule()) for _ in range(3)]
+    for now in (hours(0), hours(1), hours(2), hours(2.1), hours(3)):
+        for worker in workers:
+            worker.turn(now)
+        for job in manager.catalog.open:
+            job.state = JobState.DONE
+    assert [job.volume_id for job in submitted] == ['web']
+
+
+def test_of_many_times_that_were_missed_one_is_made_up_for(scheduler, submitted):
+    manager = Manager(Catalog(volume('web')))
+    scheduler(manager, schedule('0 * * * *')).turn(hours(0))
+    late = scheduler(manager, schedule('0 * * * *'))
+    late.turn(hours(7.5))
+    assert len(submitted) == 1
+    assert manager.catalog.times == {'nightly': hours(8)}
+    late.turn(hours(7.6))
+    assert len(submitted) == 1
+
+
+def test_nothing_is_begun_when_a_schedule_is_new(scheduler, submitted):
+    scheduler(Manager(Catalog(volume('web'))), schedule()).turn(hours(5))
+    assert submitted == []
+
+
+def test_the_pause_ends_when_the_next_one_is_due(scheduler):
+    worker = scheduler(Manager(Catalog()), schedule('0 2 * * *'), schedule('1 0 * * *', name='b'))
+    assert worker.turn(hours(0) + datetime.timedelta(seconds=30)) == 30
+    assert worker.turn(hours(1)) == schedules.LONGEST_PAUSE
+
+
+def test_a_backup_is_asked_for_as_the_section_says(scheduler, submitted):
+    manager = Manager(Catalog(volume('web')))
+    worker = scheduler(manager, schedule(project_id=None, backend='vault', incremental=True,
+                                         template='{schedule} {volume} {date} {time}'))
+    worker.fire(schedule(project_id='demo', backend='vault',
+                         template='{schedule} {volume} {date} {time}'), hours(2))
+    assert manager.accepted == []
+    manager.catalog.volumes[0].project_id = 'demo'
+    worker.fire(schedule(project_id='demo', backend='vault',
+                         template='{schedule} {volume} {date} {time}'), hours(2))
+    (wanted,) = manager.accepted
+    assert (wanted.volume_id, wanted.project_id, wanted.backend) == ('web', 'demo', 'vault')
+    assert wanted.name == 'nightly web 2026-03-01 02:00'
+    assert wanted.incremental and wanted.force
+
+
+def test_a_full_backup_where_there_is_nothing_to_build_on(scheduler, submitted):
+    manager = Manager(Catalog(volume('web')), {('web', True): exceptions.InvalidBackup('none')})
+    scheduler(manager).fire(schedule(), hours(2))
+    assert [wanted.incremental for wanted in manager.accepted] == [False]
+
+
+def test_a_volume_whose_backup_runs_is_left_out_with_a_warning(scheduler, submitted, caplog):
+    manager = Manager(Catalog(volume('web'), volume('db')))
+    manager.catalog.open.append(Job(kind='create', volume_id='web', state=JobState.RUNNING))
+    manager.catalog.open.append(Job(kind='verify', volume_id='db', state=JobState.RUNNING))
+    scheduler(manager).fire(schedule(), hours(2))
+    assert [job.volume_id for job in submitted] == ['db']
+    (record,) = [each for each in caplog.records if each.levelno == logging.WARNING]
+    assert 'volume web is left out' in record.getMessage()
+
+
+@pytest.mark.parametrize('error', [exceptions.QuotaExceeded('backups', 1, 1), KeyError('a bug')])
+def test_one_volume_that_fails_stops_no_other(scheduler, submitted, caplog, error):
+    manager = Manager(Catalog(volume('web'), volume('db')), {('web', True): error})
+    scheduler(manager).fire(schedule(), hours(2))
+    assert [job.volume_id for job in submitted] == ['db']
+    assert 'volume web is not backed up' in caplog.text
+    assert ('Traceback' in caplog.text) == isinstance(error, KeyError)
+
+
+def test_volumes_by_name_and_id_and_source(scheduler, submitted, caplog):
+    catalog = Catalog(Volume('1', 'web', source='a'), Volume('2', 'web', source='b'),
+                      Volume('3', 'db', source='a'))
+    worker = scheduler(Manager(catalog))
+    worker.fire(schedule(volumes=('web', '3', 'db', 'gone')), hours(2))
+    assert [job.volume_id for job in submitted] == ['3']
+    assert '2 volumes are called web' in caplog.text
+    assert 'no volumes are called gone' in caplog.text
+    catalog.open.clear()
+    worker.fire(schedule(volumes=('web',), source='b'), hours(2))
+    assert [job.volume_id for job in submitted][1:] == ['2']
+
+
+def test_more_volumes_than_a_page_has(scheduler, submitted):
+    catalog = Catalog(*(volume(f'v{number}') for number in range(1100)))
+    scheduler(Manager(catalog)).fire(schedule(), hours(2))
+    assert len({job.volume_id for job in submitted}) == 1100
+
+
+def test_a_backup_that_succeeded_is_followed_by_a_prune(scheduler, submitted):
+    manager = Manager(Catalog(volume('web'), volume('db')))
+    plan = schedule(rules={'daily': 7})
+    worker = scheduler(manager, plan)
+    worker.fire(plan, hours(2))
+    assert worker.turn(hours(2.1)) == schedules.SHORT_PAUSE and manager.pruned == []
+    for job, state in zip(manager.catalog.open, (JobState.DONE, JobState.FAILED), strict=True):
+        job.state = state
+    worker.turn(hours(2.2))
+    worker.turn(hours(2.3))
+    assert manager.pruned == [{'volume_id': 'web', 'project_id': None, 'backend': 'local',
+                               'rules': {'daily': 7}}]
+    assert [job.kind for job in submitted] == ['create', 'create', 'prune']
+
+
+def test_without_rules_nothing_is_pruned(scheduler):
+    manager = Manager(Catalog(volume('web')))
+    worker = scheduler(manager)
+    worker.fire(schedule(), hours(2))
+    manager.catalog.open[0].state = JobState.DONE
+    worker.turn(hours(2.1))
+    assert manager.pruned == []
+
+
+def test_a_catalog_that_is_away_is_asked_again_soon(scheduler, submitted):
+    manager = Manager(Catalog(volume('web')))
+    worker = scheduler(manager, schedule())
+    worker.turn(hours(0))
+    due = manager.catalog.due
+    manager.catalog.due = lambda *_: (_ for _ in ()).throw(exceptions.CatalogError('away'))
+    assert worker.turn(hours(2)) == schedules.SHORT_PAUSE
+    manager.catalog.due = due
+    worker.turn(hours(2.01))
+    assert len(submitted) == 1
+
+
+def test_a_reload_takes_new_schedules_and_keeps_the_old_where_they_make_no_sense(
+        scheduler, submitted, caplog):
+    manager = Manager(Catalog(volume('web')))
+    worker = scheduler(manager, schedule())
+    worker._configuration.found = [schedule('often')]
+    worker.reload()
+    assert 'The schedules stay as they were' in caplog.text
+    worker._configuration.found = [dataclasses.replace(schedule('0 3 * * *'), name='later')]
+    worker.reload()
+    worker.turn(hours(1))
+    assert manager.catalog.times == {'later': hours(3)}
