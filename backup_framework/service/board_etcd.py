@@ -1,0 +1,51 @@
+"""TaskFlow's board on etcd: no watch, several hosts, claims that are extended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import etcd3gw
+from etcd3gw.exceptions import Etcd3Exception
+import requests
+from taskflow.jobs.backends.impl_etcd import EtcdJobBoard
+
+from backup_framework.service.boards import TIMEOUT
+
+
+class EtcdBoard(EtcdJobBoard):  # type: ignore[misc]
+    """Asks for what is posted each time: the watch ends with its connection, and nobody sees it."""
+
+    ERRORS = (Etcd3Exception, requests.RequestException)
+
+    def __init__(self, name: str, conf: dict[str, Any]) -> None:
+        hosts = conf.pop('hosts')
+        super().__init__(name, {'timeout': TIMEOUT} | conf)
+        self._hosts = hosts
+
+    def connect(self) -> None:
+        host, port = self._hosts[0]
+        kinds = dict(self.ETCD_CONFIG_OPTIONS)
+        given = {key: kinds[key](value) for key, value in self._conf.items() if key in kinds}
+        self._client = etcd3gw.Etcd3Client(**(given | {'host': host, 'port': port}))
+
+    def failed(self) -> None:
+        """Any member of the cluster will do."""
+        if len(self._hosts) > 1:
+            self._hosts = [*self._hosts[1:], self._hosts[0]]
+            self.connect()
+
+    def postings(self) -> list[Any]:
+        # A board that was emptied counts from the beginning: a name may be another job's by now.
+        self._job_cache.clear()
+        self._ensure_fresh()
+        return list(self._job_cache.values())
+
+    def claim_for(self, posting: Any, who: str, ttl: int) -> None:
+        self.claim(posting, who, expiry=ttl)
+
+    def extend(self, posting: Any, who: str, ttl: int) -> bool:
+        """By the lease of our own claim: what the posting remembers may be another's."""
+        owner = self.get_owner_data(posting)
+        if not owner or owner['owner'] != who:
+            return False
+        return etcd3gw.Lease(id=owner['lease_id'], client=self._client).refresh() > 0
