@@ -15,8 +15,11 @@ from typing import Any
 
 import pytest
 
+from tests import environments
+from tests.service.clients import Clients, find_or_build
 from tools.servers.installation import Installation, Setup, running
 
+ALONE = Setup()
 ONE_MACHINE, MANY_MACHINES = 'one machine', 'many machines'
 
 
@@ -44,7 +47,19 @@ def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def install(tmp_path: Path) -> Iterator[Callable[..., Installation]]:
     """Starts a service: a set-up, and what Installation takes."""
     with contextlib.ExitStack() as end:
-        def make(setup: Setup = Setup(), **more: Any) -> Installation:
+        def make(setup: Setup = ALONE, **more: Any) -> Installation:
             folder = tmp_path / f'service{len(list(tmp_path.iterdir()))}'
             return end.enter_context(running(folder, setup, **more))
         yield make
+
+
+@pytest.fixture(scope='session')
+def clients(require_part: Callable[[str, str], None]) -> Iterator[Clients]:
+    """`openstack` and `cinder`; they are installed at first use."""
+    try:
+        folder = find_or_build()
+    except (environments.Missing, OSError) as error:
+        require_part('clients', str(error))
+    made = Clients(folder)
+    yield made
+    made.close()
