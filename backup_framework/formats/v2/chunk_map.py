@@ -28,6 +28,7 @@ SMALLEST = _HEAD.size + _END.size
 _KINDS = {0: _END, 1: _OBJECT, 2: _ZEROS, 3: _CHUNK}
 _SHORTEST = min(form.size for form in _KINDS.values())
 _PAD = bytes(7)
+_LONGEST = store.LONGEST_NAME
 SEALED_HEAD_SIZE = _HEAD.size + sealing.SALT_SIZE
 
 
@@ -133,6 +134,7 @@ class Rows:
         self._called = called
         self._algorithm = algorithm
         self._hasher = algorithm.new()
+        self._seen: set[bytes] = set()
 
     def __iter__(self) -> Iterator[Zeros | Row]:
         """:raises CorruptObject: it is no map of so many chunks."""
@@ -182,21 +184,25 @@ class Rows:
         _, reserved, length, blocks, size = fields
         encoded = self._take(length, hashed=False)
         self._hash(fixed + encoded)
-        name, prefix = self._name(encoded)
+        prefix, _, number = encoded.rpartition(b'-')
+        # Most names have a prefix that was seen before: then only the number is left to check.
+        if prefix not in self._seen or not names.is_number(number) or len(encoded) > _LONGEST:
+            self._check_name(encoded)
+            self._seen.add(prefix)
+        name = encoded.decode()
         if reserved or name in known or size > LARGEST:
             raise self._corrupt(f'its record of object {name} is impossible')
-        if self._prefixes is not None and prefix not in self._prefixes:
-            raise self._corrupt(f'it names {name}, of a backup that the manifest does not name')
         known.add(name)
         self.objects.append(Object(name, blocks, size))
 
-    def _name(self, encoded: bytes) -> tuple[str, str]:
-        """The name and its prefix."""
+    def _check_name(self, encoded: bytes) -> None:
         try:
             name = store.check_new_name(encoded.decode())
-            return name, names.prefix_of(name)
+            prefix = names.prefix_of(name)
         except (UnicodeDecodeError, exceptions.InvalidName, exceptions.CorruptObject):
             raise self._corrupt('it names an object as none is named') from None
+        if self._prefixes is not None and prefix not in self._prefixes:
+            raise self._corrupt(f'it names {name}, of a backup that the manifest does not name')
 
     def _row(self, fields: tuple[int, int, int, int, int, int, int, bytes, bytes]) -> Row:
         _, flags, reserved, count, number, length, offset, table_digest, chunk_digest = fields

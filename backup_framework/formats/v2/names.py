@@ -16,7 +16,10 @@ LAST_GENERATION = 9999
 LAST_ATTEMPT = 9999
 LAST_NUMBER = 10 ** 18 - 1
 
-_DATA = re.compile(r'(.+)-([0-9]{5}|[1-9][0-9]{5,17})\Z', re.DOTALL)
+_NUMBER = r'[0-9]{5}|[1-9][0-9]{5,17}'
+_DATA = re.compile(rf'(.+)-({_NUMBER})\Z', re.DOTALL)
+is_number = re.compile(_NUMBER.encode()).fullmatch
+"""Whether these bytes are the number of a data object."""
 # At most four digits: such a name is never that of a data object too.
 _MAP = re.compile(re.escape(MAP) + r'(-([2-9]|[1-9][0-9]{1,3}))?\Z')
 _STORED = re.compile(r'(.+)(_map(-([2-9]|[1-9][0-9]{1,3}))?|_keys-[1-9][0-9]{0,3})\Z', re.DOTALL)
