@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import bisect
+from collections.abc import Iterable, Iterator, Sequence
 import contextlib
 import errno
 import functools
@@ -109,6 +110,8 @@ def open_source(volume_file: BinaryIO, spool_directory: str | None = None, *,
 
     That is only for a plain `io` file directly on a regular file or block device: others have a
     `fileno()` too, but its bytes are not theirs (gzip). One that cannot seek is read to its end.
+    An attribute `holes`, sorted extents, says where the file has none but zeros, for file systems
+    that cannot.
 
     :param spool_directory: where temporary files for parts of a stream may grow.
     :param anywhere: only parts of it are wanted; one that can seek is read where they are.
@@ -118,7 +121,8 @@ def open_source(volume_file: BinaryIO, spool_directory: str | None = None, *,
         if anywhere and can_seek(volume_file):
             return SeekSource(volume_file)
         return StreamSource(volume_file, spool_directory)
-    return FileSource(raw.fileno(), str(getattr(volume_file, 'name', 'volume')))
+    return FileSource(raw.fileno(), str(getattr(volume_file, 'name', 'volume')),
+                      getattr(volume_file, 'holes', None))
 
 
 def plain_file(file: object) -> io.FileIO | None:
@@ -140,8 +144,9 @@ class FileSource:
     :ivar ahead: whether whole chunks are wanted, so that the kernel is asked to read on.
     """
 
-    def __init__(self, fd: int, name: str) -> None:
+    def __init__(self, fd: int, name: str, holes: Sequence[Extent] | None = None) -> None:
         self.ahead = True
+        self._holes = holes
         self._fd = fd
         self._name = name
         self._length = os.lseek(fd, 0, os.SEEK_END)
@@ -203,6 +208,10 @@ class FileSource:
 
     def _next_data(self, offset: int) -> int:
         """Where the next data are, at `offset` or behind; the size where only a hole is left."""
+        if self._holes is not None:
+            behind = bisect.bisect_right(self._holes, offset, key=lambda hole: hole.offset)
+            end = self._holes[behind - 1].end if behind else 0
+            return min(max(offset, end), self._length)
         try:
             return os.lseek(self._fd, offset, os.SEEK_DATA)
         except OSError as error:
@@ -210,6 +219,9 @@ class FileSource:
             return self._length if error.errno == errno.ENXIO else offset
 
     def _next_hole(self, offset: int) -> int:
+        if self._holes is not None:
+            behind = bisect.bisect_right(self._holes, offset, key=lambda hole: hole.offset)
+            return self._holes[behind].offset if behind < len(self._holes) else self._length
         try:
             return os.lseek(self._fd, offset, os.SEEK_HOLE)
         except OSError:

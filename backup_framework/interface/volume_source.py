@@ -31,7 +31,8 @@ class Reading:
     """An opened volume.
 
     :param file: a plain file is read by several threads, where it is wanted; one that cannot seek
-        in order. With the attribute `holes`, sorted extents that read as zeros, these are not read.
+        in order. The attribute `holes` of a plain file, sorted extents that do not touch, says
+        where it has zeros that need not be read.
     :param changed: where alone it may differ from backup `changed_since`; a sample is compared
         before that is believed.
     :param taken: what the source calls the state that is read, where it could keep it.

@@ -1,0 +1,305 @@
+"""Volumes that NBD servers export, such as qemu-nbd, qemu-storage-daemon and nbdkit.
+
+libnbd's programs speak the protocol: `nbdinfo` asks, and `nbdfuse` makes an export a file, which is
+read as any other, its parts at once. Where there is no FUSE `nbdcopy` gives and takes a stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+import contextlib
+import io
+import json
+import logging
+import os
+import random
+import shutil
+import subprocess
+import tempfile
+import time
+from typing import Any, BinaryIO
+import urllib.parse
+
+from backup_framework import exceptions, model
+from backup_framework.engine import hints
+from backup_framework.interface.volume_source import Reading, VolumeSource
+from backup_framework.model import Extent, Option, OptionType, Snapshot, Volume
+
+LOG = logging.getLogger(__name__)
+
+_SECONDS = 30.0
+"""For an answer of a server, and for a mount."""
+_ALLOCATION = 'base:allocation'
+_ZERO = 2  # the bit of a range that reads as zeros; the NBD protocol, "base:allocation"
+_DIRTY = 1  # that of one that was written to; QEMU's docs/interop/nbd.txt
+_PROBES = 16
+_PROBED = 4096
+
+
+class NBDVolumes(VolumeSource):
+    """Each address is a volume."""
+
+    OPTIONS = (
+        Option('uris', OptionType.LIST, required=True,
+               sample='nbd://hypervisor:10809/disk0,nbd+unix:///disk1?socket=/run/disk1.sock',
+               help=('Addresses of exports, separated by commas, as libnbd knows them: nbd:// and '
+                     'nbd+unix://, with TLS nbds:// and nbds+unix://. Each is a volume. An export '
+                     'must be of a state that stands still while it is backed up.')),
+        Option('bitmap', default='backup-{backup}', help=(
+            "The name of QEMU's dirty bitmap that says what was written since a backup; {backup} "
+            'is the id of that backup. Where an export has it, an incremental backup reads only '
+            'that, after a sample has shown that it is right.')),
+        Option('fuse', OptionType.BOOLEAN, default=True, help=(
+            'Read and write through nbdfuse, in parallel, and only the parts that are wanted. '
+            'With no, nbdcopy is used, for hosts that have no /dev/fuse: everything is read, in '
+            'order, and a restore overwrites everything.')),
+    )
+
+    def __init__(self, settings: model.Settings, context: object = None) -> None:
+        self._uris = [str(uri) for uri in settings.uris]
+        self._bitmap: str = settings.bitmap
+        self._fuse: bool = settings.fuse
+        for uri in self._uris:
+            if not urllib.parse.urlsplit(uri).scheme.startswith('nbd'):
+                raise exceptions.ConfigurationError(
+                    f'uris: {uri!r} is no address of an export, like nbd://host:10809/export')
+        if '{backup}' not in self._bitmap:
+            raise exceptions.ConfigurationError(
+                f'bitmap: {self._bitmap!r} does not say since which backup; write {{backup}} where '
+                'the name has its id')
+
+    def volumes(self) -> Iterator[Volume]:
+        for uri in self._uris:
+            name = urllib.parse.unquote(urllib.parse.urlsplit(uri).path.strip('/')) or uri
+            volume = Volume(name=name, source_id=uri, status='error')
+            with contextlib.suppress(exceptions.VolumeError, exceptions.VolumeNotFound):
+                volume.size_bytes = _size(_export(uri), uri)
+                volume.status = 'available'
+            yield volume
+
+    def check(self) -> None:
+        for uri in self._uris:
+            _size(_export(uri), uri)
+
+    @contextlib.contextmanager
+    def open(self, volume: Volume, snapshot: Snapshot | None = None, *,
+             since: str | None = None) -> Iterator[Reading]:
+        uri = self._uri(volume)
+        if snapshot is not None:
+            raise exceptions.VolumeNotFound(f'an export has no snapshots: {uri}')
+        export = _export(uri)
+        size = _size(export, uri)
+        if not self._fuse:
+            with _copied_from(uri, size) as stream:
+                yield Reading(stream, size)
+            return
+        changed = self._changed(uri, export, since) if since else None
+        with _mounted(uri, '-r') as path, io.FileIO(path, 'rb') as file:
+            if _ALLOCATION in export['contexts']:
+                vars(file)['holes'] = _holes(file, _map(uri, _ALLOCATION), uri)
+            yield Reading(file, size, changed, since if changed is not None else None)
+
+    def _changed(self, uri: str, export: dict[str, Any], since: str) -> Sequence[Extent] | None:
+        context = f'qemu:dirty-bitmap:{self._bitmap.format(backup=since)}'
+        if context not in export['contexts']:
+            return None
+        return _with_bit(_map(uri, context), _DIRTY)
+
+    @contextlib.contextmanager
+    def open_target(self, volume: Volume) -> Iterator[str | BinaryIO]:
+        uri = self._uri(volume)
+        if _export(uri).get('is_read_only', True):
+            raise exceptions.InvalidTarget(f'{uri} is exported read-only')
+        if self._fuse:
+            with _mounted(uri) as path:
+                yield path
+        else:
+            with _copied_to(uri) as stream:
+                yield stream
+
+    def _uri(self, volume: Volume) -> str:
+        """:raises VolumeNotFound: it is none of those that the section names."""
+        if volume.source_id not in self._uris:
+            raise exceptions.VolumeNotFound(f'there is no export {volume.source_id!r} in uris')
+        return str(volume.source_id)
+
+    def close(self) -> None:
+        """Nothing stays open."""
+
+
+def _ask(*words: str) -> Any:
+    """What nbdinfo says, which is JSON.
+
+    :raises VolumeError: nothing.
+    """
+    try:
+        said = subprocess.run(('nbdinfo', '--json', *words), capture_output=True, check=False,
+                              stdin=subprocess.DEVNULL, timeout=_SECONDS)
+    except FileNotFoundError:
+        raise _missing('nbdinfo') from None
+    except subprocess.TimeoutExpired:
+        raise exceptions.VolumeError(
+            f'{words[-1]} gave no answer within {_SECONDS:g} s: is its server up?') from None
+    if said.returncode:
+        raise exceptions.VolumeError(f'cannot use {words[-1]}: {_last_words(said.stderr)}')
+    try:
+        return json.loads(said.stdout)
+    except ValueError as error:
+        raise exceptions.VolumeError(f'nbdinfo said no JSON of {words[-1]}: {error}') from None
+
+
+def _last_words(stderr: bytes) -> str:
+    lines = stderr.decode(errors='replace').strip().splitlines()
+    # What follows the reason is a suggestion.
+    return lines[0] if lines else 'no reason was given'
+
+
+def _missing(program: str) -> exceptions.VolumeError:
+    return exceptions.VolumeError(
+        f'there is no program {program}: it comes with libnbd (in Debian libnbd-bin)')
+
+
+def _export(uri: str) -> dict[str, Any]:
+    try:
+        export = _ask(uri)['exports'][0]
+    except (KeyError, IndexError, TypeError):
+        export = None
+    if not isinstance(export, dict):
+        raise exceptions.VolumeError(f'nbdinfo does not describe {uri} as expected')
+    contexts = export.get('contexts')
+    return export | {'contexts': contexts if isinstance(contexts, list) else []}
+
+
+def _size(export: dict[str, Any], uri: str) -> int:
+    size = export.get('export-size')
+    if not isinstance(size, int) or size < 0:
+        raise exceptions.VolumeError(f'the size of {uri} is not told')
+    return size
+
+
+def _map(uri: str, context: str) -> list[dict[str, Any]]:
+    found = _ask(f'--map={context}', uri)
+    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+        raise exceptions.VolumeError(f'nbdinfo does not map {uri} as expected')
+    return found
+
+
+def _with_bit(ranges: Sequence[dict[str, Any]], bit: int) -> list[Extent]:
+    try:
+        return hints.extents([(each['offset'], each['length']) for each in ranges
+                              if each['type'] & bit])
+    except (KeyError, TypeError, exceptions.InvalidInput) as error:
+        raise exceptions.VolumeError(f'nbdinfo gave a map that makes no sense: {error!r}') from None
+
+
+def _holes(file: io.FileIO, ranges: Sequence[dict[str, Any]], uri: str) -> list[Extent] | None:
+    """What the server says reads as zeros; None where a sample shows otherwise."""
+    holes = _with_bit(ranges, _ZERO)
+    for hole in random.sample(holes, min(len(holes), _PROBES)):
+        length = min(_PROBED, hole.length)
+        at = random.randint(hole.offset, hole.end - length)
+        if any(os.pread(file.fileno(), length, at)):
+            LOG.warning('%s says that bytes from %d on are zeros, and they are not: all of it is '
+                        'read', uri, at)
+            return None
+    return holes
+
+
+@contextlib.contextmanager
+def _mounted(uri: str, *options: str) -> Iterator[str]:
+    """The path of a file that is the export.
+
+    :raises VolumeError: it cannot be made.
+    """
+    directory = tempfile.mkdtemp(prefix='backup-framework-nbd-')
+    path = os.path.join(directory, 'volume')
+    try:
+        with _running(['nbdfuse', *options, path, uri]) as process:
+            _wait_for(path, process, uri)
+            try:
+                yield path
+            finally:
+                process.terminate()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(_SECONDS)
+    finally:
+        with contextlib.suppress(OSError):
+            os.rmdir(directory)
+
+
+def _wait_for(path: str, process: subprocess.Popen[bytes], uri: str) -> None:
+    until = time.monotonic() + _SECONDS
+    while not os.path.exists(path):
+        if process.poll() is not None or time.monotonic() > until:
+            raise exceptions.VolumeError(
+                f'nbdfuse cannot make a file of {uri} ({_said_by(process)}); where this host has '
+                'no FUSE, write fuse = no')
+        time.sleep(0.01)
+
+
+def _said_by(process: subprocess.Popen[bytes]) -> str:
+    """Why it ended; it is ended where it has not."""
+    process.kill()
+    assert process.stderr is not None
+    return _last_words(process.stderr.read())
+
+
+@contextlib.contextmanager
+def _running(command: list[str], stdin: int = subprocess.DEVNULL,
+             stdout: int = subprocess.DEVNULL) -> Iterator[subprocess.Popen[bytes]]:
+    """A program that ends with this block, and with this process, however that ends."""
+    guarded = ['setpriv', '--pdeathsig', 'TERM', *command] if shutil.which('setpriv') else command
+    if shutil.which(command[0]) is None:
+        raise _missing(command[0])
+    # Not in our group: Ctrl-C is for us, who still need it.
+    process = subprocess.Popen(guarded, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE,
+                               start_new_session=True)
+    try:
+        yield process
+    finally:
+        process.kill()
+        # Not `with process`: that would wait for what is in its pipes.
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+        process.wait()
+
+
+@contextlib.contextmanager
+def _copied_from(uri: str, size: int) -> Iterator[BinaryIO]:
+    with _running(['nbdcopy', uri, '-'], stdout=subprocess.PIPE) as process:
+        yield io.BufferedReader(_Counted(process, size, uri), 1 << 20)
+
+
+class _Counted(io.RawIOBase):
+    """What nbdcopy gives; its end is the end of the volume only where that is so."""
+
+    def __init__(self, process: subprocess.Popen[bytes], size: int, uri: str) -> None:
+        assert process.stdout is not None
+        self._process, self._left, self._uri = process, size, uri
+        self._pipe = process.stdout
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        got = os.readv(self._pipe.fileno(), [buffer])
+        self._left -= got
+        if not got and (self._left or self._process.wait()):
+            raise exceptions.VolumeError(f'{self._uri} could not be read to its end: '
+                                         f'{_said_by(self._process)}')
+        return got
+
+
+@contextlib.contextmanager
+def _copied_to(uri: str) -> Iterator[BinaryIO]:
+    with _running(['nbdcopy', '--flush', '-', uri], stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        try:
+            yield process.stdin  # type: ignore[misc]
+            process.stdin.close()
+        except BrokenPipeError:
+            raise exceptions.VolumeError(f'cannot write {uri}: {_said_by(process)}') from None
+        if process.wait():
+            raise exceptions.VolumeError(f'cannot write {uri}: {_said_by(process)}')
