@@ -6,7 +6,7 @@ from collections.abc import Container, Iterable, Iterator
 import difflib
 import re
 
-from backup_framework.conf import core, retention, schedules, service, sources
+from backup_framework.conf import api, core, retention, schedules, service, sources
 from backup_framework.conf.files import Text, same_section
 from backup_framework.conf.values import Values, nearest
 from backup_framework.driver.options import SHARED
@@ -14,6 +14,7 @@ from backup_framework.exceptions import ConfigurationError
 
 # Sections that are there once, with their options.
 _PLAIN = {'database': core.DATABASE, retention.SECTION: retention.OPTIONS,
+          api.API: api.API_OPTIONS, api.QUOTA: api.QUOTA_OPTIONS,
           service.SERVICE: service.SERVICE_OPTIONS, service.JOBBOARD: service.JOBBOARD_OPTIONS}
 BACKEND_NAME = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.-]*')
 

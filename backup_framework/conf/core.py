@@ -69,6 +69,8 @@ KEY_TYPE = cfg.StrOpt('type', help=(
 
 GROUP_HELP = {
     DEFAULTS: 'What backends use where their own sections say nothing.',
+    'api': 'The REST API, which speaks as Cinder does.',
+    'quota': 'What each project may have. The command line does not ask.',
     'retention': (
         'What "backup-framework backup prune" keeps of each volume, unless the section of the '
         'volume says otherwise. Without any keep option nothing is pruned.'),

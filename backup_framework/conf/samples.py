@@ -8,7 +8,7 @@ import io
 
 from oslo_config import cfg
 
-from backup_framework.conf import core, retention, schedules, service, sources
+from backup_framework.conf import api, core, retention, schedules, service, sources
 from backup_framework.conf.types import oslo_options
 from backup_framework.driver.options import SHARED
 
@@ -33,6 +33,8 @@ def list_opts() -> list[Group]:
         ('database', list(core.DATABASE)),
         (_group(core.DEFAULTS), shared),
         (_group(retention.SECTION), list(retention.OPTIONS)),
+        (_group(api.API), list(api.API_OPTIONS)),
+        (_group(api.QUOTA), list(api.QUOTA_OPTIONS)),
         (_group(service.SERVICE), list(service.SERVICE_OPTIONS)),
         (_group(service.JOBBOARD), list(service.JOBBOARD_OPTIONS)),
         (_group(f'{core.VOLUME}example'), [*core.VOLUMES, *retention.OPTIONS]),
