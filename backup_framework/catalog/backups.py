@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
 
 from backup_framework import exceptions
-from backup_framework.catalog import records, schema
+from backup_framework.catalog import jobs, records, schema
 from backup_framework.model import Backup, Status, utcnow
 
 SHORTEST_PREFIX = 8
@@ -18,12 +18,13 @@ _MOST_CANDIDATES = 5
 
 _table = schema.backups
 _operations = schema.operations
-_being_restored = sa.exists().where(
-    _operations.c.backup_id == _table.c.id, _operations.c.kind == 'restore')
-_shown_status = sa.case(
+_being_restored = sa.or_(
+    sa.exists().where(_operations.c.backup_id == _table.c.id, _operations.c.kind == 'restore'),
+    jobs.of_backup(_table, 'restore'))
+shown_status = sa.case(
     (sa.and_(_table.c.status == str(Status.AVAILABLE), _being_restored), str(Status.RESTORING)),
     else_=_table.c.status)
-_select = sa.select(_table, _shown_status.label('shown_status'))
+selected = sa.select(_table, shown_status.label('shown_status'))
 
 # Databases differ in where they sort nulls, so there are none.
 _newness = (sa.func.coalesce(_table.c.data_timestamp, ''),
@@ -66,7 +67,7 @@ def _check_parent(connection: sa.Connection, parent_id: str) -> None:
 def find(connection: sa.Connection, backup_id: str) -> Backup | None:
     if not records.is_text(backup_id):
         return None
-    row = connection.execute(_select.where(_table.c.id == backup_id)).mappings().first()
+    row = connection.execute(selected.where(_table.c.id == backup_id)).mappings().first()
     return None if row is None else records.backup(row)
 
 
@@ -101,7 +102,7 @@ def look_up(connection: sa.Connection, ref: str, exact: bool) -> Backup:
 
 
 def _candidates(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> list[Backup]:
-    chosen = _select.where(condition).order_by(*_newest_first).limit(_MOST_CANDIDATES + 1)
+    chosen = selected.where(condition).order_by(*_newest_first).limit(_MOST_CANDIDATES + 1)
     return _records(connection, chosen)
 
 
@@ -123,12 +124,12 @@ def select(connection: sa.Connection, *, volume_id: str | None, backend: str | N
            ) -> list[Backup]:
     """See `Catalog.backups`."""
     wanted = {_table.c.volume_id: volume_id, _table.c.backend: backend,
-              _table.c.container: container, _shown_status: status}
+              _table.c.container: container, shown_status: status}
     conditions = [column == str(value) for column, value in wanted.items() if value is not None]
     if marker is not None:
         conditions.append(_after(connection, marker))
     if limit is None:
-        chosen = _select.where(*conditions).order_by(*_newest_first)
+        chosen = selected.where(*conditions).order_by(*_newest_first)
         return _records(connection, chosen)
     return _newest(connection, limit, conditions)
 
@@ -137,7 +138,7 @@ def _newest(connection: sa.Connection, limit: int,
             conditions: Iterable[sa.ColumnElement[bool]]) -> list[Backup]:
     """The first records that fit. Ids are sorted alone, because whole rows take far longer."""
     ids = sa.select(_table.c.id).where(*conditions).order_by(*_newest_first).limit(limit).subquery()
-    chosen = _select.join(ids, ids.c.id == _table.c.id).order_by(*_newest_first)
+    chosen = selected.join(ids, ids.c.id == _table.c.id).order_by(*_newest_first)
     return _records(connection, chosen)
 
 
@@ -160,8 +161,16 @@ def newest_usable(connection: sa.Connection, volume_id: str, backend: str | None
 
 
 def children(connection: sa.Connection, backup_id: str) -> list[Backup]:
-    chosen = _select.where(_table.c.parent_id == backup_id).order_by(*_newest_first)
+    chosen = selected.where(_table.c.parent_id == backup_id).order_by(*_newest_first)
     return _records(connection, chosen)
+
+
+def having_dependents(connection: sa.Connection, ids: Iterable[str]) -> set[str]:
+    """Those of the ids whose children cannot be restored without them."""
+    chosen = sa.select(_table.c.parent_id, _table.c.format).where(
+        _table.c.parent_id.in_(list(ids))).distinct()
+    return {row.parent_id for row in connection.execute(chosen)
+            if Backup(parent_id=row.parent_id, format=row.format).needs_parent}
 
 
 def refuse_needed(connection: sa.Connection, backup_id: str) -> None:
@@ -209,6 +218,14 @@ def update(connection: sa.Connection, backup_id: str, fields: dict[str, Any]) ->
         _table.update().where(_table.c.id == backup_id).values(_changes(fields)))
     if not changed.rowcount:
         raise exceptions.BackupNotFound(f'there is no backup {backup_id}')
+
+
+def change_metadata(connection: sa.Connection, backup_id: str, added: Mapping[str, str],
+                    removed: Collection[str]) -> None:
+    """See `Catalog.change_metadata`."""
+    known = get(connection, backup_id).metadata
+    kept = {key: value for key, value in known.items() if key not in removed}
+    update(connection, backup_id, {'metadata': kept | dict(added)})
 
 
 def transition(connection: sa.Connection, backup_id: str, from_: Iterable[str], to: str,

@@ -25,6 +25,7 @@ from backup_framework.catalog import (
     volumes,
     waiting,
 )
+from backup_framework.catalog.accepted import Accepted
 from backup_framework.catalog.database import Database
 from backup_framework.catalog.operations import Running
 from backup_framework.model import Backup, Volume, utcnow
@@ -34,7 +35,7 @@ LOG = logging.getLogger(__name__)
 _CANNOT_WRITE = (exceptions.CatalogReadOnly, exceptions.NoSpace)
 
 
-class Catalog:
+class Catalog(Accepted):
     """This installation's record of backups, volumes and running operations.
 
     Nothing is opened before the first call. Every method may raise CatalogError (it cannot be
@@ -212,11 +213,8 @@ class Catalog:
 
         :raises BackupNotFound: there is no such backup.
         """
-        def work(connection: Any) -> None:
-            kept = {key: value for key, value in backups.get(connection, backup_id).metadata.items()
-                    if key not in set(removed)}
-            backups.update(connection, backup_id, {'metadata': kept | dict(added)})
-        self._database.write(work)
+        gone = set(removed)
+        self._database.write(lambda c: backups.change_metadata(c, backup_id, added, gone))
 
     def transition(self, backup_id: str, from_: Iterable[str], to: str, **fields: Any) -> None:
         """Change the status if it is one of `from_`: of two callers one wins.
@@ -243,7 +241,7 @@ class Catalog:
             backups.refuse_needed(connection, backup_id)
             backups.remove(connection, backup_id)
             if operation is not None:
-                operations.remove(connection, operation.id)
+                operations.end(connection, operation)
                 bad_objects.remove_idle(connection, backend)
         self._database.write(work)
         if operation is not None:
@@ -256,19 +254,22 @@ class Catalog:
 
     @contextlib.contextmanager
     def operation(self, kind: str, *, backup_id: str | None = None,
-                  volume_id: str | None = None,
-                  detail: str | None = None) -> Iterator[Running]:
+                  volume_id: str | None = None, detail: str | None = None,
+                  job_id: str | None = None) -> Iterator[Running]:
         """Run the block as an operation that others see, and whose death `recover` notices.
 
         A `create` is to be begun before its backup is added. `restore`, `verify` and `export`
         go on without a row when the catalog cannot be written; `recorded` is False then.
 
         :param detail: what a message about its death should name: the target of a restore.
+        :param job_id: the job that this is the work of. It takes the place of an earlier operation
+            of the same job, whose `finish`, `forget` and `renew` are refused from then on.
+        :raises OperationCancelled: the job has ended.
         :raises InvalidVolume: a create, while another one of this volume runs.
         :raises BackupInUse: a delete while anything runs on the backup or children need it, or
             anything while a delete runs. No child can be added to it from then on.
         """
-        operation = Running(kind, backup_id, volume_id, detail)
+        operation = Running(kind, backup_id, volume_id, detail, job_id)
         self._begin(operation)
         try:
             yield operation
@@ -302,12 +303,14 @@ class Catalog:
             operation.release()
 
     def renew(self, operation: Running) -> None:
-        """Say that it goes on; as often as one likes, at most one write a minute comes of it.
+        """Say that it goes on, as often as one likes; only now and then a write comes of it.
 
         :raises InvalidBackup: another process took it for dead.
         """
         now = time.monotonic()
-        if not operation.recorded or now - operation.renewed < operations.RENEW_SECONDS:
+        seconds = (operations.RENEW_SECONDS if operation.job_id is None
+                   else operations.RENEW_JOB_SECONDS)
+        if not operation.recorded or now - operation.renewed < seconds:
             return
         operation.renewed = now
         try:
@@ -319,14 +322,14 @@ class Catalog:
     def finish(self, operation: Running, backup_id: str, to: str, **fields: Any) -> None:
         """Record the outcome of a create or a delete, if the operation is still the caller's.
 
-        The block of `operation` is to be left after that.
+        Its job ends with it, failed where there is a `fail_reason`. The block of `operation` is to
+        be left after that.
 
         :raises InvalidBackup: it was taken for dead, or the backup is not creating (deleting).
         """
         def work(connection: sa.Connection) -> None:
             operations.finish(connection, operation, backup_id, to, fields)
-            # With the outcome, because every transaction waits for the disk several times.
-            operations.remove(connection, operation.id)
+            operations.end(connection, operation, fields.get('fail_reason'))
         self._database.write(work)
         operation.recorded = False
 
@@ -355,8 +358,10 @@ class Catalog:
 
     def writers(self, container: str) -> list[str]:
         """The ids of the backups that are being made in such a container now, or may be."""
-        rows = self._database.read(lambda c: waiting.writers(c, container))
-        return self._living(rows)
+        def work(connection: sa.Connection) -> tuple[list[sa.RowMapping], list[str]]:
+            return waiting.writers(connection, container), waiting.interrupted(
+                connection, container)
+        return self._living(*self._database.read(work))
 
     def postpone(self, operation: Running, backup_id: str, awaited: Iterable[str],
                  **fields: Any) -> None:
@@ -374,7 +379,8 @@ class Catalog:
         found = self._database.read(waiting.postponed)
         if not found:
             return {}
-        living = set(self._living(self._database.read(waiting.creating)))
+        living = set(self._living(*self._database.read(
+            lambda c: (waiting.creating(c), waiting.interrupted(c)))))
         return {backup_id: [each for each in awaited if each in living]
                 for backup_id, awaited in found.items()}
 
@@ -385,10 +391,11 @@ class Catalog:
         """
         self._database.write(lambda c: waiting.resume(c, operation, backup_id))
 
-    def _living(self, rows: Iterable[sa.RowMapping]) -> list[str]:
+    def _living(self, rows: Iterable[sa.RowMapping], interrupted: Iterable[str]) -> list[str]:
         installation = self._known_installation()
-        return [row['backup_id'] for row in rows
-                if row['backup_id'] and not recovery.is_dead(row, installation, self._locks)]
+        running = [row['backup_id'] for row in rows
+                   if row['backup_id'] and not recovery.is_dead(row, installation, self._locks)]
+        return [*running, *(each for each in interrupted if each not in running)]
 
     def _known_installation(self) -> str | None:
         try:
@@ -415,11 +422,7 @@ class Catalog:
     def mark_bad(self, backend: str, objects: Collection[tuple[str, str]],
                  damage: Mapping[str, Sequence[str]]) -> None:
         """Mark objects (container, name) as damaged, and add to the damage of backups by id."""
-        def work(connection: sa.Connection) -> None:
-            bad_objects.add(connection, backend, objects)
-            for backup_id, sentences in damage.items():
-                verifications.add_damage(connection, backup_id, sentences)
-        self._database.write(work)
+        self._database.write(lambda c: verifications.mark_bad(c, backend, objects, damage))
 
     def bad_objects(self, backend: str, container: str) -> set[str]:
         """The names of the objects of a container that are marked as damaged."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import sqlalchemy as sa
 
 from backup_framework import exceptions
+from backup_framework.catalog import operations as rows
 from backup_framework.catalog import records, schema
 from backup_framework.model import Backup, Status
 
@@ -72,5 +73,5 @@ def _on_cycles(parents: dict[str, str | None]) -> Iterator[str]:
 def operations(connection: sa.Connection) -> list[sa.RowMapping]:
     """The operations on backups that the catalog does not know: fine while they live."""
     unknown = ~sa.exists().where(_backups.c.id == _operations.c.backup_id)
-    chosen = sa.select(_operations).where(_operations.c.backup_id.is_not(None), unknown)
+    chosen = rows.every(_operations.c.backup_id.is_not(None), unknown)
     return list(connection.execute(chosen).mappings())

@@ -13,12 +13,14 @@ import uuid
 import sqlalchemy as sa
 
 from backup_framework import exceptions
-from backup_framework.catalog import backups, records, schema
+from backup_framework.catalog import backups, jobs, records, schema
 from backup_framework.catalog.locks import Lock
-from backup_framework.model import Status, utcnow
+from backup_framework.model import JobState, Status, utcnow
 
 LEASE = datetime.timedelta(minutes=10)
 RENEW_SECONDS = 60.0
+RENEW_JOB_SECONDS = 5.0
+"""A job may be given to another worker while this one lives; it has to notice soon."""
 
 WITHOUT_ROW = frozenset({'restore', 'verify', 'export'})
 """Kinds that go on when the catalog cannot be written."""
@@ -35,6 +37,7 @@ class Running:
     """A running operation.
 
     :param detail: what a message about its end should name: the target of a restore.
+    :param job_id: the job that it is the work of.
     :param recorded: whether it has a row; False where the catalog cannot be written, and after
         its outcome was recorded.
     """
@@ -43,6 +46,7 @@ class Running:
     backup_id: str | None = None
     volume_id: str | None = None
     detail: str | None = None
+    job_id: str | None = None
     id: str = dataclasses.field(default_factory=lambda: str(uuid.uuid4()))
     pid: int = dataclasses.field(default_factory=os.getpid)
     recorded: bool = False
@@ -68,6 +72,10 @@ class Running:
 
 def insert(connection: sa.Connection, operation: Running, installation: str) -> None:
     """Check who else is running and insert the row; to be called in one transaction."""
+    if operation.job_id is not None:
+        # Whoever had the job before is dead, or has lost it and finds that out.
+        jobs.require_open(connection, operation.job_id)
+        connection.execute(_table.delete().where(_table.c.job_id == operation.job_id))
     check_conflicts(connection, operation)
     now = utcnow()
     connection.execute(_table.insert().values(
@@ -76,7 +84,7 @@ def insert(connection: sa.Connection, operation: Running, installation: str) -> 
         installation=installation, host=socket.gethostname()[:schema.NAME_LENGTH],
         pid=operation.pid, started_at=records.time_text(now),
         lease_until=records.time_text(now + LEASE), lock_file=operation.id,
-        detail=_storable(operation.detail)))
+        detail=_storable(operation.detail), job_id=operation.job_id))
 
 
 def _storable(detail: str | None) -> str | None:
@@ -145,13 +153,15 @@ def check_mine(connection: sa.Connection, operation: Running) -> None:
 
 def _lost(operation: Running) -> exceptions.InvalidBackup:
     return exceptions.InvalidBackup(
+        f'this {operation.kind} of backup {operation.backup_id} was taken over by another worker'
+        if operation.job_id else
         f'this {operation.kind} of backup {operation.backup_id} was taken for dead by another '
         'process, because its lease ran out or its lock file was removed; start it again')
 
 
 def finish(connection: sa.Connection, operation: Running, backup_id: str, to: str,
            fields: dict[str, Any]) -> None:
-    """See `Catalog.finish`."""
+    """See `Catalog.finish`; the row stays."""
     check_mine(connection, operation)
     unfinished = _UNFINISHED.get(operation.kind)
     if unfinished is None:
@@ -167,6 +177,22 @@ def renew(connection: sa.Connection, operation: Running) -> None:
         _table.update().where(_table.c.id == operation.id).values(lease_until=until))
     if not changed.rowcount:
         raise _lost(operation)
+
+
+def end(connection: sa.Connection, operation: Running, failed: str | None = None) -> None:
+    """Delete the row, and end the job that it was the work of; `failed` says why that failed.
+
+    In the transaction of the outcome, because every one waits for the disk several times.
+    """
+    remove(connection, operation.id)
+    if operation.job_id is not None:
+        state = JobState.DONE if failed is None else JobState.FAILED
+        jobs.end(connection, operation.job_id, state, failed)
+
+
+def every(*conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    """The rows that fit, each with what tells the living from the dead."""
+    return sa.select(_table, jobs.of_operation(_table).label('has_job')).where(*conditions)
 
 
 def remove(connection: sa.Connection, operation_id: str) -> bool:

@@ -3,7 +3,8 @@
 An operation of this installation is dead when its lock is free. Its lock was taken before its row
 was inserted and is let go after the row is deleted, so a row that is seen has a held lock, or a
 dead owner, or an owner that has just ended well; in the last case the row is gone when it is to be
-deleted here, and nothing else is done. Of another installation only the lease is known.
+deleted here, and nothing else is done. Of another installation only the lease is known. What
+belongs to a job that has not ended lives: the service has another worker go on with it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 
 import sqlalchemy as sa
 
-from backup_framework.catalog import backups, locks, operations, records, schema
+from backup_framework.catalog import backups, jobs, locks, operations, records, schema
 from backup_framework.model import Backup, Status, utcnow
 
 _backups = schema.backups
@@ -40,7 +41,8 @@ class Dead:
 def find(connection: sa.Connection) -> list[sa.RowMapping]:
     """Every operation, and every unfinished backup without one: all that may be dead.
 
-    A delete that waits for running backups is not: it has no operation until it goes on.
+    A delete that waits for running backups is not: it has no operation until it goes on. What
+    belongs to a job that has not ended is not either.
     """
     nobody = ~sa.exists().where(_operations.c.backup_id == _backups.c.id)
     waiting = sa.and_(_backups.c.status == str(Status.DELETING), _backups.c.waits_for.is_not(None))
@@ -48,9 +50,11 @@ def find(connection: sa.Connection) -> list[sa.RowMapping]:
     columns = ('id', 'kind', 'backup_id', 'installation', 'lease_until', 'lock_file', 'detail')
     abandoned = {'kind': _backups.c.status, 'backup_id': _backups.c.id}
     chosen = sa.union_all(
-        sa.select(*(_operations.c[name] for name in columns)),
+        sa.select(*(_operations.c[name] for name in columns)).where(
+            ~jobs.of_operation(_operations)),
         sa.select(*(abandoned.get(name, sa.null().cast(sa.String(255))).label(name)
-                    for name in columns)).where(_backups.c.status.in_(states), nobody, ~waiting))
+                    for name in columns)).where(
+                        _backups.c.status.in_(states), nobody, ~waiting, ~jobs.of_backup(_backups)))
     return list(connection.execute(chosen).mappings())
 
 
@@ -68,6 +72,8 @@ def _dead(row: sa.RowMapping) -> Dead:
 def is_dead(row: sa.RowMapping, installation: str | None, directory: str) -> bool:
     if row['id'] is None:
         return True
+    if row.get('has_job'):
+        return False
     if row['installation'] == installation:
         # Only the last part: a row may come from elsewhere and must not name another path.
         return locks.is_free(os.path.join(directory, os.path.basename(row['lock_file'])))

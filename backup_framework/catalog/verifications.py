@@ -26,6 +26,14 @@ def record(connection: sa.Connection, backup_id: str, how: str, damage: Sequence
         add_damage(connection, backup_id, damage)
 
 
+def mark_bad(connection: sa.Connection, backend: str, objects: Iterable[tuple[str, str]],
+             damage: Mapping[str, Sequence[str]]) -> None:
+    """See `Catalog.mark_bad`."""
+    bad_objects.add(connection, backend, objects)
+    for backup_id, sentences in damage.items():
+        add_damage(connection, backup_id, sentences)
+
+
 def add_damage(connection: sa.Connection, backup_id: str, sentences: Iterable[str]) -> None:
     """To what is known already, where the backup is still there."""
     backup = backups.find(connection, backup_id)

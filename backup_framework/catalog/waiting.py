@@ -1,4 +1,7 @@
-"""Deletes that wait: a backup that is running may refer to objects of one that is deleted."""
+"""Deletes that wait: a backup that is running may refer to objects of one that is deleted.
+
+One that was interrupted, and that its job will go on with, counts as running.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from backup_framework import exceptions
-from backup_framework.catalog import backups, operations, schema
+from backup_framework.catalog import backups, jobs, operations, schema
 from backup_framework.model import Status
 
 _backups = schema.backups
@@ -23,14 +26,23 @@ def writers(connection: sa.Connection, container: str) -> list[sa.RowMapping]:
     """
     elsewhere = sa.exists().where(
         _backups.c.id == _operations.c.backup_id, _backups.c.container != container)
-    chosen = sa.select(_operations).where(_operations.c.kind == 'create', ~elsewhere)
+    chosen = operations.every(_operations.c.kind == 'create', ~elsewhere)
     return list(connection.execute(chosen.order_by(_operations.c.started_at)).mappings())
 
 
 def creating(connection: sa.Connection) -> list[sa.RowMapping]:
     """The operations that make a backup."""
-    chosen = sa.select(_operations).where(_operations.c.kind == 'create')
-    return list(connection.execute(chosen).mappings())
+    return list(connection.execute(operations.every(_operations.c.kind == 'create')).mappings())
+
+
+def interrupted(connection: sa.Connection, container: str | None = None) -> list[str]:
+    """The backups that have objects and that a job will go on with; in a container, or in all."""
+    chosen = sa.select(_backups.c.id).where(
+        _backups.c.status == str(Status.CREATING), _backups.c.service_metadata.is_not(None),
+        jobs.of_backup(_backups, 'create'))
+    if container is not None:
+        chosen = chosen.where(_backups.c.container == container)
+    return list(connection.scalars(chosen))
 
 
 def postpone(connection: sa.Connection, operation: operations.Running, backup_id: str,

@@ -1,0 +1,221 @@
+"""The part of the catalog that the service uses: jobs, pages, offered volumes, services."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from backup_framework import exceptions
+from backup_framework.catalog import (
+    accepting,
+    backups,
+    jobs,
+    offers,
+    pages,
+    quotas,
+    services,
+)
+from backup_framework.catalog.database import Database
+from backup_framework.catalog.pages import Wanted
+from backup_framework.model import (
+    Backup,
+    Job,
+    Page,
+    Quota,
+    Service,
+    Snapshot,
+    Status,
+    Volume,
+)
+
+
+class Accepted:
+    """Methods of `Catalog`. A project sees its own; for the project None all is to be seen.
+
+    Records that the command line made have no project: only who may see all sees them.
+    """
+
+    _database: Database
+    _owner: str | None = None
+
+    @property
+    def installation(self) -> str:
+        """The random id of this installation."""
+        raise NotImplementedError
+
+    @property
+    def owner(self) -> str:
+        """The id that containers belong to: one for all hosts of this catalog.
+
+        The id of the installation that asked first; while the catalog cannot be written and keeps
+        none, this installation's.
+        """
+        if self._owner is None:
+            kept = self._database.read(lambda c: services.setting(c, services.OWNER))
+            try:
+                self._owner = kept or self._database.write(
+                    lambda c: services.keep(c, services.OWNER, self.installation))
+            except (exceptions.CatalogReadOnly, exceptions.NoSpace):
+                return self.installation
+        return self._owner
+
+    # Jobs
+
+    def accept(self, job: Job, backup: Backup | None = None, *, volume: Volume | None = None,
+               from_: Iterable[str] | None = None, to: str | None = None,
+               quota: Quota | None = None, cancel: bool = False) -> Job:
+        """Record a job and what it begins with, all or nothing.
+
+        :param backup: a new record, which `quota` must leave room for.
+        :param volume: a new record.
+        :param from_: the states of which the backup of the job that is there must have one.
+        :param to: the state that it gets.
+        :param cancel: other jobs of this backup are cancelled; else they refuse a delete.
+        :raises QuotaExceeded: its project has too much for that.
+        :raises InvalidBackup: the backup has another state, or its parent is not available.
+        :raises BackupInUse: a delete of what others need or work on.
+        :raises InvalidVolume: another job backs the volume up or restores to it.
+        """
+        if backup is not None:
+            backup.created_at = backup.created_at or job.created_at
+        states = None if from_ is None else tuple(from_)
+        self._database.write(lambda c: accepting.accept(
+            c, job, backup, volume, states, to, quota, cancel))
+        return job
+
+    def job(self, job_id: str, project_id: str | None = None) -> Job:
+        """:raises JobNotFound: there is none, or it is another project's."""
+        found = self._database.read(lambda c: jobs.get(c, job_id))
+        if project_id not in (None, found.project_id):
+            raise exceptions.JobNotFound(f'there is no job {job_id!r}')
+        return found
+
+    def jobs(self, *, project_id: str | None = None, states: Collection[str] | None = None,
+             backup_id: str | None = None, limit: int | None = None) -> list[Job]:
+        """Those that fit, newest first."""
+        conditions = jobs.chosen(project_id, states, backup_id)
+        return self._database.read(lambda c: jobs.select(c, *conditions, limit=limit))
+
+    def open_jobs(self) -> list[Job]:
+        """Those that have not ended, oldest first."""
+        return self._database.read(jobs.opened)
+
+    def start_job(self, job_id: str, host: str) -> bool:
+        """Record that a worker runs it; False where it has ended: it must not be run."""
+        return self._database.write(lambda c: jobs.start(c, job_id, host))
+
+    def put_job_back(self, job_id: str) -> bool:
+        """Record that its worker gave it up, and another one may run it; False as above."""
+        return self._database.write(lambda c: jobs.put_back(c, job_id))
+
+    def progress(self, job_id: str, phase: str, done: int, total: int | None) -> bool:
+        """Record how far it is; False where it has ended: whoever runs it has to stop."""
+        return self._database.write(lambda c: jobs.progress(c, job_id, phase, done, total))
+
+    def change_job(self, job_id: str, **arguments: Any) -> None:
+        """Keep arguments of a job that its worker has to find when it is run again."""
+        self._database.write(lambda c: jobs.change_arguments(c, job_id, arguments))
+
+    def end_job(self, job_id: str, state: str, reason: str | None = None) -> bool:
+        """Record how it ended; False where that was recorded before, which stays."""
+        return self._database.write(lambda c: jobs.end(c, job_id, state, reason))
+
+    def reset(self, backup_id: str, status: Status) -> None:
+        """Set the status of a backup, whatever it is, and cancel the jobs on it."""
+        self._database.write(lambda c: accepting.reset(c, backup_id, status))
+
+    def usage(self, project_id: str) -> Quota:
+        """How much a project has, in whichever state."""
+        return self._database.read(lambda c: quotas.usage(c, project_id))
+
+    # Backups, volumes and snapshots of projects
+
+    def backup_page(self, project_id: str | None, **wanted: Any) -> Page[Backup]:
+        """Backups of a project, or of all.
+
+        :param wanted: fields of `pages.Wanted`; keys are fields of a backup, name and description.
+        :raises InvalidInput: there is no such key.
+        :raises BackupNotFound: there is no such marker.
+        """
+        return self._database.read(lambda c: pages.backup_page(c, project_id, Wanted(**wanted)))
+
+    def backup_of(self, backup_id: str, project_id: str | None) -> Backup:
+        """:raises BackupNotFound: there is none, or it is another project's."""
+        return self._database.read(lambda c: pages.backup_of(c, backup_id, project_id))
+
+    def having_dependents(self, ids: Collection[str]) -> set[str]:
+        """Those of the backups without which others cannot be restored."""
+        return self._database.read(lambda c: backups.having_dependents(c, ids))
+
+    def offer_volumes(self, source: str, volumes: Iterable[Volume],
+                      snapshots: Iterable[Snapshot] = ()) -> None:
+        """Record what a source has now; what it had before and has no more is not offered.
+
+        A volume is known by `source_id`, the source's own name. It keeps the id that it got first:
+        the one given here, unless that is taken.
+
+        :param snapshots: their `volume_id` is the id or the `source_id` of one of the volumes.
+        """
+        volumes, snapshots = list(volumes), list(snapshots)
+        self._database.write(lambda c: offers.offer(c, source, volumes, snapshots))
+
+    def volume_made(self, volume_id: str, volume: Volume) -> None:
+        """Record that a source has made the volume that was recorded before: what it said."""
+        self._database.write(lambda c: offers.made(c, volume_id, volume))
+
+    def volume_page(self, project_id: str | None, **wanted: Any) -> Page[Volume]:
+        """Offered volumes of a project and of nobody, or all; see `backup_page`."""
+        return self._database.read(lambda c: pages.volume_page(c, project_id, Wanted(**wanted)))
+
+    def volume_of(self, volume_id: str, project_id: str | None) -> Volume:
+        """:raises VolumeNotFound: none with this id is offered, or it is another project's."""
+        return self._database.read(lambda c: pages.volume_of(c, volume_id, project_id))
+
+    def snapshot_page(self, project_id: str | None, **wanted: Any) -> Page[Snapshot]:
+        """Snapshots of offered volumes; see `volume_page`."""
+        return self._database.read(lambda c: pages.snapshot_page(c, project_id, Wanted(**wanted)))
+
+    def snapshot_of(self, snapshot_id: str, project_id: str | None) -> Snapshot:
+        """:raises SnapshotNotFound: there is none, or it is another project's."""
+        return self._database.read(lambda c: pages.snapshot_of(c, snapshot_id, project_id))
+
+    # Processes and schedules
+
+    def beat(self, service: Service) -> None:
+        """Record that a process lives, and what it tells of itself.
+
+        Whether it is disabled stays as others have set it.
+        """
+        self._database.write(lambda c: services.beat(c, service))
+
+    def services(self) -> list[Service]:
+        """All that are known, living or not."""
+        return self._database.read(services.every)
+
+    def set_service(self, service_id: str, disabled: bool, reason: str | None = None) -> None:
+        """Let a process take new jobs, or no more; raises NotFound."""
+        self._database.write(lambda c: services.change(c, service_id, disabled, reason))
+
+    def forget_service(self, service_id: str) -> None:
+        """Record that a process has ended."""
+        self._database.write(lambda c: services.remove(c, service_id))
+
+    def due(self, name: str, now: datetime.datetime, next_at: datetime.datetime) -> bool:
+        """Whether a schedule is due, which is so for one of several that ask.
+
+        One that is asked for the first time is not.
+
+        :param next_at: when it is due the next time.
+        """
+        return self._database.write(lambda c: services.due(c, name, now, next_at))
+
+    def purge(self, before: datetime.datetime) -> int:
+        """Forget jobs that ended before a time, processes not seen since; how many jobs."""
+        def work(connection: sa.Connection) -> int:
+            services.purge(connection, before)
+            offers.purge(connection, before)
+            return jobs.purge(connection, before)
+        return self._database.write(work)

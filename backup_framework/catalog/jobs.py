@@ -1,0 +1,127 @@
+"""The table of jobs: what was accepted, who runs it, how far it is and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from backup_framework import exceptions
+from backup_framework.catalog import records, schema
+from backup_framework.model import OPEN_STATES, Job, JobState, utcnow
+
+_table = schema.jobs
+
+_PHASE_LENGTH = 32
+_INTO_VOLUMES = ('create', 'restore')
+
+is_open = _table.c.state.in_([str(state) for state in OPEN_STATES])
+
+
+def of_operation(operations: sa.Table) -> sa.ColumnElement[bool]:
+    """Whether an operation is one of a job that has not ended."""
+    return sa.exists().where(_table.c.id == operations.c.job_id, is_open)
+
+
+def of_backup(backups: sa.FromClause, *kinds: str) -> sa.ColumnElement[bool]:
+    """Whether a job on a backup has not ended; of these kinds, or of any."""
+    of_kind = _table.c.kind.in_(kinds) if kinds else sa.true()
+    return sa.exists().where(_table.c.backup_id == backups.c.id, is_open, of_kind)
+
+
+def add(connection: sa.Connection, job: Job) -> None:
+    job.created_at = job.created_at or utcnow()
+    connection.execute(_table.insert().values(records.new_job(job)))
+
+
+def get(connection: sa.Connection, job_id: str) -> Job:
+    """:raises JobNotFound: there is none."""
+    found = select(connection, _table.c.id == job_id) if records.is_text(job_id) else []
+    if not found:
+        raise exceptions.JobNotFound(f'there is no job {job_id!r}')
+    return found[0]
+
+
+def select(connection: sa.Connection, *conditions: sa.ColumnElement[bool],
+           limit: int | None = None, oldest_first: bool = False) -> list[Job]:
+    age = (sa.func.coalesce(_table.c.created_at, ''), _table.c.id)
+    order = age if oldest_first else [term.desc() for term in age]
+    chosen = sa.select(_table).where(*conditions).order_by(*order).limit(limit)
+    return [records.job(row) for row in connection.execute(chosen).mappings()]
+
+
+def chosen(project_id: str | None, states: Collection[str] | None, backup_id: str | None
+           ) -> list[sa.ColumnElement[bool]]:
+    """Conditions for `select`; None is any."""
+    conditions = [column == value for column, value in
+                  ((_table.c.project_id, project_id), (_table.c.backup_id, backup_id))
+                  if value is not None]
+    if states is not None:
+        conditions.append(_table.c.state.in_([str(state) for state in states]))
+    return conditions
+
+
+def opened(connection: sa.Connection, **wanted: str | None) -> list[Job]:
+    """Those that have not ended and have these values, oldest first."""
+    conditions = [_table.c[name] == value for name, value in wanted.items()]
+    return select(connection, is_open, *conditions, oldest_first=True)
+
+
+def refuse_busy_volume(connection: sa.Connection, job: Job) -> None:
+    """:raises InvalidVolume: another job backs the volume up, or restores to it."""
+    if job.kind not in _INTO_VOLUMES or job.volume_id is None:
+        return
+    for other in opened(connection, volume_id=job.volume_id):
+        if other.kind in _INTO_VOLUMES and other.id != job.id:
+            doing = 'being backed up' if other.kind == 'create' else 'being restored to'
+            raise exceptions.InvalidVolume(
+                f'volume {job.volume_id} is {doing} already, by backup {other.backup_id}: wait '
+                'until that has ended')
+
+
+def start(connection: sa.Connection, job_id: str, host: str) -> bool:
+    now = records.time_text(utcnow())
+    return _change(connection, job_id, state=str(JobState.RUNNING), host=host,
+                   started_at=sa.func.coalesce(_table.c.started_at, now))
+
+
+def put_back(connection: sa.Connection, job_id: str) -> bool:
+    return _change(connection, job_id, state=str(JobState.QUEUED), host=None)
+
+
+def change_arguments(connection: sa.Connection, job_id: str, changes: dict[str, Any]) -> None:
+    job = get(connection, job_id)
+    _change(connection, job_id, **records.job_values({'arguments': job.arguments | changes}))
+
+
+def progress(connection: sa.Connection, job_id: str, phase: str, done: int, total: int | None
+             ) -> bool:
+    return _change(connection, job_id, phase=phase[:_PHASE_LENGTH], done=done, total=total)
+
+
+def end(connection: sa.Connection, job_id: str, state: str, reason: str | None) -> bool:
+    if JobState(state).is_open:
+        raise exceptions.InvalidInput(f'a job does not end {state}')
+    return _change(connection, job_id, **records.job_values(
+        {'state': state, 'fail_reason': reason, 'ended_at': utcnow()}))
+
+
+def require_open(connection: sa.Connection, job_id: str) -> None:
+    """:raises OperationCancelled: it has ended."""
+    job = get(connection, job_id)
+    if not JobState(job.state).is_open:
+        raise exceptions.OperationCancelled(f'job {job_id} is {job.state} already')
+
+
+def purge(connection: sa.Connection, before: datetime.datetime) -> int:
+    ended = _table.c.ended_at < records.time_text(before)
+    return connection.execute(_table.delete().where(~is_open, ended)).rowcount
+
+
+def _change(connection: sa.Connection, job_id: str, **values: Any) -> bool:
+    """Whether it has not ended, and so was changed."""
+    changed = connection.execute(_table.update().where(_table.c.id == job_id, is_open)
+                                 .values(values))
+    return bool(changed.rowcount)
