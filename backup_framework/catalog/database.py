@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 import contextlib
 import os
+import random
 import sqlite3
 import time
 from typing import Any, TypeVar
@@ -18,7 +19,8 @@ from backup_framework.catalog import guests, schema, sqlite
 
 Result = TypeVar('Result')
 
-_ATTEMPTS = 6
+_ATTEMPTS = 20
+_LONGEST_PAUSE = 0.5
 _MIGRATIONS = 'backup_framework.catalog:migrations'
 # SQLSTATEs of PostgreSQL and error numbers of MySQL.
 _COLLISIONS = {'40001', '40P01', 1205, 1213}
@@ -75,7 +77,8 @@ class Database:
             except exceptions.BackupFrameworkError as error:
                 if attempt == _ATTEMPTS or not _is_collision(error.__cause__):
                     raise
-                time.sleep(0.02 * attempt)
+                # At random, or those that collided would do so again.
+                time.sleep(random.uniform(0, min(_LONGEST_PAUSE, 0.02 * 2 ** attempt)))
         raise AssertionError('the last attempt returns or raises')
 
     def engine_for(self, describe: guests.Describe) -> sa.Engine:
