@@ -72,8 +72,10 @@ lint: $(FOR_TEST)
 	@$(BIN)/lint-imports --no-logo --no-cache
 	@$(BIN)/mypy
 
-genconfig: $(FOR_DEMO)
+genconfig: $(FOR_TEST)
 	@$(BIN)/oslo-config-generator --config-file etc/backup_framework/config-generator.conf
+	@$(BIN)/oslopolicy-sample-generator --namespace backup_framework \
+	    --output-file etc/backup_framework/policy.yaml.sample
 
 docs: $(FOR_TEST)
 	@$(BIN)/sphinx-build -W --keep-going -q -b html doc/source doc/build/html

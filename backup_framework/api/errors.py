@@ -55,10 +55,12 @@ def fault(status: int, message: str, headers: Mapping[str, str] | None = None) -
     kept = {name: headers[name] for name in ('Allow', 'Retry-After', 'WWW-Authenticate')
             if headers and name in headers}
     said = {'code': status, 'message': message}
-    if status == 413 and 'Retry-After' in kept:
+    if status in (413, 429) and 'Retry-After' in kept:
         said['retryAfter'] = kept['Retry-After']
     body = json.dumps({_NAMES.get(status, 'computeFault'): said}).encode()
-    return webob.Response(body, status, list(kept.items()), content_type='application/json')
+    answer = webob.Response(body, status, content_type='application/json')
+    answer.headers.update(kept)
+    return answer
 
 
 def _over_quota(error: exceptions.QuotaExceeded) -> str:

@@ -46,6 +46,7 @@ _RULES: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
     ('volume_extension:backup_admin_actions:force_delete', ADMIN,
      'Delete a backup whatever its status is.',
      ('POST /backups/{backup_id}/action (os-force_delete)',)),
+    ('volume:create', MEMBER, 'Create a volume from a backup.', ('POST /volumes',)),
     ('volume:get_all', READER, 'List volumes.', ('GET /volumes', 'GET /volumes/detail')),
     ('volume:get', READER, 'Show a volume.', ('GET /volumes/{volume_id}',)),
     ('volume_extension:volume_tenant_attribute', READER, 'See the projects of volumes.',
@@ -76,6 +77,7 @@ _RULES: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
      ('POST /backups/{backup_id}/action (backup-framework:verify)',)),
     ('backup-framework:cancel', MEMBER, 'Stop the job that works on a backup.',
      ('POST /backups/{backup_id}/action (backup-framework:cancel)',)),
+    ('backup-framework:metrics', ADMIN, 'Read the figures for Prometheus.', ('GET /metrics',)),
 )
 
 
