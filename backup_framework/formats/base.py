@@ -13,6 +13,7 @@ from backup_framework.model import Backup, Extent
 
 if TYPE_CHECKING:
     from backup_framework import store  # which needs what the options of commands need not
+    from backup_framework.formats.splitting import Splitting
 
 MANIFEST = '_metadata'
 """What the name of a manifest has behind the prefix, in every format."""
@@ -149,8 +150,8 @@ class Task:
     run: Callable[[], Any]
 
 
-class Writer(Protocol):
-    """Takes one backup in one format."""
+class ChunkWriter(Protocol):
+    """Takes the chunks of a backup, or of a part of one."""
 
     @property
     def chunk_size(self) -> int: ...
@@ -174,7 +175,8 @@ class Writer(Protocol):
         """What is to be done before `tasks`, in the same way: looking at what is stored already."""
 
     def tasks(self, chunks: Iterable[Chunk]) -> Iterator[Task]:
-        """The chunks, all of the volume in order, as tasks; pulled by one thread, and lazily."""
+        """The chunks, all of the volume or part in order, as tasks; pulled by one thread, and
+        lazily."""
 
     def is_as_parent(self, extent: Extent, data: memoryview) -> bool:
         """Whether the parent has these bytes there; the extent is one whole block."""
@@ -182,14 +184,18 @@ class Writer(Protocol):
     def add(self, result: Any) -> None:
         """Take in what a task returned; in the order of the tasks, one thread."""
 
+    def close(self) -> None:
+        """Let temporary files go; what was not stored is lost."""
+
+
+class Writer(ChunkWriter, Protocol):
+    """Takes one backup in one format."""
+
     def finish(self, tick: Tick) -> Totals:
         """Write what describes the backup, the manifest last, all of it durable.
 
         :raises InvalidBackup: the format cannot describe it.
         """
-
-    def close(self) -> None:
-        """Let temporary files go; what `add` and `finish` have not stored is lost."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -384,6 +390,7 @@ class Format:
         no name that the format gives; a manifest's is left to others
     :param ownership: None where a backup uses no objects of others
     :param resumes: a backup that was interrupted can be gone on with
+    :param splitting: None where a backup cannot be taken in parts
     """
 
     version: str
@@ -396,3 +403,4 @@ class Format:
     stored_by: Callable[[str], str | None]
     ownership: Ownership | None = None
     resumes: bool = False
+    splitting: Splitting | None = None

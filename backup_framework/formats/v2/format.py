@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from backup_framework.formats import base
-from backup_framework.formats.v2 import manifest, names, owner, sweep
+from backup_framework.formats.splitting import Splitting
+from backup_framework.formats.v2 import manifest, names, owner, parts, sweep
 from backup_framework.formats.v2.reader import Reader
 from backup_framework.formats.v2.state import State
 from backup_framework.formats.v2.writer import Writer
@@ -27,4 +28,5 @@ def _open_state(readers: Sequence[Reader], *, spool_directory: str | None, whole
 FORMAT = base.Format(
     version=manifest.VERSION, needs_parent=False, open_reader=Reader, open_state=_open_state,
     open_writer=Writer, leftovers=sweep.leftovers, container=_container,
-    stored_by=names.stored_by, ownership=owner, resumes=True)
+    stored_by=names.stored_by, ownership=owner, resumes=True,
+    splitting=Splitting(parts.begin, parts.PartWriter, parts.EndWriter))

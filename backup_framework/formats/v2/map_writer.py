@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-import itertools
 from typing import NamedTuple
 
 from backup_framework import spool, store
 from backup_framework.formats import base
-from backup_framework.formats.v2 import chunk_map, digest, names, segments
+from backup_framework.formats.v2 import chunk_map, digest, names, sealing, segments
 
 _PIECE = 1 << 20
 
@@ -70,28 +69,31 @@ class MapWriter:
         self._append(chunk_map.end(self._hasher.digest()))
         self._flush()
 
-    def store(self, container: store.Container, prefix: str, data_key: bytes | None, first: int,
-              tick: base.Tick) -> Stored:
-        """Put the map, which has its end, into a container, each attempt under its own name.
+    def store(self, container: store.Container, prefix: str, data_key: bytes | None,
+              numbers: Iterator[int], tick: base.Tick) -> Stored:
+        """Put the map, which has its end, into a container.
 
         :param data_key: what it is sealed with; None does not seal it.
-        :param first: the number of the first attempt.
+        :param numbers: of the attempts. Under one number all have the same bytes.
         """
-        attempts = itertools.count(first)
+        salt = None if data_key is None else sealing.new_salt()
 
         def attempt() -> Stored:
-            name = names.map_name(prefix, next(attempts))
+            name = names.map_name(prefix, next(numbers))
             hasher = self._algorithm.new()
             length = container.put_once(name, lambda: _digested(
-                self._pieces(name, data_key, tick), hasher))
+                self._pieces(name, data_key, salt, tick), hasher))
             return Stored(name, length, hasher.digest())
 
         return container.retry(attempt)
 
-    def _pieces(self, name: str, data_key: bytes | None, tick: base.Tick) -> Iterator[bytes]:
+    def _pieces(self, name: str, data_key: bytes | None, salt: bytes | None, tick: base.Tick
+                ) -> Iterator[bytes]:
         """The bytes to be stored."""
         plain = self._plain(tick)
-        return plain if data_key is None else segments.sealed(plain, self.length, data_key, name)
+        if data_key is None or salt is None:
+            return plain
+        return segments.sealed(plain, self.length, data_key, salt, name)
 
     def _plain(self, tick: base.Tick) -> Iterator[bytes]:
         for at in range(0, self.length, _PIECE):

@@ -10,7 +10,7 @@ those that the parent uses, and those of backups that are committed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 import contextlib
 import functools
 import random
@@ -66,19 +66,20 @@ class Resumed:
     :ivar left: the names of its data objects and maps.
     :ivar first_number: of the next data object; no attempt had it, or a later one.
     :ivar first_map: likewise of the map.
+    :param stored: the names of what it may have stored.
     :param size: of the volume; None where it is not known yet.
     :param referable: objects of others that may be referred to in any case.
     :param sealer: opens what is sealed.
     :raises InvalidBackup: no names are left for it.
     """
 
-    def __init__(self, container: store.Container, prefix: str, parameters: Parameters,
-                 size: int | None, referable: Mapping[str, chunk_map.Object], sealer: Sealer,
+    def __init__(self, container: store.Container, prefix: str, stored: Collection[str],
+                 parameters: Parameters, size: int | None,
+                 referable: Mapping[str, chunk_map.Object], sealer: Sealer,
                  spool_directory: str | None) -> None:
-        own = container.names(prefix)
-        self._data = sorted((name for name in own if names.is_data(prefix, name)),
+        self._data = sorted((name for name in stored if names.is_data(prefix, name)),
                             key=names.number_of)
-        maps = [name for name in own if names.is_map(prefix, name)]
+        maps = [name for name in stored if names.is_map(prefix, name)]
         self.left = [*self._data, *maps]
         self.first_number = 1 + GAP + secrets.randbelow(GAP) + (
             names.number_of(self._data[-1]) if self._data else 0)

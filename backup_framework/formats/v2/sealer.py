@@ -16,17 +16,21 @@ class Sealer:
     :ivar data_key: of the backup; None where it is not sealed.
     :ivar others: data keys of backups that may be used beside the parent, by prefix.
     :ivar notes: sentences for the user.
+    :param joins: others take the same backup, and its keys were written before; they are left as
+        they are, unless it turns out in the end that the backup needs more.
     :raises ConfigurationError: it should be sealed, and what is needed is not installed.
+    :raises FormatError: the backup's keys, which are there already, cannot be read.
     """
 
     def __init__(self, container: store.Container, prefix: str, choices: base.Choices,
-                 parent: Parent | None) -> None:
+                 parent: Parent | None, *, joins: bool = False) -> None:
         self.keyring = choices.keyring if choices.seals else None
         self.data_key: bytes | None = None
         self.others: Mapping[str, bytes] = {}
         self.notes: list[str] = []
         self._container = container
         self._prefix = prefix
+        self._joins = joins
         self._keys: dict[str, bytes] = {}
         self._before: Mapping[str, bytes] = {}
         self._kept: Mapping[str, bytes] = {}
@@ -34,13 +38,21 @@ class Sealer:
         self._generations: Sequence[int] = ()
         if self.keyring is not None:
             sealing.require()
-            self._before = self._of_interrupted(self.keyring) if choices.resume else {}
+            if joins:
+                self._before = self._kept = self._written(self.keyring)
+            elif choices.resume:
+                self._before = self._of_interrupted(self.keyring)
             self.data_key = self._before.get(prefix) or sealing.new_key()
             self._keys = {prefix: self.data_key}
             if parent is not None and parent.reader.keys is not None:
                 # What else its keys open is no business of this backup.
                 self._keys.update((used, parent.reader.keys[used]) for used in (
                     parent.reader.prefix, *parent.reader.references))
+
+    def _written(self, ring: keyring.Keyring) -> Mapping[str, bytes]:
+        """The keys that are there already."""
+        self._generations = key_sets.generations_of(self._container, self._prefix)
+        return key_sets.read(self._container, self._prefix, ring, self._generations).keys
 
     def _of_interrupted(self, ring: keyring.Keyring) -> Mapping[str, bytes]:
         """The keys that an interrupted run kept.
@@ -61,7 +73,8 @@ class Sealer:
 
         Those of an interrupted run are written anew: others may be its recipients by now.
         """
-        self._keep({**self._before, **self._keys})
+        if not self._joins:
+            self._keep({**self._before, **self._keys})
 
     def end(self, references: Collection[str]) -> list[str]:
         """See to it that the keys that are kept open all that the backup uses.

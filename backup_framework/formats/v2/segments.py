@@ -17,13 +17,14 @@ SIZE = 64 << 10
 """Bytes of the map in each segment but the last one, which may have fewer."""
 
 
-def sealed(pieces: Iterable[bytes], length: int, data_key: bytes, name: str) -> Iterator[bytes]:
+def sealed(pieces: Iterable[bytes], length: int, data_key: bytes, salt: bytes, name: str
+           ) -> Iterator[bytes]:
     """The bytes to be stored of a map.
 
     :param pieces: of the map, each of a multiple of SIZE bytes but the last one.
     :param length: of the map.
+    :param salt: a new one for each map.
     """
-    salt = sealing.new_salt()
     cipher = sealing.cipher_of(data_key, salt, name)
     yield chunk_map.sealed_head(salt)
     number, last = 0, (length - 1) // SIZE

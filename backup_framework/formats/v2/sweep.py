@@ -8,18 +8,16 @@ kept for this one, so a sweep that was interrupted can be repeated.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-import io
 import logging
 
 from backup_framework import exceptions, store
 from backup_framework.formats import base, document
 from backup_framework.formats.keyring import Keyring
-from backup_framework.formats.v2 import chunk_map, digest, key_sets, manifest, names, segments
-from backup_framework.interface import chunked_driver
+from backup_framework.formats.v2 import digest, key_sets, manifest, names
+from backup_framework.formats.v2.passing_map import PassingMap
 
 LOG = logging.getLogger(__name__)
 
-_READ_SIZE = 1 << 20
 _REFERRING_TO_NONE = ('1.0.0',)
 """Versions whose manifests name objects of their own backup only."""
 
@@ -87,7 +85,7 @@ def _named(container: store.Container, name: str, data_key: bytes | None, tick: 
     """The objects in a map, with their prefixes. What its digests are of, the manifest knew."""
     for algorithm in map(digest.algorithm, digest.NAMES):
         try:
-            found = _Map(container, name, algorithm, data_key, tick).objects()
+            found = PassingMap(container, name, algorithm, data_key, tick).objects()
             return [(names.prefix_of(each), each) for each in found]
         except exceptions.CorruptObject as error:
             reason: Exception = error
@@ -151,8 +149,8 @@ def _parameters(container: store.Container, name: str) -> manifest.Parameters | 
 def _used(container: store.Container, parameters: manifest.Parameters, data_key: bytes | None,
           tick: base.Tick) -> list[str]:
     """:raises FormatError: the map is gone, or is not the one that the manifest means."""
-    found = _Map(container, parameters.map_name, digest.algorithm(parameters.digest), data_key,
-                 tick)
+    found = PassingMap(container, parameters.map_name, digest.algorithm(parameters.digest),
+                       data_key, tick)
     try:
         used = found.objects()
     except _Gone:
@@ -160,50 +158,3 @@ def _used(container: store.Container, parameters: manifest.Parameters, data_key:
     if (found.length, found.digest()) != (parameters.map_length, parameters.map_digest):
         raise exceptions.CorruptObject('it is not the one that was stored')
     return used
-
-
-class _Map(io.RawIOBase):
-    """A map that passes by once.
-
-    :param data_key: what it is sealed with, if it is.
-    """
-
-    def __init__(self, container: store.Container, name: str, algorithm: digest.Algorithm,
-                 data_key: bytes | None, tick: base.Tick) -> None:
-        super().__init__()
-        self.length = 0
-        self._container = container
-        self._name = name
-        self._algorithm = algorithm
-        self._data_key = data_key
-        self._hasher = algorithm.new()
-        self._tick = tick
-        self._reader: chunked_driver.ObjectReader | None = None
-
-    def objects(self) -> list[str]:
-        """The names of all objects; raises CorruptObject, and ObjectNotFound of the store."""
-        with self._container.open(self._name) as self._reader:
-            file: io.BufferedIOBase = io.BufferedReader(self, _READ_SIZE)
-            if self._data_key is not None:
-                file = io.BufferedReader(segments.Opened(
-                    segments.opened(file, self._data_key, self._name)))
-            rows = chunk_map.Rows(file, self._algorithm, None)
-            for _ in rows:
-                pass
-        return [each.name for each in rows.objects]
-
-    def digest(self) -> bytes:
-        """Of all that was read."""
-        return self._hasher.digest()
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        assert self._reader is not None
-        self._tick()
-        data = self._reader.read(len(buffer))
-        buffer[:len(data)] = data
-        self._hasher.update(data)
-        self.length += len(data)
-        return len(data)

@@ -9,7 +9,7 @@ waits wait with it.
 from __future__ import annotations
 
 import collections
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 import contextlib
 import dataclasses
 import functools
@@ -35,7 +35,7 @@ from backup_framework.formats.v2 import (
 from backup_framework.formats.v2 import choices as choosing
 from backup_framework.formats.v2.duplicates import Index
 from backup_framework.formats.v2.frames import Packer, Packing, Work
-from backup_framework.formats.v2.map_writer import MapWriter, Row
+from backup_framework.formats.v2.map_writer import MapWriter, Row, Stored
 from backup_framework.formats.v2.objects import Objects, Payload
 from backup_framework.formats.v2.packing import New
 from backup_framework.formats.v2.parent import Parent, Rows
@@ -52,34 +52,39 @@ _BLOCK_COST = 512
 """Bytes of memory for each block of a chunk that is worked on."""
 
 
-class Writer:
-    """See `formats.base.Writer`.
+class ChunkWriter:
+    """See `formats.base.ChunkWriter`.
 
     :param parent: of the same container and size; None makes a full backup.
     :param size: of the volume; None where only its end will tell.
+    :param joins: see `Sealer`.
     :raises InvalidName: no backup can have this prefix.
     """
 
     def __init__(self, container: store.Container, prefix: str, header: base.Header,
-                 choices: base.Choices, parent: State | None, size: int | None) -> None:
+                 choices: base.Choices, parent: State | None, size: int | None, *,
+                 joins: bool = False) -> None:
         self.notes: list[str] = []
         self._bad = frozenset(choices.bad_objects)
         self._is_damaged = self._is_unfit = False
         self._container, self._header = container, header
         self._prefix = names.check_prefix(prefix)
+        self.size = size
         self._parent: Parent | None = None
         if parent is None:
-            self._parameters = choosing.check(choices)
+            self.parameters = choosing.check(choices)
         else:
-            self._parameters, self.notes = choosing.of_parent(choices, parent.reader)
+            self.parameters, self.notes = choosing.of_parent(choices, parent.reader)
             _check_parent(parent, container, size, choices)
             self._parent = Parent(parent.reader, choices.spool_directory)
         self._size = 0
         self._scanner = scan.Scanner(
-            self._parameters.algorithm, self.block_size, self.chunk_size)
-        self._sealer = sealer.Sealer(container, prefix, choices, self._parent)
+            self.parameters.algorithm, self.block_size, self.chunk_size)
+        self._first_map = 1
+        self._left: Sequence[str] = ()
+        self._sealer = sealer.Sealer(container, prefix, choices, self._parent, joins=joins)
         self.notes += self._sealer.notes
-        self._objects = Objects(container, prefix, self._parameters.algorithm,
+        self._objects = Objects(container, prefix, self.parameters.algorithm,
                                 self._sealer.data_key)
         with contextlib.ExitStack() as opened:
             if self._parent is not None:
@@ -88,21 +93,21 @@ class Writer:
             self._renewed = self._to_be_renewed(uses)
             self._resumed = self._take_up(choices, size, uses, opened) if choices.resume else None
             self._index = self._find_duplicates(choices, opened)
-            self._map = MapWriter(self._parameters.algorithm, self._objects.described,
+            self._map = MapWriter(self.parameters.algorithm, self._objects.described,
                                   choices.spool_directory)
             opened.callback(self._map.close)
             self._opened = opened.pop_all()
-        self._packer = Packer(self._scanner, self._parameters.compression, self._index,
+        self._packer = Packer(self._scanner, self.parameters.compression, self._index,
                               self._renewed, self._sealer.data_key is not None)
         self._gathering = gathering.Gathering(self._objects, self._map, self._index)
 
     @property
     def chunk_size(self) -> int:
-        return self._parameters.chunk_size
+        return self.parameters.chunk_size
 
     @property
     def block_size(self) -> int:
-        return self._parameters.block_size
+        return self.parameters.block_size
 
     @property
     def largest_hole(self) -> int:
@@ -139,7 +144,7 @@ class Writer:
             return None
         if choices.duplicates == 'volume':
             return Index(choices.index_size)
-        shared = Shared(self._container, self._parameters.algorithm, self.block_size,
+        shared = Shared(self._container, self.parameters.algorithm, self.block_size,
                         choices.cache_directory, self._header.owner, self._renewed,
                         self._objects.described, self._sealer.keyring)
         opened.callback(shared.close)
@@ -149,24 +154,33 @@ class Writer:
     def _take_up(self, choices: base.Choices, size: int | None,
                  uses: Mapping[str, chunk_map.Object], opened: contextlib.ExitStack) -> Resumed:
         """What an interrupted run stored; no name of it, or of what it sent last, comes again."""
-        found = Resumed(self._container, self._prefix, self._parameters, size, uses,
-                        self._sealer, choices.spool_directory)
+        found = Resumed(self._container, self._prefix, self._earlier_names(), self.parameters,
+                        size, uses, self._sealer, choices.spool_directory)
         opened.callback(found.close)
         self._objects.begin_at(found.first_number)
+        self._first_map, self._left = found.first_map, found.left
         return found
+
+    def _earlier_names(self) -> list[str]:
+        """The names of what earlier runs may have stored."""
+        return self._container.names(self._prefix)
+
+    def begin(self) -> None:
+        """Keep the keys, durable before anything is sealed with them."""
+        self._sealer.begin()
 
     def stored_before(self) -> Iterator[base.Task]:
         return self._resumed.tasks() if self._resumed else iter(())
 
     def tasks(self, chunks: Iterable[base.Chunk]) -> Iterator[base.Task]:
-        self._sealer.begin()
+        self.begin()
         rows = Rows(self._parent.rows()) if self._parent else None
         for chunk in chunks:
             self._size += chunk.length
             number, count = chunk.offset // self.chunk_size, -(-chunk.length // self.chunk_size)
+            if rows:
+                rows.skip(number - rows.position)
             if chunk.read is None:
-                if rows:
-                    rows.skip(count)
                 run = functools.partial(gathering.Zeros, count)
                 yield base.Task(chunk.length, 0, run)
             else:
@@ -242,7 +256,7 @@ class Writer:
     def is_as_parent(self, extent: Extent, data: memoryview) -> bool:
         assert self._parent is not None
         try:
-            return self._parent.is_there(extent, self._parameters.algorithm.of(data))
+            return self._parent.is_there(extent, self.parameters.algorithm.of(data))
         except exceptions.FormatError as error:
             if error.name in self._bad:
                 return True  # nobody can tell, and the chunk is read as a whole anyway
@@ -265,43 +279,15 @@ class Writer:
             self._is_unfit = True
             self.notes.append(f'not all that was stored before could be kept: {found.problem}')
 
-    def finish(self, tick: base.Tick) -> base.Totals:
-        """Everything that the manifest leads to is durable and there before it is written."""
+    def store_map(self, numbers: Iterator[int], tick: base.Tick) -> Stored:
+        """Store the rows of all chunks that were added, in a map."""
         self._gathering.flush()
         self._map.end()
-        stored_map = self._map.store(
-            self._container, self._prefix, self._sealer.data_key,
-            self._resumed.first_map if self._resumed else 1, tick)
-        references = {names.prefix_of(name) for name in self._map.names} - {self._prefix}
-        keys = self._sealer.end(references)
-        self._container.sync()
-        tick()
-        self._require_objects(stored_map.name, *keys)
-        own = [self._objects.described[name] for name in self._map.names
-               if names.prefix_of(name) == self._prefix]
-        stored_bytes = sum(each.length for each in own) + stored_map.length
-        parent_id = self._header.parent_id
-        if self._parent is None or self._parent.reader.size != self._size:
-            parent_id = None
-        header = dataclasses.replace(
-            self._header, size=self._size, stored_bytes=stored_bytes, parent_id=parent_id)
-        document = manifest.dump(header, manifest.Parameters(
-            self.chunk_size, self.block_size, self._parameters.algorithm.name,
-            self._parameters.compression, *stored_map, sorted(references), len(own)),
-            self._prefix, self._sealer.data_key)
-        tick()
-        # Again, because the mark went with what was the last backup, or somebody took it over.
-        owner.claim(self._container, self._header.owner)
-        stored_bytes += self._container.put(
-            names.manifest_name(self._prefix), lambda: [document])
-        self._container.sync()
-        left = self._resumed.left if self._resumed else ()
-        return base.Totals(
-            len(own), self._size, stored_bytes, parent_id, hashlib.sha256(document).hexdigest(),
-            [name for name in left if name not in self._map.names])
+        return self._map.store(self._container, self._prefix, self._sealer.data_key, numbers, tick)
 
-    def _require_objects(self, *own: str) -> None:
-        """All must be there still: somebody may have tidied up in the store meanwhile."""
+    def require_objects(self, *own: str) -> None:
+        """All that the map names must be there still, and these: somebody may have tidied up in the
+        store meanwhile."""
         needed = _by_prefix(self._map.names)
         needed.setdefault(self._prefix, set()).update(own)
         missing = _gone(self._container, needed)
@@ -313,6 +299,45 @@ class Writer:
 
     def close(self) -> None:
         self._opened.close()
+
+
+class Writer(ChunkWriter):
+    """See `formats.base.Writer`."""
+
+    def finish(self, tick: base.Tick) -> base.Totals:
+        """Everything that the manifest leads to is durable and there before it is written."""
+        stored_map = self.store_map(self._map_numbers(), tick)
+        references = {names.prefix_of(name) for name in self._map.names} - {self._prefix}
+        keys = self._sealer.end(references)
+        self._container.sync()
+        tick()
+        self.require_objects(stored_map.name, *keys)
+        own = [self._objects.described[name] for name in self._map.names
+               if names.prefix_of(name) == self._prefix]
+        stored_bytes = sum(each.length for each in own) + stored_map.length
+        parent_id = self._header.parent_id if self._builds_on_parent() else None
+        header = dataclasses.replace(
+            self._header, size=self._size, stored_bytes=stored_bytes, parent_id=parent_id)
+        document = manifest.dump(header, manifest.Parameters(
+            self.chunk_size, self.block_size, self.parameters.algorithm.name,
+            self.parameters.compression, *stored_map, sorted(references), len(own)),
+            self._prefix, self._sealer.data_key)
+        # Again, because the mark went with what was the last backup, or somebody took it over.
+        owner.claim(self._container, self._header.owner)
+        tick()
+        stored_bytes += self._container.put(
+            names.manifest_name(self._prefix), lambda: [document])
+        self._container.sync()
+        return base.Totals(
+            len(own), self._size, stored_bytes, parent_id, hashlib.sha256(document).hexdigest(),
+            [name for name in self._left if name not in self._map.names])
+
+    def _map_numbers(self) -> Iterator[int]:
+        """Of the attempts at the map."""
+        return itertools.count(self._first_map)
+
+    def _builds_on_parent(self) -> bool:
+        return self._parent is not None and self._parent.reader.size == self._size
 
 
 def _by_prefix(wanted: Iterable[str]) -> dict[str, set[str]]:

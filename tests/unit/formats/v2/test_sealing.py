@@ -90,7 +90,7 @@ KEY, NAME = bytes(range(32)), 'p_map'
 
 def seal(plain: bytes) -> bytes:
     pieces = [plain[at:at + 1 << 20] for at in range(0, len(plain), 1 << 20)]
-    return b''.join(segments.sealed(pieces, len(plain), KEY, NAME))
+    return b''.join(segments.sealed(pieces, len(plain), KEY, sealing.new_salt(), NAME))
 
 
 def open_(stored: bytes, name: str = NAME) -> bytes:
