@@ -146,9 +146,9 @@ class Accepted:
         """:raises BackupNotFound: there is none, or it is another project's."""
         return self._database.read(lambda c: pages.backup_of(c, backup_id, project_id))
 
-    def having_dependents(self, ids: Collection[str]) -> set[str]:
+    def depended(self, ids: Collection[str]) -> set[str]:
         """Those of the backups without which others cannot be restored."""
-        return self._database.read(lambda c: backups.having_dependents(c, ids))
+        return self._database.read(lambda c: backups.depended(c, ids))
 
     def offer_volumes(self, source: str, volumes: Iterable[Volume],
                       snapshots: Iterable[Snapshot] = ()) -> None:

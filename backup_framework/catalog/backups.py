@@ -165,7 +165,7 @@ def children(connection: sa.Connection, backup_id: str) -> list[Backup]:
     return _records(connection, chosen)
 
 
-def having_dependents(connection: sa.Connection, ids: Iterable[str]) -> set[str]:
+def depended(connection: sa.Connection, ids: Iterable[str]) -> set[str]:
     """Those of the ids whose children cannot be restored without them."""
     chosen = sa.select(_table.c.parent_id, _table.c.format).where(
         _table.c.parent_id.in_(list(ids))).distinct()
