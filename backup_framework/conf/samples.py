@@ -20,7 +20,10 @@ DRIVERS = {'local': 'backup_framework.drivers.local:LocalBackupDriver',
 KEY_MANAGERS = {'file': 'backup_framework.key_managers.file:KeyFile',
                 'passphrase': 'backup_framework.key_managers.passphrase:Passphrase',
                 'castellan': 'backup_framework.key_managers.castellan:Castellan'}
-SOURCES = {'file': 'backup_framework.volumes.file:FileVolumes'}
+SOURCES = {'file': 'backup_framework.volumes.file:FileVolumes',
+           'block': 'backup_framework.volumes.block:BlockVolumes',
+           'nbd': 'backup_framework.volumes.nbd:NBDVolumes',
+           'cinder': 'backup_framework.volumes.cinder:CinderVolumes'}
 
 Group = tuple[str | cfg.OptGroup | None, list[cfg.Opt]]
 

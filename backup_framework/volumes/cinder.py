@@ -1,0 +1,238 @@
+"""Volumes of Cinder: openstacksdk asks for them, os-brick attaches them to this host."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+import contextlib
+import datetime
+import functools
+import importlib
+from typing import Any, BinaryIO
+
+from backup_framework import exceptions, model
+from backup_framework.engine import source
+from backup_framework.interface.volume_source import Capabilities, Reading, VolumeSource
+from backup_framework.model import GIB, Option, OptionType, Snapshot, Volume
+
+_MADE_BY_US = 'backup_framework'
+"""Metadata key of the snapshots and volumes that we make for a while."""
+
+
+class CinderVolumes(VolumeSource):
+    """The volumes that a user of the cloud sees."""
+
+    OPTIONS = (
+        Option('cloud', required=True, sample='mycloud', help=(
+            'The cloud in clouds.yaml, which says where Keystone is and who we are.')),
+        Option('all_projects', OptionType.BOOLEAN, default=False, help=(
+            'Offer the volumes of all projects; the user must be an administrator.')),
+        Option('volume_type', help='The type of volumes that are made for restores.'),
+        Option('my_ip', default='127.0.0.1', help=(
+            'The address of this host in the network of the storage.')),
+        Option('multipath', OptionType.BOOLEAN, default=False, help=(
+            'Attach over several paths, where the storage has them.')),
+        Option('root_helper', default='sudo', help=(
+            'The command with which os-brick becomes root.')),
+        Option('timeout', OptionType.INTEGER, default=600, minimum=1, help=(
+            'Seconds within which Cinder must have made a volume or a snapshot.')),
+    )
+
+    def __init__(self, settings: model.Settings, context: object = None) -> None:
+        self._settings = settings
+        self._context = context
+        self._snapshots: dict[str, list[Any]] = {}
+
+    def capabilities(self) -> Capabilities:
+        return Capabilities(creates=True, snapshots=True)
+
+    @functools.cached_property
+    def _cinder(self) -> Any:
+        openstack = _imported('openstack')
+        with self._told('connect'):
+            return openstack.connect(cloud=self._settings.cloud).block_storage
+
+    # Listing.
+
+    def volumes(self) -> Iterator[Volume]:
+        everybody = {'all_projects': True} if self._settings.all_projects else {}
+        with self._told('list the volumes'):
+            found = list(self._cinder.volumes(details=True, **everybody))
+            snapshots: dict[str, list[Any]] = {}
+            for each in self._cinder.snapshots(details=True, **everybody):
+                snapshots.setdefault(each.volume_id, []).append(each)
+        # One question for all volumes, in the place of one for each.
+        self._snapshots = snapshots
+        return (_volume(each) for each in found if _MADE_BY_US not in (each.metadata or {}))
+
+    def snapshots(self, volume: Volume) -> Iterator[Snapshot]:
+        for each in self._snapshots.get(str(volume.source_id), ()):
+            if _MADE_BY_US not in (each.metadata or {}):
+                yield _snapshot(volume, each)
+
+    # Reading and writing.
+
+    @contextlib.contextmanager
+    def open(self, volume: Volume, snapshot: Snapshot | None = None, *,
+             since: str | None = None) -> Iterator[Reading]:
+        with self._to_attach(volume, snapshot) as (volume_id, size), \
+                self._attached(volume_id, 'ro') as path:
+            if not isinstance(path, str):
+                yield Reading(path, size)
+                return
+            with source.open_volume(path) as file:
+                yield Reading(file, source.size_of(file))
+
+    @contextlib.contextmanager
+    def _to_attach(self, volume: Volume, snapshot: Snapshot | None) -> Iterator[tuple[str, int]]:
+        """Id and size of the volume itself, or of one that is made of its snapshot for a while."""
+        known = self._get('volume', volume.source_id)
+        if snapshot is None:
+            yield known.id, known.size * GIB
+            return
+        if self._get('snapshot', snapshot.source_id).volume_id != known.id:
+            raise exceptions.VolumeNotFound(
+                f'snapshot {snapshot.source_id} is none of volume {known.id}')
+        with self._told(f'make a volume of snapshot {snapshot.source_id}'):
+            made = self._cinder.create_volume(
+                size=known.size, snapshot_id=snapshot.source_id, name=f'backup of {known.id}',
+                metadata={_MADE_BY_US: 'temporary'})
+        try:
+            self._wait(made)
+            yield made.id, made.size * GIB
+        finally:
+            with self._told(f'delete the temporary volume {made.id}'):
+                self._cinder.delete_volume(made.id, ignore_missing=True)
+
+    @contextlib.contextmanager
+    def open_target(self, volume: Volume) -> Iterator[str | BinaryIO]:
+        known = self._get('volume', volume.source_id)
+        if known.status != 'available':
+            raise exceptions.InvalidTarget(f'volume {known.id} is {known.status}, not available')
+        with self._attached(known.id, 'rw') as path:
+            yield path
+
+    @contextlib.contextmanager
+    def _attached(self, volume_id: str, mode: str) -> Iterator[Any]:
+        """The device here that is the volume, or the object with which os-brick reads it."""
+        brick = self._brick()
+        properties = brick.get_connector_properties(
+            self._settings.root_helper, self._settings.my_ip, self._settings.multipath, False)
+        with self._told(f'attach volume {volume_id}'):
+            attachment = self._cinder.create_attachment(
+                volume_id, connector=properties | {'mode': mode})
+        try:
+            info = attachment.connection_info
+            connector = brick.InitiatorConnector.factory(
+                info['driver_volume_type'], self._settings.root_helper,
+                use_multipath=self._settings.multipath)
+            with _connected(connector, info.get('data') or info, volume_id) as path:
+                with self._told(f'attach volume {volume_id}'):
+                    self._cinder.complete_attachment(attachment.id)
+                yield path
+        finally:
+            with self._told(f'detach volume {volume_id}'):
+                self._cinder.delete_attachment(attachment.id, ignore_missing=True)
+
+    def _brick(self) -> Any:
+        os_brick = _imported('os_brick')
+        configuration = getattr(self._context, 'configuration', None)
+        if configuration is not None:
+            os_brick.setup(configuration.oslo)
+        return _imported('os_brick.initiator.connector')
+
+    # Making.
+
+    def create(self, name: str, size_bytes: int, project_id: str | None = None) -> Volume:
+        with self._told('make a volume'):
+            made = self._cinder.create_volume(size=model.size_gib(size_bytes), name=name,
+                                              volume_type=self._settings.volume_type)
+        self._wait(made)
+        return _volume(self._get('volume', made.id))
+
+    def make_snapshot(self, volume: Volume) -> Snapshot:
+        known = self._get('volume', volume.source_id)
+        with self._told(f'make a snapshot of volume {known.id}'):
+            made = self._cinder.create_snapshot(
+                volume_id=known.id, force=True, name=f'backup of {known.id}',
+                metadata={_MADE_BY_US: 'temporary'})
+        self._wait(made)
+        return _snapshot(volume, made)
+
+    def delete_snapshot(self, volume: Volume, snapshot: Snapshot) -> None:
+        with self._told(f'delete snapshot {snapshot.source_id}'):
+            self._cinder.delete_snapshot(snapshot.source_id, ignore_missing=True)
+
+    def _wait(self, made: Any) -> None:
+        with self._told(f'wait for {made.id}'):
+            self._cinder.wait_for_status(made, 'available', ['error'], interval=1,
+                                         wait=self._settings.timeout)
+
+    def _get(self, kind: str, identifier: str | None) -> Any:
+        """:raises VolumeNotFound: there is none."""
+        ask: Callable[[str | None], Any] = getattr(self._cinder, f'get_{kind}')
+        with self._told(f'look up {kind} {identifier}'):
+            return ask(identifier or 'none')
+
+    @contextlib.contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        errors = _imported('openstack.exceptions')
+        try:
+            yield
+        except errors.NotFoundException as error:
+            raise exceptions.VolumeNotFound(f'cannot {what}: {error}') from error
+        except errors.SDKException as error:
+            raise exceptions.VolumeError(
+                f'cannot {what} in the cloud {self._settings.cloud}: {error}') from error
+
+    def check(self) -> None:
+        self.volumes()
+
+    def close(self) -> None:
+        made = vars(self).pop('_cinder', None)
+        if made is not None:
+            made.session.session.close()
+
+
+def _imported(name: str) -> Any:
+    """:raises ConfigurationError: it is not installed."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise exceptions.ConfigurationError(
+            f'volumes of Cinder need {name.partition(".")[0]} ({error}): pip install '
+            '"backup-framework[cinder]"') from None
+
+
+@contextlib.contextmanager
+def _connected(connector: Any, properties: Any, volume_id: str) -> Iterator[Any]:
+    """What os-brick makes of an attachment. Whatever it raises is an error of the volume."""
+    try:
+        device = connector.connect_volume(properties)
+    except Exception as error:
+        raise exceptions.VolumeError(
+            f'volume {volume_id} cannot be connected: {type(error).__name__}: {error}') from error
+    try:
+        yield device['path']
+    finally:
+        try:
+            connector.disconnect_volume(properties, device)
+        except Exception as error:
+            raise exceptions.VolumeError(
+                f'volume {volume_id} cannot be disconnected: {type(error).__name__}: {error}'
+            ) from error
+
+
+def _volume(found: Any) -> Volume:
+    return Volume(id=found.id, source_id=found.id, name=found.name or None,
+                  size_bytes=found.size * GIB, status=found.status,
+                  description=found.description, availability_zone=found.availability_zone,
+                  bootable=bool(found.is_bootable), project_id=found.project_id,
+                  metadata=dict(found.metadata or {}))
+
+
+def _snapshot(volume: Volume, found: Any) -> Snapshot:
+    made = found.created_at and datetime.datetime.fromisoformat(found.created_at)
+    return Snapshot(id=found.id, volume_id=volume.id, source_id=found.id, name=found.name or None,
+                    description=found.description, status=found.status,
+                    size_bytes=found.size * GIB, metadata=dict(found.metadata or {}),
+                    created_at=made and made.replace(tzinfo=made.tzinfo or datetime.UTC))
