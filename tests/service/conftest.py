@@ -1,7 +1,8 @@
 """Running services, on each of the set-ups that an operator has.
 
 `service` runs its test on SQLite with the local engine, and on PostgreSQL with etcd and RabbitMQ.
-It is shared by the tests of a module, as are its workers: a test takes volumes of its own.
+It is shared by the tests of a module: each takes volumes, or a project, of its own.
+Its users are USERS; `service.rest` speaks for root in the project demo.
 `install` starts others, for tests that kill, stop and misconfigure (class Installation in
 tools/servers/installation.py).
 """
@@ -17,29 +18,37 @@ import pytest
 
 from tests import environments
 from tests.service.clients import Clients, find_or_build
-from tools.servers.installation import Installation, Setup, running
+from tools.servers.installation import ONE_MACHINE, Installation, Setup, running
 
-ALONE = Setup()
-ONE_MACHINE, MANY_MACHINES = 'one machine', 'many machines'
+SETUPS = {
+    'sqlite': (),
+    'postgresql-etcd-rabbitmq': ('postgresql', 'etcd', 'rabbitmq'),
+    'mariadb-redis': ('mariadb', 'redis'),
+}
+USERS = {'root': {'demo': 'admin', 'alpha': 'admin'}, 'alice': {'alpha': 'member'},
+         'bob': {'beta': 'member'}, 'rita': {'alpha': 'reader'}}
+
+OPTIONS = {
+    'quota': {'backups': 9},
+    'schedule:clock': {'cron': '0 0 1 1 *', 'volumes': 'clock', 'project_id': 'demo'},
+}
 
 
-def make_setup(name: str, request: pytest.FixtureRequest) -> Setup:
-    """Empty databases, with the engines of this session."""
-    if name == ONE_MACHINE:
-        return Setup()
-    if name == MANY_MACHINES:
-        return Setup(request.getfixturevalue('postgresql').database(),
-                     request.getfixturevalue('etcd').url, request.getfixturevalue('rabbitmq').url)
-    return Setup(request.getfixturevalue('mariadb').database(),
-                 request.getfixturevalue('redis').url)
+@pytest.fixture(scope='session')
+def make_setup(request: pytest.FixtureRequest) -> Callable[[str], Setup]:
+    """What one of SETUPS stands on: databases of its own, with the engines of this session."""
+    def make(name: str) -> Setup:
+        parts = [request.getfixturevalue(part) for part in SETUPS[name]]
+        return Setup(parts[0].database(), *(part.url for part in parts[1:])) if parts else Setup()
+    return make
 
 
-@pytest.fixture(scope='module', params=[ONE_MACHINE, MANY_MACHINES])
-def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-            ) -> Iterator[Installation]:
-    setup = make_setup(request.param, request)
-    folder = tmp_path_factory.mktemp('service')
-    with running(folder, setup, workers=1 if setup.board is None else 2) as made:
+@pytest.fixture(scope='module', params=['sqlite', 'postgresql-etcd-rabbitmq'])
+def service(request: pytest.FixtureRequest, make_setup: Callable[[str], Setup],
+            tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    setup = make_setup(request.param)
+    with running(tmp_path_factory.mktemp('service'), setup, workers=2 if setup.board else 1,
+                 users=USERS, options=OPTIONS) as made:
         yield made
 
 
@@ -47,7 +56,7 @@ def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def install(tmp_path: Path) -> Iterator[Callable[..., Installation]]:
     """Starts a service: a set-up, and what Installation takes."""
     with contextlib.ExitStack() as end:
-        def make(setup: Setup = ALONE, **more: Any) -> Installation:
+        def make(setup: Setup = ONE_MACHINE, **more: Any) -> Installation:
             folder = tmp_path / f'service{len(list(tmp_path.iterdir()))}'
             return end.enter_context(running(folder, setup, **more))
         yield make

@@ -52,6 +52,9 @@ class Setup:
     broker: str | None = None
 
 
+ONE_MACHINE = Setup()
+
+
 class Process:
     """A daemon in a session of its own, so that it can be killed with all its children."""
 
@@ -115,20 +118,35 @@ class Process:
 class Installation:
     """All of it.
 
-    :param options: lines to add to sections, by section; '[worker 2] service' for one process.
+    :param options: lines to add to sections, by section.
+    :param users: roles by project, by user, for http_basic; the password of each is its name, and
+        the first one is whom `rest` speaks for.
     """
 
-    def __init__(self, folder: Path, setup: Setup = Setup(), *, workers: int = 1,
-                 options: Mapping[str, Mapping[str, Any]] | None = None) -> None:
-        self.folder, self.setup = folder, setup
+    def __init__(self, folder: Path, setup: Setup = ONE_MACHINE, *, workers: int = 1,
+                 options: Mapping[str, Mapping[str, Any]] | None = None,
+                 users: Mapping[str, Mapping[str, str]] | None = None) -> None:
+        self.folder, self.setup, self._users = folder, setup, dict(users or {})
         self.volumes, self.store = folder / 'volumes', folder / 'store'
         for each in (folder, self.volumes, self.store):
             each.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
         self._options = {name: dict(lines) for name, lines in (options or {}).items()}
+        if self._users:
+            self._write_users()
         self.api = Process('api', folder, 'backup-framework-api', self.text('api'))
         self.workers = [self._worker(number) for number in range(1, workers + 1)]
         self.rest = self.client()
+
+    def _write_users(self) -> None:
+        import bcrypt
+        hashes = {name: bcrypt.hashpw(name.encode(), bcrypt.gensalt(4)).decode()
+                  for name in self._users}
+        passwords, projects = self.folder / 'htpasswd', self.folder / 'users.ini'
+        passwords.write_text(''.join(f'{name}:{hashed}\n' for name, hashed in hashes.items()))
+        projects.write_text(_ini(self._users))
+        self._options.setdefault('api', {}).update(
+            auth_strategy='http_basic', http_basic_auth_user_file=passwords, users_file=projects)
 
     def _worker(self, number: int) -> Process:
         name = f'worker{number}'
@@ -157,9 +175,7 @@ class Installation:
                 'topics': self.topic}
         for name, lines in self._options.items():
             sections.setdefault(name, {}).update(lines)
-        return ''.join(
-            f'[{name}]\n' + ''.join(f'{option} = {value}\n' for option, value in lines.items())
-            for name, lines in sections.items())
+        return _ini(sections)
 
     @property
     def topic(self) -> str:
@@ -170,9 +186,12 @@ class Installation:
     def endpoint(self) -> str:
         return f'http://{HOST}:{self.port}/v3'
 
-    def client(self, project: str = 'demo', **more: Any) -> Rest:
+    def client(self, project: str = 'demo', user: str | None = None, **more: Any) -> Rest:
         """One for another project or user."""
-        return Rest(self.endpoint, project, **more)
+        if self._users:
+            user = user or next(iter(self._users))
+            more = {'password': user, **more}
+        return Rest(self.endpoint, project, user=user, **more)
 
     # Processes.
 
@@ -320,7 +339,7 @@ class Installation:
 
 
 @contextlib.contextmanager
-def running(folder: Path, setup: Setup = Setup(), **more: Any) -> Iterator[Installation]:
+def running(folder: Path, setup: Setup = ONE_MACHINE, **more: Any) -> Iterator[Installation]:
     """An installation whose processes are gone afterwards; its files stay."""
     made = Installation(folder, setup, **more)
     try:
@@ -328,3 +347,9 @@ def running(folder: Path, setup: Setup = Setup(), **more: Any) -> Iterator[Insta
         yield made
     finally:
         made.close()
+
+
+def _ini(sections: Mapping[str, Mapping[str, Any]]) -> str:
+    return ''.join(
+        f'[{name}]\n' + ''.join(f'{option} = {value}\n' for option, value in lines.items())
+        for name, lines in sections.items())
