@@ -12,6 +12,7 @@ from backup_framework import exceptions
 from backup_framework.catalog import (
     accepting,
     backups,
+    figures,
     jobs,
     offers,
     pages,
@@ -19,6 +20,7 @@ from backup_framework.catalog import (
     services,
 )
 from backup_framework.catalog.database import Database
+from backup_framework.catalog.figures import Day, Figures
 from backup_framework.catalog.pages import Wanted
 from backup_framework.model import (
     Backup,
@@ -100,8 +102,8 @@ class Accepted:
         return self._database.read(lambda c: jobs.select(c, *conditions, limit=limit))
 
     def open_jobs(self) -> list[Job]:
-        """Those that have not ended, oldest first."""
-        return self._database.read(jobs.opened)
+        """Those that can be run, oldest first: not those that wait for their parts."""
+        return self._database.read(jobs.runnable)
 
     def start_job(self, job_id: str, host: str) -> bool:
         """Record that a worker runs it; False where it has ended: it must not be run."""
@@ -122,6 +124,40 @@ class Accepted:
     def end_job(self, job_id: str, state: str, reason: str | None = None) -> bool:
         """Record how it ended; False where that was recorded before, which stays."""
         return self._database.write(lambda c: jobs.end(c, job_id, state, reason))
+
+    # Parts of a backup
+
+    def split(self, operation: Running, common: str, extents: Sequence[Extent]) -> list[Job]:
+        """Record that workers take these parts of a volume; the jobs to do so.
+
+        The job of the operation waits for them from now on.
+
+        :param common: what all of them need to know.
+        :raises InvalidBackup: the operation was taken over.
+        """
+        return self._database.write(lambda c: splits.split(c, operation, common, extents))
+
+    def parts(self, job_id: str) -> list[Part]:
+        """What became of the parts of a create, in the order of the volume; first its end."""
+        return self._database.read(lambda c: parts.every(c, job_id))
+
+    def begin_part(self, job_id: str, number: int) -> int:
+        """Count a run of a part of a create, or of its end; which one it is, from 1 on.
+
+        :raises OperationCancelled: the create has ended.
+        """
+        return self._database.write(lambda c: parts.begin(c, job_id, number))
+
+    def end_part(self, operation: Running, job: Job, result: str) -> bool:
+        """Record what a part stored, with the end of its job; whether the create can go on now.
+
+        The block of the operation is to be left after that.
+
+        :raises InvalidBackup: the operation was taken over.
+        """
+        done = self._database.write(lambda c: splits.end(c, operation, job, result))
+        operation.recorded = False
+        return done
 
     def reset(self, backup_id: str, status: Status) -> None:
         """Set the status of a backup, whatever it is, and cancel the jobs on it."""
@@ -181,6 +217,23 @@ class Accepted:
     def snapshot_of(self, snapshot_id: str, project_id: str | None) -> Snapshot:
         """:raises SnapshotNotFound: there is none, or it is another project's."""
         return self._database.read(lambda c: pages.snapshot_of(c, snapshot_id, project_id))
+
+    # Figures; those of a project, or for None of all
+
+    def figures(self, project_id: str | None) -> Figures:
+        """How many backups and jobs there are, how large they are, how old verifications are."""
+        return self._database.read(lambda c: figures.figures(c, project_id))
+
+    def days(self, project_id: str | None) -> list[Day]:
+        """What was made on each of the last 90 days at most, oldest first, none left out."""
+        return self._database.read(lambda c: figures.days(c, project_id))
+
+    def last_successes(self) -> list[tuple[str, str | None, datetime.datetime]]:
+        """Id and name of volumes, and when their newest restorable backup was taken.
+
+        Those of the newest 1000 backups; older ones are of volumes that are not backed up any more.
+        """
+        return self._database.read(figures.last_successes)
 
     # Processes and schedules
 
