@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 import datetime
 from typing import Any
 
@@ -16,14 +16,19 @@ from backup_framework.catalog import (
     jobs,
     offers,
     pages,
+    parts,
     quotas,
     services,
+    splitting,
 )
 from backup_framework.catalog.database import Database
 from backup_framework.catalog.figures import Day, Figures
+from backup_framework.catalog.operations import Running
 from backup_framework.catalog.pages import Wanted
+from backup_framework.catalog.parts import Part
 from backup_framework.model import (
     Backup,
+    Extent,
     Job,
     Page,
     Quota,
@@ -135,7 +140,7 @@ class Accepted:
         :param common: what all of them need to know.
         :raises InvalidBackup: the operation was taken over.
         """
-        return self._database.write(lambda c: splits.split(c, operation, common, extents))
+        return self._database.write(lambda c: splitting.split(c, operation, common, extents))
 
     def parts(self, job_id: str) -> list[Part]:
         """What became of the parts of a create, in the order of the volume; first its end."""
@@ -155,7 +160,7 @@ class Accepted:
 
         :raises InvalidBackup: the operation was taken over.
         """
-        done = self._database.write(lambda c: splits.end(c, operation, job, result))
+        done = self._database.write(lambda c: splitting.end(c, operation, job, result))
         operation.recorded = False
         return done
 

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from backup_framework import exceptions
-from backup_framework.catalog import records, schema
+from backup_framework.catalog import parts, records, schema
 from backup_framework.model import OPEN_STATES, Job, JobState, utcnow
 
 _table = schema.jobs
@@ -69,6 +69,11 @@ def opened(connection: sa.Connection, **wanted: str | None) -> list[Job]:
     return select(connection, is_open, *conditions, oldest_first=True)
 
 
+def runnable(connection: sa.Connection) -> list[Job]:
+    """See `Catalog.open_jobs`."""
+    return select(connection, is_open, ~parts.waits, oldest_first=True)
+
+
 def refuse_busy_volume(connection: sa.Connection, job: Job) -> None:
     """:raises InvalidVolume: another job backs the volume up, or restores to it."""
     if job.kind not in _INTO_VOLUMES or job.volume_id is None:
@@ -104,8 +109,11 @@ def progress(connection: sa.Connection, job_id: str, phase: str, done: int, tota
 def end(connection: sa.Connection, job_id: str, state: str, reason: str | None) -> bool:
     if JobState(state).is_open:
         raise exceptions.InvalidInput(f'a job does not end {state}')
-    return _change(connection, job_id, **records.job_values(
+    changed = _change(connection, job_id, **records.job_values(
         {'state': state, 'fail_reason': reason, 'ended_at': utcnow()}))
+    if changed:
+        parts.job_ended(connection, get(connection, job_id))
+    return changed
 
 
 def require_open(connection: sa.Connection, job_id: str) -> None:

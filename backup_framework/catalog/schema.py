@@ -150,15 +150,17 @@ jobs = sa.Table(
     _json('arguments'),
 )
 
-# The ranges of a volume that several workers back up together: what each of them stored.
+# The ranges of a volume that several workers back up together; `job_id` is of the create, which
+# waits until each has a result, or one has failed. `attempts` counts the runs of a part.
 parts = sa.Table(
     'parts', metadata,
     _name('job_id', primary_key=True),
     sa.Column('number', sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column('offset', sa.BigInteger, nullable=False),
     sa.Column('length', sa.BigInteger, nullable=False),
-    _name('host'),
+    sa.Column('attempts', sa.BigInteger, nullable=False),
     sa.Column('result', sa.Text),
+    sa.Column('fail_reason', sa.Text),
 )
 
 services = sa.Table(

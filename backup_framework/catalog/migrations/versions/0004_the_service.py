@@ -85,8 +85,9 @@ def _jobs() -> None:
         sa.Column('number', sa.BigInteger(), nullable=False, autoincrement=False),
         sa.Column('offset', sa.BigInteger(), nullable=False),
         sa.Column('length', sa.BigInteger(), nullable=False),
-        sa.Column('host', sa.String(255)),
+        sa.Column('attempts', sa.BigInteger(), nullable=False),
         sa.Column('result', sa.Text()),
+        sa.Column('fail_reason', sa.Text()),
         sa.PrimaryKeyConstraint('job_id', 'number', name='pk_parts'),
         mysql_collate='utf8mb4_bin')
 
