@@ -10,7 +10,7 @@ from backup_framework import conf, exceptions, model
 from backup_framework.driver.chunked import ChunkedBackupDriver
 from backup_framework.manager import checking
 from backup_framework.manager.checking import Proof
-from backup_framework.manager.context import Context
+from backup_framework.manager.context import Context, reason_of
 
 
 class Unknown(enum.Enum):
@@ -36,6 +36,20 @@ def check(context: Context, backend: str, *, measure: bool = True) -> list[Proof
         return checking.Trial(driver, context.monitor).run(measure=measure)
     finally:
         context.monitor.end()
+
+
+def health(context: Context, backend: str) -> dict[str, Any]:
+    """Whether a backend works now: ok, error and free_bytes. Asked once, without trying again."""
+    try:
+        driver = context.drivers.get(backend)
+        check = getattr(driver, 'check_for_setup_error', None)
+        if check:
+            check()
+        free = (driver.free_space() if isinstance(driver, ChunkedBackupDriver)
+                and driver.capabilities().reports_free_space else None)
+    except Exception as error:
+        return {'ok': False, 'error': reason_of(error), 'free_bytes': None}
+    return {'ok': True, 'error': None, 'free_bytes': free}
 
 
 def describe(context: Context, backend: str) -> dict[str, Any]:

@@ -64,6 +64,14 @@ class Manager:
         self.drivers.close()
         self.catalog.close()
 
+    def close(self) -> None:
+        """Let go of the drivers. The catalog may have other users."""
+        self.drivers.close()
+
+    def take_up(self) -> None:
+        """Go on with the deletes that waited for backups which have ended by now."""
+        deleting.take_up(self._context)
+
     def create(self, request: Request) -> Backup:
         """Back a volume up and return the record.
 
@@ -248,6 +256,10 @@ class Manager:
         :param measure: also its speed, for some seconds.
         """
         return backends.check(self._context, backend, measure=measure)
+
+    def backend_health(self, backend: str) -> dict[str, Any]:
+        """Whether a backend works now: ok, error and free_bytes."""
+        return backends.health(self._context, backend)
 
     def clean(self, backend: str, older_than: float = cleaning.GRACE) -> int:
         """Remove what killed operations left in a store: temporary objects; how many.

@@ -9,17 +9,15 @@ from etcd3gw.exceptions import Etcd3Exception
 import requests
 from taskflow.jobs.backends.impl_etcd import EtcdJobBoard
 
-from backup_framework.service.boards import TIMEOUT
-
 
 class EtcdBoard(EtcdJobBoard):  # type: ignore[misc]
     """Asks for what is posted each time: the watch ends with its connection, and nobody sees it."""
 
     ERRORS = (Etcd3Exception, requests.RequestException)
 
-    def __init__(self, name: str, conf: dict[str, Any]) -> None:
+    def __init__(self, name: str, conf: dict[str, Any], timeout: float) -> None:
         hosts = conf.pop('hosts')
-        super().__init__(name, {'timeout': TIMEOUT} | conf)
+        super().__init__(name, {'timeout': timeout} | conf)
         self._hosts = hosts
 
     def connect(self) -> None:

@@ -7,18 +7,16 @@ from typing import Any
 from redis.exceptions import RedisError
 from taskflow.jobs.backends.impl_redis import RedisJobBoard
 
-from backup_framework.service.boards import TIMEOUT
-
 
 class RedisBoard(RedisJobBoard):  # type: ignore[misc]
     """The server may be one, or what a Sentinel names: `sentinel=NAME` in the connection."""
 
     ERRORS = (RedisError,)
 
-    def __init__(self, name: str, conf: dict[str, Any]) -> None:
+    def __init__(self, name: str, conf: dict[str, Any], timeout: float) -> None:
         if 'sentinel_fallbacks' in conf:
             conf = conf | {'sentinel_fallbacks': conf['sentinel_fallbacks'].split(',')}
-        super().__init__(name, {'socket_timeout': TIMEOUT, 'socket_connect_timeout': TIMEOUT}
+        super().__init__(name, {'socket_timeout': timeout, 'socket_connect_timeout': timeout}
                          | conf)
 
     def failed(self) -> None:

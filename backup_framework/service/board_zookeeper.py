@@ -14,6 +14,9 @@ class ZooKeeperBoard(ZookeeperJobBoard):  # type: ignore[misc]
 
     ERRORS = (KazooException, KazooTimeoutError)
 
+    def __init__(self, name: str, conf: dict[str, Any], timeout: float) -> None:
+        super().__init__(name, conf)
+
     def failed(self) -> None:
         """Nothing is to be done."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 import contextlib
 import logging
+import threading
+import time
 from typing import Any
 import urllib.parse
 
@@ -18,7 +20,7 @@ from backup_framework.model import Job
 LOG = logging.getLogger(__name__)
 
 TIMEOUT = 5.0
-"""Seconds that the server of a board may take to answer."""
+"""Seconds that the server of a board may take to answer, or less where claims are short."""
 
 Details = dict[str, Any]
 
@@ -31,6 +33,8 @@ def details_of(job: Job) -> Details:
 class Board:
     """A board of TaskFlow as conductors need it. All trouble with its server is a JobFailure.
 
+    Connects when it is used first. Serves all threads.
+
     Of several postings of one job, the oldest is the only one that can be claimed: who posts a job
     again does no harm.
 
@@ -39,28 +43,32 @@ class Board:
 
     def __init__(self, config: JobboardConfig,
                  wanted: Callable[[Details], bool] = lambda details: True) -> None:
+        """:raises ConfigurationError: the connection makes no sense, or a client is missing."""
         self.ttl = config.claim_ttl
         self._wanted = wanted
-        self._kind, self._conf = _parse(str(config.connection), config.name)
-        self._board: Any = None
+        # So that a worker stops in time where the server does not answer.
+        timeout = min(TIMEOUT, self.ttl / 3)
+        self._board = _make(*_parse(str(config.connection), config.name), timeout)
+        self._lock = threading.Lock()
+        self._connected = False
         self._troubled = False
 
     @property
     def connected(self) -> bool:
-        return self._board is not None
+        return self._connected
 
     def connect(self) -> None:
-        if self._board is None:
-            board = _make(self._kind, self._conf)
-            with _one_error(board):
-                board.connect()
-            self._board = board
+        """:raises JobFailure: the server does not answer."""
+        with self._lock, _one_error(self._board):
+            if not self._connected:
+                self._board.connect()
+                self._connected = True
 
     def close(self) -> None:
-        board, self._board = self._board, None
-        if board is not None:
-            with contextlib.suppress(errors.JobFailure), _one_error(board):
-                board.close()
+        with self._lock, contextlib.suppress(errors.JobFailure), _one_error(self._board):
+            if self._connected:
+                self._connected = False
+                self._board.close()
 
     def post(self, job: Job) -> None:
         """:raises JobFailure: the board is not there; see `Dispatcher` for what is done then."""
@@ -103,7 +111,11 @@ class Board:
             return bool(posting.state == states.UNCLAIMED)
 
     def claim(self, posting: Any, who: str) -> None:
-        """:raises UnclaimableJob: it is somebody else's, or that cannot be told."""
+        """Claim it, and note on it until when, on our clock.
+
+        :raises UnclaimableJob: it is somebody else's, or that cannot be told.
+        """
+        posting.claimed_until = time.monotonic() + self.ttl
         try:
             with self._server() as board:
                 board.claim_for(posting, who, self.ttl)
@@ -135,9 +147,8 @@ class Board:
     @contextlib.contextmanager
     def _server(self) -> Iterator[Any]:
         self.connect()
-        board = self._board
-        with _one_error(board):
-            yield board
+        with _one_error(self._board):
+            yield self._board
 
 
 @contextlib.contextmanager
@@ -199,7 +210,7 @@ def _wrong(why: str) -> ConfigurationError:
     return ConfigurationError(f'[jobboard] connection cannot be used: {why}')
 
 
-def _make(kind: str, conf: dict[str, Any]) -> Any:
+def _make(kind: str, conf: dict[str, Any], timeout: float) -> Any:
     try:
         match kind:
             case 'etcd':
@@ -213,6 +224,6 @@ def _make(kind: str, conf: dict[str, Any]) -> Any:
             f'[jobboard] connection: the client of {kind} is missing ({error}); install it with: '
             f'pip install "backup-framework[{kind}]"') from error
     try:
-        return Made('backup_framework', conf)
+        return Made('backup_framework', conf, timeout)
     except ValueError as error:
         raise _wrong(str(error)) from error

@@ -121,6 +121,15 @@ def forget(store: Store, job_id: str) -> None:
         store.get_connection().destroy_logbook(job_id)
 
 
+def kept(store: Store) -> set[str]:
+    """The ids of the jobs whose flows are kept.
+
+    :raises CatalogError: the database cannot be used.
+    """
+    with _our_errors('list the flows'):
+        return {str(book.uuid) for book in store.get_connection().get_logbooks(lazy=True)}
+
+
 @contextlib.contextmanager
 def _our_errors(doing: str) -> Any:
     try:
