@@ -250,7 +250,11 @@ def _existing(path: str, mode: int, size: int, force: bool, truncate: bool
 def _open_existing(path: str, device: bool) -> BinaryIO:
     flags = os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK | (os.O_EXCL if device else 0)
     try:
-        fd = os.open(path, flags)
+        try:
+            fd = os.open(path, flags)
+        except BlockingIOError:
+            # Somebody has a lease on the file, and knows by now that it is to be given back.
+            fd = os.open(path, flags & ~os.O_NONBLOCK)
     except OSError as error:
         reason = 'it is in use' if error.errno == errno.EBUSY else error.strerror
         raise exceptions.InvalidTarget(f'cannot restore to {path}: {reason}') from error

@@ -18,10 +18,12 @@ _SENTENCE = re.compile(r'^([A-Z]\d+)\. (.+(?:\n +.+)*)', re.MULTILINE)
 
 
 @functools.cache
-def sentences() -> dict[str, str]:
-    """Each id of the contract with its sentence, as the interface's docstrings have them."""
+def sentences(*interfaces: type) -> dict[str, str]:
+    """Each id of the contract with its sentence, as the docstrings of the interfaces have them:
+    the drivers', where none is named.
+    """
     found: dict[str, str] = {}
-    for interface in _INTERFACES:
+    for interface in interfaces or _INTERFACES:
         for documented in (interface, *vars(interface).values()):
             text = inspect.cleandoc(getattr(documented, '__doc__', None) or '')
             for identifier, words in _SENTENCE.findall(text):
@@ -29,7 +31,8 @@ def sentences() -> dict[str, str]:
     return found
 
 
-def sentence(identifier: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def sentence(identifier: str, *, interfaces: tuple[type, ...] = ()
+             ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Mark a case of the kit: it proves this sentence, and a failure quotes it."""
     def mark(case: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(case)
@@ -37,7 +40,8 @@ def sentence(identifier: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
             try:
                 return case(*args, **kwargs)
             except Exception as error:
-                error.add_note(f'The contract says, {identifier}: {sentences()[identifier]}')
+                said = sentences(*interfaces)[identifier]
+                error.add_note(f'The contract says, {identifier}: {said}')
                 raise
         quoting.sentence = identifier  # type: ignore[attr-defined]
         return quoting

@@ -217,12 +217,12 @@ class FileVolumes(VolumeSource):
         """Names that stay in the directory and fit its pattern, the nicest first."""
         plain = _STRANGE.sub('-', wanted).strip('.-')[:_LONGEST_NAME] or 'volume'
         before, star, behind = self._pattern.partition('*')
-        around = (before, behind) if star and not re.search('[][*?]', before + behind) else ('', '')
-        if self._is_name(plain):
-            around = ('', '')
-        yield f'{around[0]}{plain}{around[1]}'
+        if not star or re.search('[][*?]', before + behind):
+            before = behind = ''
+        plain = plain.removeprefix(before).removesuffix(behind) or 'volume'
+        yield f'{before}{plain}{behind}'
         while True:
-            yield f'{around[0]}{plain}-{secrets.token_hex(4)}{around[1]}'
+            yield f'{before}{plain}-{secrets.token_hex(4)}{behind}'
 
     def _new(self, names: Iterator[str]) -> tuple[int, str]:
         for name in names:
