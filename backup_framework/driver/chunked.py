@@ -8,10 +8,11 @@ import functools
 from typing import Any, BinaryIO, Self
 
 from backup_framework import exceptions, model
-from backup_framework.driver import metadata, objects, options, work
+from backup_framework.driver import metadata, objects, options, splitting, work
 from backup_framework.engine.monitor import Operation
 from backup_framework.engine.verify import Report
 from backup_framework.formats import base, keyring
+from backup_framework.formats.splitting import Part, Split, StoredPart
 from backup_framework.interface import backup_driver, chunked_driver
 
 
@@ -144,6 +145,35 @@ class ChunkedBackupDriver(backup_driver.BackupDriver, chunked_driver.BackupChunk
                     operation: Operation | None = None) -> dict[str, Any]:
         """Back up what `open_state` gave, of this driver or of another; as `backup` does."""
         return work.Work(self, operation).store_state(backup, state)
+
+    def begin_parts(self, backup: model.Backup, volume_file: BinaryIO, part_size: int, *,
+                    operation: Operation | None = None) -> Split | None:
+        """Plan a backup that several drivers take, each some parts of the volume.
+
+        None where that cannot be: it has a format without parts, or the volume cannot be read
+        anywhere. What it raises is what `backup` does.
+
+        :param part_size: bytes that a part has, about.
+        """
+        return splitting.Parts(self, operation).begin(backup, volume_file, part_size)
+
+    def store_part(self, backup: model.Backup, volume_file: BinaryIO, split: Split, part: Part, *,
+                   operation: Operation | None = None) -> StoredPart:
+        """Store a part; what was stored stays where that fails, for the next attempt."""
+        return splitting.Parts(self, operation).store(backup, volume_file, split, part)
+
+    def end_parts(self, backup: model.Backup, split: Split, parts: Sequence[StoredPart],
+                  attempt: int, backup_metadata: bool = True, *,
+                  operation: Operation | None = None) -> dict[str, Any]:
+        """Make one backup of all parts; returns what `backup` does.
+
+        It is repeated where it was interrupted.
+
+        :param parts: in the order of the volume.
+        :param attempt: counts from 1, and never comes twice.
+        """
+        return splitting.Parts(self, operation).end(
+            backup, split, parts, attempt, backup_metadata)
 
     def open_state(self, backup: model.Backup, operation: Operation | None = None) -> base.State:
         """What a backup restores, to be read as verified pieces. Close it.

@@ -29,9 +29,7 @@ class Work(access.Access):
             self._operation.changed = hints.of(volume_file)
         volume = source.open_source(volume_file, self._operation.spool_directory,
                                     anywhere=self._operation.changed is not None)
-        return self._store(backup, volume, self._header(
-            backup, self._driver.get_metadata(backup.volume_id) if backup_metadata else None,
-            self._driver.get_extra_metadata(backup, None)))
+        return self._store(backup, volume, self._full_header(backup, backup_metadata))
 
     def store_state(self, backup: model.Backup, state: base.State) -> dict[str, Any]:
         self._begin('backup')
@@ -42,28 +40,42 @@ class Work(access.Access):
     def _store(self, backup: model.Backup, volume: source.Source, header: base.Header
                ) -> dict[str, Any]:
         with contextlib.ExitStack() as stack:
-            writer, version = self._open_writer(backup, volume.size, header, stack)
-            container = self._container_of(backup)
-            self._check_fits(container, backup, writer)
-            self._check_owner(version, container)
-            # Whoever deletes what a killed process leaves has to know which objects that are.
-            backup.format = version.version
-            backup.save()
+            writer, version, container = self._prepared(backup, volume.size, header, stack)
             told = len(writer.notes)
-            container.create()
-            self._claim_for(backup, version, container)
             try:
                 totals = backup_engine.backup(
-                    self._hinted(backup, volume, writer), writer,
-                    # A writer also stores in the thread that gives it the results.
-                    workers=min(self._workers(), self._able.connections - 1),
-                    budget=self._settings.memory, held=self._able.writer_buffer,
-                    monitor=self._monitor)
+                    self._hinted(backup, volume, writer), writer, monitor=self._monitor,
+                    **self._limits())
             except BaseException as error:
                 self._clean_up(version, container, backup, error)
                 raise
             for note in writer.notes[told:]:
                 self._operation.warn(note)
+        return self._outcome(backup, version, container, totals)
+
+    def _prepared(self, backup: model.Backup, size: int | None, header: base.Header,
+                  stack: contextlib.ExitStack
+                  ) -> tuple[base.Writer, base.Format, store.Container]:
+        """A writer, once all is in order for it to begin."""
+        writer, version = self._open_writer(backup, size, header, stack)
+        container = self._container_of(backup)
+        self._check_fits(container, backup, writer)
+        self._check_owner(version, container)
+        # Whoever deletes what a killed process leaves has to know which objects that are.
+        backup.format = version.version
+        backup.save()
+        container.create()
+        self._claim_for(backup, version, container)
+        return writer, version, container
+
+    def _limits(self) -> dict[str, int]:
+        return {
+            # A writer also stores in the thread that gives it the results.
+            'workers': min(self._workers(), self._able.connections - 1),
+            'budget': self._settings.memory, 'held': self._able.writer_buffer}
+
+    def _outcome(self, backup: model.Backup, version: base.Format, container: store.Container,
+                 totals: base.Totals) -> dict[str, Any]:
         self._remove_unused(container, totals.unused)
         if totals.parent_id != backup.parent_id:
             self._become_full(backup, 'the volume had another size at its parent')
@@ -72,6 +84,11 @@ class Work(access.Access):
                 'object_count': totals.object_count, 'size': model.size_gib(totals.size_bytes),
                 'size_bytes': totals.size_bytes, 'stored_bytes': totals.stored_bytes,
                 'manifest_digest': totals.manifest_digest}
+
+    def _full_header(self, backup: model.Backup, backup_metadata: bool) -> base.Header:
+        return self._header(
+            backup, self._driver.get_metadata(backup.volume_id) if backup_metadata else None,
+            self._driver.get_extra_metadata(backup, None))
 
     def _header(self, backup: model.Backup, volume_meta: str | None, extra_metadata: Any
                 ) -> base.Header:
@@ -173,7 +190,7 @@ class Work(access.Access):
                 f'container {container.name} is too long a name: with it objects would have names '
                 f'of {longest} bytes, and this store takes {able.longest_name}')
 
-    def _hinted(self, backup: model.Backup, volume: source.Source, writer: base.Writer
+    def _hinted(self, backup: model.Backup, volume: source.Source, writer: base.ChunkWriter
                 ) -> source.Source:
         """The volume, with what the caller knows of its changes since the parent."""
         changed = self._operation.changed

@@ -12,12 +12,20 @@ from backup_framework.formats import base
 
 def backup(source: Source, writer: base.Writer, *, workers: int, budget: int, held: int,
            monitor: Monitor) -> base.Totals:
-    """Store the whole of `source`; the manifest, written last, is the commit.
+    """Store the whole of `source`; the manifest, written last, is the commit. See `store`."""
+    store(source, writer, workers=workers, budget=budget, held=held, monitor=monitor)
+    monitor.start('hashes')
+    return writer.finish(monitor.tick)
+
+
+def store(source: Source, writer: base.ChunkWriter, *, workers: int, budget: int, held: int,
+          monitor: Monitor) -> None:
+    """Store the chunks of `source`.
 
     :param budget: bytes of memory that the tasks in flight may take.
     :param held: bytes that the store's writer may hold as well for each task.
     """
-    monitor.start('backup', source.size)
+    monitor.start('backup', source.within.length if source.within else source.size)
 
     def run(task: base.Task) -> tuple[base.Task, object]:
         return task, task.run()
@@ -33,5 +41,3 @@ def backup(source: Source, writer: base.Writer, *, workers: int, budget: int, he
                 writer.add(result)
                 monitor.advance(task.length)
                 monitor.check()
-    monitor.start('hashes')
-    return writer.finish(monitor.tick)

@@ -17,6 +17,8 @@ class StateSource:
     :param spool_directory: where a temporary file for each chunk may grow; None is the system's.
     """
 
+    within: Extent | None = None
+
     def __init__(self, state: base.State, spool_directory: str | None = None) -> None:
         self.size: int | None = state.size
         self._state = state

@@ -91,7 +91,7 @@ def _extent(pair: Any) -> tuple[int, int]:
     raise exceptions.InvalidInput(f'{str(pair)[:60]} is no pair of an offset and a length')
 
 
-def hinted(source: Source, read: base.Fill, writer: base.Writer, changed: Sequence[Extent],
+def hinted(source: Source, read: base.Fill, writer: base.ChunkWriter, changed: Sequence[Extent],
            warn: Callable[[str], None]) -> Source:
     """The source with the hint, or, where a sample shows that it is wrong, as it was.
 
@@ -114,7 +114,7 @@ def hinted(source: Source, read: base.Fill, writer: base.Writer, changed: Sequen
     return source
 
 
-def _differing(read: base.Fill, writer: base.Writer, changed: Sequence[Extent], size: int
+def _differing(read: base.Fill, writer: base.ChunkWriter, changed: Sequence[Extent], size: int
                ) -> Extent | None:
     """A block outside of the hint that is not the parent's, if the sample holds one."""
     for block in _sample(changed, size, writer.block_size):
@@ -155,7 +155,7 @@ class HintedSource:
     """A source whose chunks say where they may differ from the parent."""
 
     def __init__(self, source: Source, changed: Sequence[Extent]) -> None:
-        self.size = source.size
+        self.size, self.within = source.size, source.within
         self._source = source
         self._changed = changed
         self._ends = [extent.end for extent in changed]

@@ -28,12 +28,16 @@ _STEP = 1 << 20
 
 
 class Source(Protocol):
-    """A volume as chunks. `size` is in bytes; None until its end was seen if it is not known."""
+    """A volume as chunks. `size` is in bytes; None until its end was seen if it is not known.
+
+    :ivar within: the only bytes of which chunks are given, all chunks whole; None is the volume.
+    """
 
     size: int | None
+    within: Extent | None
 
     def chunks(self, chunk_size: int, largest_hole: int = 0) -> Iterator[base.Chunk]:
-        """The whole volume in order, each chunk beginning at a multiple of `chunk_size`.
+        """All of it in order, each chunk beginning at a multiple of `chunk_size`.
 
         A chunk has `chunk_size` bytes, the last one what is left. Several that are holes may come
         as one of up to `largest_hole` bytes.
@@ -146,6 +150,7 @@ class FileSource:
 
     def __init__(self, fd: int, name: str, holes: Sequence[Extent] | None = None) -> None:
         self.ahead = True
+        self.within: Extent | None = None
         self._holes = holes
         self._fd = fd
         self._name = name
@@ -153,7 +158,8 @@ class FileSource:
         self.size: int | None = self._length
 
     def chunks(self, chunk_size: int, largest_hole: int = 0) -> Iterator[base.Chunk]:
-        offset, data_at, size = 0, -1, self._length
+        within = self.within or Extent(0, self._length)
+        offset, data_at, size = within.offset, -1, within.end
         while offset < size:
             if data_at < offset:
                 data_at = self._next_data(offset)
@@ -241,6 +247,8 @@ class FileSource:
 class StreamSource:
     """Any object with `read`: read in order, in one thread. Its chunks can be read again."""
 
+    within: Extent | None = None
+
     def __init__(self, file: BinaryIO, spool_directory: str | None = None) -> None:
         self._file = file
         self._spool_directory = spool_directory
@@ -310,6 +318,7 @@ class SeekSource:
     ahead = False
 
     def __init__(self, file: BinaryIO) -> None:
+        self.within: Extent | None = None
         self._file = file
         self._lock = parallel.lock()
         with _readable(0):
@@ -317,8 +326,9 @@ class SeekSource:
         self.size: int | None = self._length
 
     def chunks(self, chunk_size: int, largest_hole: int = 0) -> Iterator[base.Chunk]:
-        for offset in range(0, self._length, chunk_size):
-            extent = Extent(offset, min(chunk_size, self._length - offset))
+        within = self.within or Extent(0, self._length)
+        for offset in range(within.offset, within.end, chunk_size):
+            extent = Extent(offset, min(chunk_size, within.end - offset))
             yield base.Chunk(offset, extent.length, self.read, functools.partial(_only, extent))
 
     def read(self, offset: int, view: memoryview) -> None:

@@ -20,6 +20,8 @@ class Volume:
 
     block_size = BLOCK
 
+    within = None
+
     def __init__(self, data: bytes, parent: bytes | None = None) -> None:
         self.size = len(data)
         self.data = data
