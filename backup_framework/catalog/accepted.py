@@ -240,6 +240,14 @@ class Accepted:
         """
         return self._database.read(figures.last_successes)
 
+    def usages(self) -> list[tuple[str, Quota]]:
+        """How much projects have, whichever state; those with the most backups, at most 1000."""
+        return self._database.read(figures.usages)
+
+    def next_runs(self) -> dict[str, datetime.datetime]:
+        """When schedules are due the next time, by name, as far as a worker has asked."""
+        return self._database.read(services.next_runs)
+
     # Processes and schedules
 
     def beat(self, service: Service) -> None:

@@ -5,6 +5,7 @@ However many records there are, what comes back is small.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import datetime
 from typing import Any
@@ -12,10 +13,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from backup_framework.catalog import records, schema
-from backup_framework.model import Status, utcnow
+from backup_framework.model import Quota, Status, utcnow
 
 MOST_DAYS = 90
 MOST_VOLUMES = 1000
+MOST_PROJECTS = 1000
 
 _AGES = (('day', 1), ('week', 7), ('month', 30))
 
@@ -62,29 +64,43 @@ class Verified:
 class Figures:
     """
     :ivar backups: how many there are in each state.
-    :ivar stored_bytes: by all of them.
+    :ivar stored: how many there are on each backend, and bytes that they stored.
     :ivar gigabytes: of their volumes, as quotas count them.
     :ivar jobs: how many are kept in each state.
     """
 
     backups: dict[str, int]
-    stored_bytes: int
+    stored: dict[str, tuple[int, int]]
     gigabytes: int
     jobs: dict[str, int]
     verified: Verified
+
+    @property
+    def count(self) -> int:
+        return sum(self.backups.values())
+
+    @property
+    def stored_bytes(self) -> int:
+        return sum(stored for _, stored in self.stored.values())
 
 
 def figures(connection: sa.Connection, project_id: str | None) -> Figures:
     """See `Catalog.figures`."""
     rows = connection.execute(sa.select(
-        _backups.c.status, sa.func.count(), _sum(_backups.c.stored_bytes), _sum(_backups.c.size)
-    ).where(*_of(_backups, project_id)).group_by(_backups.c.status)).all()
+        _backups.c.status, _backups.c.backend, sa.func.count(), _sum(_backups.c.stored_bytes),
+        _sum(_backups.c.size)).where(*_of(_backups, project_id)).group_by(
+            _backups.c.status, _backups.c.backend)).all()
     jobs = connection.execute(sa.select(_jobs.c.state, sa.func.count()).where(
         *_of(_jobs, project_id)).group_by(_jobs.c.state)).all()
+    states: collections.Counter[str] = collections.Counter()
+    stored: dict[str, tuple[int, int]] = {}
+    for status, backend, count, size, _ in rows:
+        states[status] += count
+        known = stored.get(str(backend), (0, 0))
+        stored[str(backend)] = (known[0] + count, known[1] + int(size))
     return Figures(
-        backups={row[0]: row[1] for row in rows}, stored_bytes=sum(int(row[2]) for row in rows),
-        gigabytes=sum(int(row[3]) for row in rows), jobs={row[0]: row[1] for row in jobs},
-        verified=_verified(connection, project_id))
+        backups=dict(states), stored=stored, gigabytes=sum(int(row[4]) for row in rows),
+        jobs={row[0]: row[1] for row in jobs}, verified=_verified(connection, project_id))
 
 
 def _verified(connection: sa.Connection, project_id: str | None) -> Verified:
@@ -143,6 +159,15 @@ def last_successes(connection: sa.Connection, most: int = MOST_VOLUMES
                     _backups.c.volume_id).order_by(newest.desc(), _backups.c.volume_id
                                                    ).limit(most)).all()
     return [(row[0], row[1], records.text_time(row[2])) for row in rows]
+
+
+def usages(connection: sa.Connection, most: int = MOST_PROJECTS) -> list[tuple[str, Quota]]:
+    """See `Catalog.usages`."""
+    rows = connection.execute(sa.select(
+        _backups.c.project_id, sa.func.count(), _sum(_backups.c.size)).where(
+            _backups.c.project_id.is_not(None)).group_by(_backups.c.project_id).order_by(
+                sa.func.count().desc(), _backups.c.project_id).limit(most)).all()
+    return [(row[0], Quota(row[1], int(row[2]))) for row in rows]
 
 
 def _sum(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:

@@ -68,6 +68,11 @@ def due(connection: sa.Connection, name: str, now: datetime.datetime,
     return is_due
 
 
+def next_runs(connection: sa.Connection) -> dict[str, datetime.datetime]:
+    return {row.name: records.text_time(row.next_at)
+            for row in connection.execute(sa.select(_schedules))}
+
+
 def setting(connection: sa.Connection, name: str) -> str | None:
     found: str | None = connection.scalar(
         sa.select(_settings.c.value).where(_settings.c.name == name))

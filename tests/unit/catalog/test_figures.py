@@ -7,7 +7,7 @@ import datetime
 import pytest
 
 from backup_framework.catalog import Catalog, figures
-from backup_framework.model import Backup, Job, JobState, Status, Volume, utcnow
+from backup_framework.model import Backup, Job, JobState, Quota, Status, Volume, utcnow
 
 DAY = datetime.timedelta(days=1)
 
@@ -41,11 +41,31 @@ def test_states_and_sizes(catalog):
         catalog.accept(Job(kind='verify', project_id='p1', state=state))
     mine = catalog.figures('p1')
     assert mine.backups == {'available': 2, 'error': 1}
-    assert (mine.stored_bytes, mine.gigabytes) == (15, 5)
+    assert (mine.count, mine.stored_bytes, mine.gigabytes) == (3, 15, 5)
     assert mine.jobs == {'done': 2, 'queued': 1}
     every = catalog.figures(None)
     assert every.backups == {'available': 4, 'error': 1} and every.stored_bytes == 25 + (1 << 60)
     assert catalog.figures('p2').jobs == {}
+
+
+def test_backends(catalog):
+    for backend in ('local', 'local', 'offsite', None):
+        add(catalog, backend=backend)
+    add(catalog, backend='local', status=Status.DELETING, stored_bytes=None)
+    assert catalog.figures('p1').stored == {'local': (3, 20), 'offsite': (1, 10), 'None': (1, 10)}
+
+
+def test_projects_with_the_most_come_first(catalog):
+    for project, size in (('p1', 1), ('p2', 2), ('p2', 3), ('p0', 7), (None, 1)):
+        add(catalog, project_id=project, size=size)
+    assert catalog.usages() == [('p2', Quota(2, 5)), ('p0', Quota(1, 7)), ('p1', Quota(1, 1))]
+
+
+def test_schedules_that_were_asked_for(catalog):
+    now = utcnow()
+    assert catalog.next_runs() == {}
+    catalog.due('nightly', now, now + DAY)
+    assert catalog.next_runs() == {'nightly': now + DAY}
 
 
 def test_ages_of_verifications(catalog):
