@@ -21,7 +21,7 @@ from backup_framework.cmd import base, exit_codes
 class Create(base.ShowOne):
     """Back a volume up."""
 
-    observed = True
+    observed = remote = True
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -118,6 +118,8 @@ class Run(base.Lister):
 class List(base.Lister):
     """List backups, newest first."""
 
+    remote = True
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument('--volume', metavar='V', help='only of this volume: id, name or path')
@@ -146,6 +148,8 @@ class List(base.Lister):
 class Show(base.ShowOne):
     """Show one backup."""
 
+    remote = True
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         base.add_backup(parser)
@@ -167,7 +171,7 @@ class Show(base.ShowOne):
 class Restore(base.ShowOne):
     """Write a backup to a new file, or to an existing file or block device."""
 
-    observed = True
+    observed = remote = True
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -275,7 +279,7 @@ class Copy(base.Lister):
 class Delete(base.Lister):
     """Delete backups: their objects and their records."""
 
-    observed = True
+    observed = remote = True
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)

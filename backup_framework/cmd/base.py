@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import traceback
-from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, cast
 
 from cliff import command, lister, show
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import datetime
 
     from backup_framework import conf
+    from backup_framework.cmd.remote import Manager as Service
     from backup_framework.engine.monitor import Monitor
     from backup_framework.manager import Manager
     from backup_framework.model import Extent
@@ -45,9 +46,11 @@ class Base(command.Command):
     An action that does its work but has bad news sets `code`.
 
     :cvar observed: it makes, changes or verifies backups: who watches is told what came of it.
+    :cvar remote: it can be done by a service as well.
     """
 
     observed = False
+    remote = False
     _configuration: conf.Configuration | None = None
 
     def get_epilog(self) -> str:
@@ -101,9 +104,14 @@ class Base(command.Command):
     @contextlib.contextmanager
     def manager(self) -> Iterator[Manager]:
         """A manager, with SIGINT and SIGTERM asking its operation to stop."""
+        monitor = self._monitor()
+        if self.options.endpoint or self.options.os_cloud:
+            with self._service(monitor) as service, stopping(monitor):
+                # It has those methods of a manager that such a command uses.
+                yield cast('Manager', service)
+            return
         configuration = self.configuration()
         from backup_framework import manager
-        monitor = self._monitor()
         with (manager.Manager(configuration, monitor=monitor, warn=self.warn) as opened,
               stopping(monitor)):
             gc.freeze()
@@ -111,6 +119,17 @@ class Base(command.Command):
             if self.options.debug:
                 print(configuration.describe_source(), file=sys.stderr)
             yield opened
+
+    def _service(self, monitor: Monitor) -> Service:
+        """:raises InvalidInput: the command is about this host."""
+        if not self.remote:
+            from backup_framework import exceptions
+            raise exceptions.InvalidInput(
+                f'"{self.cmd_name}" works on the local catalog: leave --endpoint and --os-cloud '
+                'out')
+        from backup_framework.cmd import remote
+        return remote.Manager(
+            remote.connect(self.options.endpoint, self.options.os_cloud), monitor)
 
     def _monitor(self) -> Monitor:
         if self.options.quiet or not sys.stderr.isatty():

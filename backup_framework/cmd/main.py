@@ -17,7 +17,8 @@ from backup_framework.cmd import base, commands, exit_codes
 
 COMMANDS = 'backup_framework.commands'
 _CLIFFS = ('cliff.formatter.list', 'cliff.formatter.show', 'cliff.formatter.completion')
-_ANYWHERE = {'--debug': 0, '--quiet': 0, '-q': 0, '--config-file': 1}
+_ANYWHERE = {'--debug': 0, '--quiet': 0, '-q': 0, '--config-file': 1, '--endpoint': 1,
+             '--os-cloud': 1}
 """Options of the application that may stand behind the verb too, with how many values they take."""
 
 
@@ -44,6 +45,13 @@ class App(app.App):
         parser.add_argument('--version', action='version', version=f'%(prog)s {version}')
         parser.add_argument('--config-file', action='append', metavar='FILE', default=[],
                             help='read this file instead of /etc/backup_framework; repeatable')
+        service = parser.add_mutually_exclusive_group()
+        service.add_argument('--endpoint', metavar='URL',
+                             help='ask the service at this address, such as '
+                                  'http://127.0.0.1:8776/v3, and not the local catalog; '
+                                  'OS_USERNAME and OS_PASSWORD say who asks')
+        service.add_argument('--os-cloud', metavar='NAME',
+                             help='ask the service of this cloud of clouds.yaml')
         parser.add_argument('-q', '--quiet', action='store_true',
                             help='no progress and no warnings')
         parser.add_argument('--debug', action='store_true',

@@ -13,6 +13,8 @@ from backup_framework.cmd import base
 class Export(base.ShowOne):
     """Show a backup's record as Cinder imports it; -f json makes a file for import."""
 
+    remote = True
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         base.add_backup(parser)
@@ -27,7 +29,7 @@ class Export(base.ShowOne):
 class Import(base.ShowOne):
     """Take in a record that export gave, here or in Cinder."""
 
-    observed = True
+    observed = remote = True
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -48,7 +50,7 @@ class Import(base.ShowOne):
 class Set(base.ShowOne):
     """Change a backup's record."""
 
-    observed = True
+    observed = remote = True
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -76,6 +78,8 @@ class Set(base.ShowOne):
 
 class Unset(base.ShowOne):
     """Take something out of a backup's record."""
+
+    remote = True
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)

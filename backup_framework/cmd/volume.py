@@ -11,6 +11,8 @@ from backup_framework.cmd import base
 class List(base.Lister):
     """List the volumes that are known from their backups."""
 
+    remote = True
+
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         from backup_framework.cmd import columns
         with self.manager() as manager:
@@ -19,6 +21,8 @@ class List(base.Lister):
 
 class Show(base.ShowOne):
     """Show one volume."""
+
+    remote = True
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
