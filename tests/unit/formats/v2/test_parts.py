@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import random
 
 import hypothesis
@@ -200,12 +201,12 @@ def test_an_end_that_died_is_repeated(driver, ticks, seals):
     assert found == split.needed(box, 'new', choices) - {'new_map-64'}
 
 
-def test_the_same_end_twice_writes_the_same_manifest(driver):
-    """So that of two ends at once, neither harms the other."""
+def test_what_is_committed_stays(driver):
     each = taken(driver)
     each.begin()
     stored = [each.store(number) for number in (1, 2, 3, 4)]
-    assert each.end(stored).manifest_digest == each.end(stored).manifest_digest
+    one, other = each.end(stored), each.end(stored, 2)
+    assert dataclasses.replace(one, unused=()) == dataclasses.replace(other, unused=())
 
 
 def test_parts_leave_the_keys_alone(driver):
