@@ -202,6 +202,7 @@ class Job:
 
     :param kind: create, restore, delete, verify, import, prune or part.
     :param source: the source of its volume, which who runs it must have.
+    :param attempts: how often a worker began with it or went on.
     :param done: of `total`, in the unit of its phase: bytes, objects, backups.
     :param arguments: what its kind needs beside; JSON.
     """
@@ -220,6 +221,7 @@ class Job:
     started_at: datetime.datetime | None = None
     ended_at: datetime.datetime | None = None
     host: str | None = None
+    attempts: int = 0
     phase: str | None = None
     done: int = 0
     total: int | None = None

@@ -110,25 +110,37 @@ class Accepted:
         """Those that can be run, oldest first: not those that wait for their parts."""
         return self._database.read(jobs.runnable)
 
-    def start_job(self, job_id: str, host: str) -> bool:
-        """Record that a worker runs it; False where it has ended: it must not be run."""
+    def start_job(self, job_id: str, host: str) -> int:
+        """Record that a worker runs it: which attempt that is, from 1 on.
+
+        0 where it has ended: it must not be run.
+        """
         return self._database.write(lambda c: jobs.start(c, job_id, host))
 
     def put_job_back(self, job_id: str) -> bool:
         """Record that its worker gave it up, and another one may run it; False as above."""
         return self._database.write(lambda c: jobs.put_back(c, job_id))
 
-    def progress(self, job_id: str, phase: str, done: int, total: int | None) -> bool:
-        """Record how far it is; False where it has ended: whoever runs it has to stop."""
-        return self._database.write(lambda c: jobs.progress(c, job_id, phase, done, total))
+    def progress(self, job_id: str, phase: str, done: int, total: int | None, *,
+                 attempt: int | None = None) -> bool:
+        """Record how far it is; False where whoever runs it has to stop.
+
+        That is where it has ended, or another attempt than this was begun.
+        """
+        return self._database.write(
+            lambda c: jobs.progress(c, job_id, phase, done, total, attempt))
 
     def change_job(self, job_id: str, **arguments: Any) -> None:
         """Keep arguments of a job that its worker has to find when it is run again."""
         self._database.write(lambda c: jobs.change_arguments(c, job_id, arguments))
 
-    def end_job(self, job_id: str, state: str, reason: str | None = None) -> bool:
-        """Record how it ended; False where that was recorded before, which stays."""
-        return self._database.write(lambda c: jobs.end(c, job_id, state, reason))
+    def end_job(self, job_id: str, state: str, reason: str | None = None, *,
+                attempt: int | None = None) -> bool:
+        """Record how it ended, and with it what that means for its backup and its volume.
+
+        False where its end is recorded already, or where another attempt than this was begun.
+        """
+        return self._database.write(lambda c: jobs.end(c, job_id, state, reason, attempt))
 
     # Parts of a backup
 

@@ -10,12 +10,19 @@ import sqlalchemy as sa
 
 from backup_framework import exceptions
 from backup_framework.catalog import parts, records, schema
-from backup_framework.model import OPEN_STATES, Job, JobState, utcnow
+from backup_framework.model import OPEN_STATES, Job, JobState, Status, utcnow
 
 _table = schema.jobs
 
 _PHASE_LENGTH = 32
 _INTO_VOLUMES = ('create', 'restore')
+_FATES = {
+    'create': (Status.CREATING, Status.ERROR),
+    'import': (Status.CREATING, Status.ERROR),
+    'delete': (Status.DELETING, Status.ERROR_DELETING),
+}
+RESTORE_FAILED = 'error_restoring'
+"""The status of a volume whose source does not know that it holds nothing that makes sense."""
 
 is_open = _table.c.state.in_([str(state) for state in OPEN_STATES])
 
@@ -86,10 +93,13 @@ def refuse_busy_volume(connection: sa.Connection, job: Job) -> None:
                 'until that has ended')
 
 
-def start(connection: sa.Connection, job_id: str, host: str) -> bool:
+def start(connection: sa.Connection, job_id: str, host: str) -> int:
     now = records.time_text(utcnow())
-    return _change(connection, job_id, state=str(JobState.RUNNING), host=host,
-                   started_at=sa.func.coalesce(_table.c.started_at, now))
+    if not _change(connection, job_id, state=str(JobState.RUNNING), host=host,
+                   attempts=_table.c.attempts + 1,
+                   started_at=sa.func.coalesce(_table.c.started_at, now)):
+        return 0
+    return get(connection, job_id).attempts
 
 
 def put_back(connection: sa.Connection, job_id: str) -> bool:
@@ -101,19 +111,52 @@ def change_arguments(connection: sa.Connection, job_id: str, changes: dict[str, 
     _change(connection, job_id, **records.job_values({'arguments': job.arguments | changes}))
 
 
-def progress(connection: sa.Connection, job_id: str, phase: str, done: int, total: int | None
-             ) -> bool:
-    return _change(connection, job_id, phase=phase[:_PHASE_LENGTH], done=done, total=total)
+def progress(connection: sa.Connection, job_id: str, phase: str, done: int, total: int | None,
+             attempt: int | None = None) -> bool:
+    return _change(connection, job_id, attempt, phase=phase[:_PHASE_LENGTH], done=done,
+                   total=total)
 
 
-def end(connection: sa.Connection, job_id: str, state: str, reason: str | None) -> bool:
+def end(connection: sa.Connection, job_id: str, state: str, reason: str | None,
+        attempt: int | None = None) -> bool:
     if JobState(state).is_open:
         raise exceptions.InvalidInput(f'a job does not end {state}')
-    changed = _change(connection, job_id, **records.job_values(
+    changed = _change(connection, job_id, attempt, **records.job_values(
         {'state': state, 'fail_reason': reason, 'ended_at': utcnow()}))
     if changed:
-        parts.job_ended(connection, get(connection, job_id))
+        job = get(connection, job_id)
+        parts.job_ended(connection, job)
+        if job.kind == 'restore':
+            _end_restore(connection, job)
+        elif state != JobState.DONE and job.kind in _FATES:
+            _fail(connection, job)
     return changed
+
+
+def _fail(connection: sa.Connection, job: Job) -> None:
+    """What the job was to do with its backup did not come to its end, unless that is recorded."""
+    from_, to = _FATES[job.kind]
+    backups = schema.backups
+    connection.execute(backups.update().where(
+        backups.c.id == job.backup_id, backups.c.status == str(from_),
+        backups.c.waits_for.is_(None)).values(records.backup_values(
+            {'status': to, 'fail_reason': job.fail_reason, 'updated_at': utcnow()})))
+
+
+def _end_restore(connection: sa.Connection, job: Job) -> None:
+    """Until a restore to it comes to its end, there is no telling what a volume holds."""
+    volumes = schema.volumes
+    mine = volumes.c.id == job.volume_id
+    change = volumes.update().values(updated_at=records.time_text(utcnow()))
+    if job.state == JobState.DONE:
+        connection.execute(change.where(mine, volumes.c.status == RESTORE_FAILED)
+                           .values(status='available'))
+        return
+    connection.execute(change.where(mine, volumes.c.source_id.is_(None),
+                                    volumes.c.status == 'creating').values(status='error'))
+    if job.started_at is not None:
+        connection.execute(change.where(mine, volumes.c.status == 'available')
+                           .values(status=RESTORE_FAILED))
 
 
 def require_open(connection: sa.Connection, job_id: str) -> None:
@@ -128,8 +171,10 @@ def purge(connection: sa.Connection, before: datetime.datetime) -> int:
     return connection.execute(_table.delete().where(~is_open, ended)).rowcount
 
 
-def _change(connection: sa.Connection, job_id: str, **values: Any) -> bool:
-    """Whether it has not ended, and so was changed."""
-    changed = connection.execute(_table.update().where(_table.c.id == job_id, is_open)
+def _change(connection: sa.Connection, job_id: str, attempt: int | None = None, **values: Any
+            ) -> bool:
+    """Whether it has not ended, and no other attempt was begun; only then it is changed."""
+    mine = sa.true() if attempt is None else _table.c.attempts == attempt
+    changed = connection.execute(_table.update().where(_table.c.id == job_id, is_open, mine)
                                  .values(values))
     return bool(changed.rowcount)

@@ -10,7 +10,7 @@ import uuid
 import sqlalchemy as sa
 
 from backup_framework import exceptions
-from backup_framework.catalog import records, schema
+from backup_framework.catalog import jobs, records, schema
 from backup_framework.model import Snapshot, Volume, utcnow
 
 _volumes = schema.volumes
@@ -78,6 +78,8 @@ def _add_volume(connection: sa.Connection, source: str, name: str, volume: Volum
 
 def _change_volume(connection: sa.Connection, row: sa.RowMapping, volume: Volume) -> str:
     told = records.volume_values({each: getattr(volume, each) for each in _TOLD})
+    if row['status'] == jobs.RESTORE_FAILED and told['status'] == 'available':
+        told['status'] = jobs.RESTORE_FAILED
     changes = {each: value for each, value in told.items() if value != row[each]}
     if changes or row['offered_at'] is None:
         now = records.time_text(utcnow())

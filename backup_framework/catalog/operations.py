@@ -19,6 +19,7 @@ from backup_framework.model import JobState, Status, utcnow
 
 LEASE = datetime.timedelta(minutes=10)
 RENEW_SECONDS = 60.0
+JOB_LEASE = datetime.timedelta(minutes=2)
 RENEW_JOB_SECONDS = 5.0
 """A job may be given to another worker while this one lives; it has to notice soon."""
 
@@ -83,8 +84,12 @@ def insert(connection: sa.Connection, operation: Running, installation: str) -> 
         volume_id=operation.volume_id, exclusive=operation.exclusive,
         installation=installation, host=socket.gethostname()[:schema.NAME_LENGTH],
         pid=operation.pid, started_at=records.time_text(now),
-        lease_until=records.time_text(now + LEASE), lock_file=operation.id,
+        lease_until=records.time_text(now + _lease(operation)), lock_file=operation.id,
         detail=_storable(operation.detail), job_id=operation.job_id))
+
+
+def _lease(operation: Running) -> datetime.timedelta:
+    return LEASE if operation.job_id is None else JOB_LEASE
 
 
 def _storable(detail: str | None) -> str | None:
@@ -172,7 +177,7 @@ def finish(connection: sa.Connection, operation: Running, backup_id: str, to: st
 
 def renew(connection: sa.Connection, operation: Running) -> None:
     """Give the lease another LEASE; raises InvalidBackup if it was taken for dead."""
-    until = records.time_text(utcnow() + LEASE)
+    until = records.time_text(utcnow() + _lease(operation))
     changed = connection.execute(
         _table.update().where(_table.c.id == operation.id).values(lease_until=until))
     if not changed.rowcount:

@@ -143,6 +143,7 @@ jobs = sa.Table(
     _time('started_at'),
     _time('ended_at'),
     _name('host'),
+    sa.Column('attempts', sa.BigInteger, nullable=False),
     sa.Column('phase', sa.String(32)),
     sa.Column('done', sa.BigInteger, nullable=False),
     sa.Column('total', sa.BigInteger),

@@ -70,6 +70,7 @@ def _jobs() -> None:
         sa.Column('started_at', sa.String(26)),
         sa.Column('ended_at', sa.String(26)),
         sa.Column('host', sa.String(255)),
+        sa.Column('attempts', sa.BigInteger(), nullable=False),
         sa.Column('phase', sa.String(32)),
         sa.Column('done', sa.BigInteger(), nullable=False),
         sa.Column('total', sa.BigInteger()),
