@@ -32,6 +32,8 @@ _SECONDS = 30.0
 _ALLOCATION = 'base:allocation'
 _ZERO = 2  # the bit of a range that reads as zeros; the NBD protocol, "base:allocation"
 _DIRTY = 1  # that of one that was written to; QEMU's docs/interop/nbd.txt
+_ONE = ('-C', '1')
+"""Connections: as fast as several, and servers that serve few do not keep us waiting."""
 _PROBES = 16
 _PROBED = 4096
 
@@ -93,10 +95,11 @@ class NBDVolumes(VolumeSource):
             with _copied_from(uri, size) as stream:
                 yield Reading(stream, size)
             return
+        # All questions before it is opened: by default qemu-nbd serves one client at a time.
         changed = self._changed(uri, export, since) if since else None
-        with _mounted(uri, '-r') as path, io.FileIO(path, 'rb') as file:
-            if _ALLOCATION in export['contexts']:
-                vars(file)['holes'] = _holes(file, _map(uri, _ALLOCATION), uri)
+        allocation = _map(uri, _ALLOCATION) if _ALLOCATION in export['contexts'] else []
+        with _mounted(uri, '-r') as path, _opened(path, uri) as file:
+            vars(file)['holes'] = _holes(file, allocation, uri)
             yield Reading(file, size, changed, since if changed is not None else None)
 
     def _changed(self, uri: str, export: dict[str, Any], since: str) -> Sequence[Extent] | None:
@@ -195,14 +198,34 @@ def _with_bit(ranges: Sequence[dict[str, Any]], bit: int) -> list[Extent]:
 def _holes(file: io.FileIO, ranges: Sequence[dict[str, Any]], uri: str) -> list[Extent] | None:
     """What the server says reads as zeros; None where a sample shows otherwise."""
     holes = _with_bit(ranges, _ZERO)
-    for hole in random.sample(holes, min(len(holes), _PROBES)):
+    lengths = [hole.length for hole in holes]
+    for hole in random.choices(holes, lengths, k=_PROBES) if holes else ():
         length = min(_PROBED, hole.length)
         at = random.randint(hole.offset, hole.end - length)
-        if any(os.pread(file.fileno(), length, at)):
+        try:
+            zeros = not any(os.pread(file.fileno(), length, at))
+        except OSError as error:
+            raise exceptions.VolumeError(f'cannot read {uri}: {error.strerror}') from error
+        if not zeros:
             LOG.warning('%s says that bytes from %d on are zeros, and they are not: all of it is '
                         'read', uri, at)
             return None
     return holes
+
+
+@contextlib.contextmanager
+def _opened(path: str, uri: str) -> Iterator[io.FileIO]:
+    """:raises VolumeError: it cannot be opened."""
+    try:
+        file = io.FileIO(path, 'rb')
+    except OSError as error:
+        raise exceptions.VolumeError(f'cannot read {uri}: {error.strerror}') from error
+    try:
+        yield file
+    finally:
+        # How that ends is no matter: the server may be gone.
+        with contextlib.suppress(OSError):
+            file.close()
 
 
 @contextlib.contextmanager
@@ -214,7 +237,7 @@ def _mounted(uri: str, *options: str) -> Iterator[str]:
     directory = tempfile.mkdtemp(prefix='backup-framework-nbd-')
     path = os.path.join(directory, 'volume')
     try:
-        with _running(['nbdfuse', *options, path, uri]) as process:
+        with _running(['nbdfuse', *_ONE, *options, path, uri]) as process:
             _wait_for(path, process, uri)
             try:
                 yield path
@@ -223,6 +246,16 @@ def _mounted(uri: str, *options: str) -> Iterator[str]:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(_SECONDS)
     finally:
+        _remove(directory)
+
+
+def _remove(directory: str) -> None:
+    try:
+        os.rmdir(directory)
+    except OSError:
+        # nbdfuse does not unmount where it ends by itself, as when the server is gone.
+        subprocess.run(('fusermount3', '-u', '-z', directory), check=False, capture_output=True,
+                       stdin=subprocess.DEVNULL, timeout=_SECONDS)
         with contextlib.suppress(OSError):
             os.rmdir(directory)
 
@@ -268,7 +301,7 @@ def _running(command: list[str], stdin: int = subprocess.DEVNULL,
 
 @contextlib.contextmanager
 def _copied_from(uri: str, size: int) -> Iterator[BinaryIO]:
-    with _running(['nbdcopy', uri, '-'], stdout=subprocess.PIPE) as process:
+    with _running(['nbdcopy', *_ONE, uri, '-'], stdout=subprocess.PIPE) as process:
         yield io.BufferedReader(_Counted(process, size, uri), 1 << 20)
 
 
@@ -294,7 +327,7 @@ class _Counted(io.RawIOBase):
 
 @contextlib.contextmanager
 def _copied_to(uri: str) -> Iterator[BinaryIO]:
-    with _running(['nbdcopy', '--flush', '-', uri], stdin=subprocess.PIPE) as process:
+    with _running(['nbdcopy', *_ONE, '--flush', '-', uri], stdin=subprocess.PIPE) as process:
         assert process.stdin is not None
         try:
             yield process.stdin  # type: ignore[misc]
