@@ -9,7 +9,7 @@ import socket
 from oslo_config import cfg
 
 from backup_framework.conf import masking
-from backup_framework.conf.types import Duration, Number, secret_file
+from backup_framework.conf.types import Duration, Number, Size, secret_file
 from backup_framework.conf.values import Values
 
 SERVICE, JOBBOARD = 'service', 'jobboard'
@@ -32,6 +32,11 @@ SERVICE_OPTIONS = (
     cfg.Opt('drain_timeout', type=Number(False, min=0), default=60.0, mutable=True, help=(
         'Seconds that a worker which is told to stop waits for what it runs. What has not ended '
         'by then is interrupted, and gone on with by another worker or after the start.')),
+    cfg.Opt('split_size', type=Size(min=1 << 20), sample_default='1TiB', mutable=True, help=(
+        'A volume of more than this is backed up in parts of about this size, each a job of its '
+        'own: several workers that reach the volume and the store share it. There are 63 parts '
+        'at most. Only in format 2.0.0, and only volumes that can be read anywhere. Unset, '
+        'backups have no parts.')),
     cfg.Opt('keep_jobs', type=Duration(), default='7d', mutable=True, help=(
         'How long jobs that have ended can be looked up, like 12h, 7d or 8w.')),
 )
@@ -61,6 +66,7 @@ class ServiceConfig:
     down_time: float
     check_interval: float
     drain_timeout: float
+    split_size: int | None
     keep_jobs: datetime.timedelta
 
 
@@ -87,6 +93,7 @@ def read_service(values: Values) -> ServiceConfig:
         down_time=values.get(SERVICE, 'service_down_time'),
         check_interval=values.get(SERVICE, 'check_interval'),
         drain_timeout=values.get(SERVICE, 'drain_timeout'),
+        split_size=values.get(SERVICE, 'split_size'),
         keep_jobs=values.get(SERVICE, 'keep_jobs'))
 
 
