@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 import datetime
 from typing import Any
 
@@ -144,26 +144,20 @@ class Accepted:
 
     # Parts of a backup
 
-    def split(self, operation: Running, common: str, extents: Sequence[Extent]) -> list[Job]:
+    def split(self, operation: Running, common: Mapping[str, Any], extents: Sequence[Extent]
+              ) -> list[Job]:
         """Record that workers take these parts of a volume; the jobs to do so.
 
         The job of the operation waits for them from now on.
 
-        :param common: what all of them need to know.
+        :param common: what all of them need to know, kept as the argument `split` of that job.
         :raises InvalidBackup: the operation was taken over.
         """
         return self._database.write(lambda c: splitting.split(c, operation, common, extents))
 
     def parts(self, job_id: str) -> list[Part]:
-        """What became of the parts of a create, in the order of the volume; first its end."""
+        """What became of the parts of a create, in the order of the volume."""
         return self._database.read(lambda c: parts.every(c, job_id))
-
-    def begin_part(self, job_id: str, number: int) -> int:
-        """Count a run of a part of a create, or of its end; which one it is, from 1 on.
-
-        :raises OperationCancelled: the create has ended.
-        """
-        return self._database.write(lambda c: parts.begin(c, job_id, number))
 
     def end_part(self, operation: Running, job: Job, result: str) -> bool:
         """Record what a part stored, with the end of its job; whether the create can go on now.

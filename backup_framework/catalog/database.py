@@ -21,6 +21,7 @@ Result = TypeVar('Result')
 
 _ATTEMPTS = 20
 _LONGEST_PAUSE = 0.5
+_LOCK_SECONDS = 60
 _MIGRATIONS = 'backup_framework.catalog:migrations'
 # SQLSTATEs of PostgreSQL and error numbers of MySQL.
 _COLLISIONS = {'40001', '40P01', 1205, 1213}
@@ -127,7 +128,8 @@ class Database:
             if _revision(connection) == schema.REVISION:
                 return
         try:
-            with self._for_writing(engine).begin() as connection:
+            with (self._for_writing(engine).begin() as connection,
+                  _alone(connection, engine.url.database)):
                 self._migrate(connection)
         except exc.DBAPIError:
             # Another process may just have done the same.
@@ -190,6 +192,20 @@ def _parse(connection: str) -> sa.URL:
     if backend == 'sqlite' and url.database in (None, '', ':memory:'):
         raise exceptions.ConfigurationError('the catalog must be a file, not in memory')
     return url
+
+
+@contextlib.contextmanager
+def _alone(connection: sa.Connection, database: str | None) -> Iterator[None]:
+    """Keep others from changing the tables, where that is in no transaction; ends with its link."""
+    if connection.dialect.name not in ('mysql', 'mariadb'):
+        yield
+        return
+    name = f'backup_framework {database}'[:64]
+    connection.scalar(sa.select(sa.func.get_lock(name, _LOCK_SECONDS)))
+    try:
+        yield
+    finally:
+        connection.scalar(sa.select(sa.func.release_lock(name)))
 
 
 def _revision(connection: sa.Connection) -> str | None:

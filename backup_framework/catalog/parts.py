@@ -1,7 +1,7 @@
 """The table of parts: ranges of a volume that several workers back up together.
 
 Each part has a job of its own. The create waits until all of them have a result, or one has failed;
-then it goes on. Number 0 stands for its end: its result is what all parts have in common.
+then it goes on.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from backup_framework import exceptions
 from backup_framework.catalog import records, schema
 from backup_framework.model import OPEN_STATES, Extent, Job, JobState, utcnow
 
 KIND = 'part'
-END = 0
 
 _table = schema.parts
 _jobs = schema.jobs
 
 
 class Part(NamedTuple):
-    """:param result: what it stored, as whoever did says it; None until then."""
+    """:param number: from 1 on.
+    :param result: what it stored, as whoever did says it; None until then.
+    """
 
     number: int
     extent: Extent
-    result: str | None
-    fail_reason: str | None
+    result: str | None = None
+    fail_reason: str | None = None
 
 
 def _some(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
@@ -39,12 +39,10 @@ waits = sa.and_(_some(_table.c.result.is_(None)), ~_some(_table.c.fail_reason.is
 """Whether a job has to wait for its parts."""
 
 
-def add(connection: sa.Connection, job_id: str, common: str, extents: Sequence[Extent]) -> None:
-    rows = [Part(END, Extent(0, 0), common, None),
-            *(Part(number, extent, None, None) for number, extent in enumerate(extents, 1))]
+def add(connection: sa.Connection, job_id: str, extents: Sequence[Extent]) -> None:
     connection.execute(_table.insert(), [
-        {'job_id': job_id, 'number': part.number, 'offset': part.extent.offset,
-         'length': part.extent.length, 'attempts': 0, 'result': part.result} for part in rows])
+        {'job_id': job_id, 'number': number, 'offset': extent.offset, 'length': extent.length}
+        for number, extent in enumerate(extents, 1)])
 
 
 def every(connection: sa.Connection, job_id: str) -> list[Part]:
@@ -53,24 +51,11 @@ def every(connection: sa.Connection, job_id: str) -> list[Part]:
             for row in connection.execute(chosen)]
 
 
-def begin(connection: sa.Connection, job_id: str, number: int) -> int:
-    """Count a run of a part, or of the end; which one it is, from 1 on.
-
-    :raises OperationCancelled: the create has ended.
-    """
-    row = _of(job_id, number)
-    connection.execute(_table.update().where(row).values(attempts=_table.c.attempts + 1))
-    attempt = connection.scalar(sa.select(_table.c.attempts).where(row))
-    if attempt is None:
-        raise exceptions.OperationCancelled(f'job {job_id} has ended already')
-    return int(attempt)
-
-
-def end(connection: sa.Connection, job_id: str, number: int, result: str) -> bool:
-    """Keep what a part stored; whether the create can go on now."""
-    connection.execute(_table.update().where(_of(job_id, number)).values(result=result))
-    return connection.scalar(sa.select(_jobs.c.id).where(
-        _jobs.c.id == job_id, ~waits)) is not None
+def end(connection: sa.Connection, job: Job, result: str) -> bool:
+    """Keep what the part of a job stored; whether the create can go on now."""
+    connection.execute(_table.update().where(_of(job)).values(result=result))
+    goes_on = sa.select(_jobs.c.id).where(_jobs.c.id == job.arguments['create'], ~waits)
+    return connection.scalar(goes_on) is not None
 
 
 def job_ended(connection: sa.Connection, job: Job) -> None:
@@ -80,14 +65,13 @@ def job_ended(connection: sa.Connection, job: Job) -> None:
         if found.rowcount:
             _cancel(connection, job)
     elif job.kind == KIND and job.state != JobState.DONE:
-        connection.execute(
-            _table.update().where(_of(job.arguments['create'], job.arguments['number']),
-                                  _table.c.result.is_(None))
-            .values(fail_reason=job.fail_reason or f'it was {job.state}'))
+        connection.execute(_table.update().where(_of(job), _table.c.result.is_(None)).values(
+            fail_reason=job.fail_reason or f'it was {job.state}'))
 
 
-def _of(job_id: str, number: int) -> sa.ColumnElement[bool]:
-    return sa.and_(_table.c.job_id == job_id, _table.c.number == number)
+def _of(job: Job) -> sa.ColumnElement[bool]:
+    return sa.and_(_table.c.job_id == job.arguments['create'],
+                   _table.c.number == job.arguments['number'])
 
 
 def _cancel(connection: sa.Connection, job: Job) -> None:

@@ -152,14 +152,13 @@ jobs = sa.Table(
 )
 
 # The ranges of a volume that several workers back up together; `job_id` is of the create, which
-# waits until each has a result, or one has failed. `attempts` counts the runs of a part.
+# waits until each has a result, or one has failed.
 parts = sa.Table(
     'parts', metadata,
     _name('job_id', primary_key=True),
     sa.Column('number', sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column('offset', sa.BigInteger, nullable=False),
     sa.Column('length', sa.BigInteger, nullable=False),
-    sa.Column('attempts', sa.BigInteger, nullable=False),
     sa.Column('result', sa.Text),
     sa.Column('fail_reason', sa.Text),
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -10,12 +11,13 @@ from backup_framework.catalog import jobs, operations, parts
 from backup_framework.model import Extent, Job
 
 
-def split(connection: sa.Connection, operation: operations.Running, common: str,
+def split(connection: sa.Connection, operation: operations.Running, common: Mapping[str, Any],
           extents: Sequence[Extent]) -> list[Job]:
     """See `Catalog.split`."""
     operations.check_mine(connection, operation)
     create = jobs.get(connection, str(operation.job_id))
-    parts.add(connection, create.id, common, extents)
+    jobs.change_arguments(connection, create.id, {'split': common})
+    parts.add(connection, create.id, extents)
     made = [Job(kind=parts.KIND, project_id=create.project_id, user_id=create.user_id,
                 request_id=create.request_id, backup_id=create.backup_id,
                 volume_id=create.volume_id, backend=create.backend, source=create.source,
@@ -30,6 +32,6 @@ def split(connection: sa.Connection, operation: operations.Running, common: str,
 def end(connection: sa.Connection, operation: operations.Running, job: Job, result: str) -> bool:
     """See `Catalog.end_part`."""
     operations.check_mine(connection, operation)
-    ready = parts.end(connection, job.arguments['create'], job.arguments['number'], result)
+    ready = parts.end(connection, job, result)
     operations.end(connection, operation)
     return ready

@@ -86,7 +86,6 @@ def _jobs() -> None:
         sa.Column('number', sa.BigInteger(), nullable=False, autoincrement=False),
         sa.Column('offset', sa.BigInteger(), nullable=False),
         sa.Column('length', sa.BigInteger(), nullable=False),
-        sa.Column('attempts', sa.BigInteger(), nullable=False),
         sa.Column('result', sa.Text()),
         sa.Column('fail_reason', sa.Text()),
         sa.PrimaryKeyConstraint('job_id', 'number', name='pk_parts'),
