@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
 import dataclasses
 import json
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -13,6 +13,8 @@ import webob
 import webob.exc
 
 from backup_framework.api import microversions, schemas
+from backup_framework.exceptions import NotFound
+from backup_framework.model import Page
 
 if TYPE_CHECKING:
     from backup_framework.api.context import RequestContext
@@ -49,24 +51,30 @@ class Request(webob.Request):
 
 @dataclasses.dataclass(frozen=True)
 class Listable:
-    """What a collection can be filtered and sorted by, in the words of the API.
+    """What a collection can be filtered and sorted by: the API's words, and the catalog's for them.
 
-    :ivar filters: names that may be given.
-    :ivar admin_filters: those that only admins may give.
-    :ivar like: names that may be given with `~`, for a part of the text.
+    :ivar sort_keys: by which it can be sorted.
+    :ivar filters: what may be given with a value.
+    :ivar admin_filters: what only admins may give.
+    :ivar like: what may be given with `~` and a part of the value.
     """
 
-    filters: Collection[str]
-    sort_keys: Collection[str]
-    admin_filters: Collection[str] = ()
-    like: Collection[str] = ()
+    sort_keys: Mapping[str, str]
+    filters: Mapping[str, str]
+    admin_filters: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    like: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+def same(*names: str) -> dict[str, str]:
+    """Words that the catalog has too."""
+    return dict(zip(names, names, strict=True))
 
 
 @dataclasses.dataclass
 class Listing:
     """Which part of a collection is wanted, as the catalog's pages take it."""
 
-    filters: dict[str, str]
+    filters: dict[str, Any]
     like: dict[str, str]
     sort: list[tuple[str, str]]
     limit: int
@@ -131,15 +139,16 @@ def listing(request: Request, listable: Listable) -> Listing:
     count = boolean(query.pop('with_count'), 'with_count') if counting else False
     sort = _sort(query, listable.sort_keys)
     everybody = query.pop('all_tenants', None)
-    every = admin and everybody is not None and boolean(everybody, 'all_tenants')
-    names = {*listable.filters, *(listable.admin_filters if admin else ())}
+    every = everybody is not None and admin and boolean(everybody, 'all_tenants')
+    names = {**listable.filters, **(listable.admin_filters if admin else {})}
     like = {}
     if request.version >= microversions.FILTERS:
-        like = {name: query.pop(f'{name}~') for name in listable.like if f'{name}~' in query}
-        unknown = sorted(set(query) - names)
+        like = {key: query.pop(f'{name}~') for name, key in listable.like.items()
+                if f'{name}~' in query}
+        unknown = sorted(set(query) - set(names))
         if unknown:
             bad(f'Invalid filters {",".join(unknown)[:200]} are found in query options.')
-    filters = {name: value for name, value in query.items() if name in names}
+    filters = {key: query[name] for name, key in names.items() if name in query}
     return Listing(filters, like, sort, largest if limit is None else min(limit, largest), marker,
                    offset or 0, count, every)
 
@@ -158,7 +167,16 @@ def _number(text: str | None, name: str, largest: int | None) -> int | None:
     return number
 
 
-def _sort(query: dict[str, str], known: Collection[str]) -> list[tuple[str, str]]:
+def page_of(request: Request, find: Callable[..., Page[Any]], wanted: Listing) -> Page[Any]:
+    """What a list shows. `find` is one of the pages of the catalog."""
+    project = None if wanted.all_projects else request.context.project_id
+    try:
+        return find(project, **wanted.arguments())
+    except NotFound as error:
+        bad(str(error))
+
+
+def _sort(query: dict[str, str], known: Mapping[str, str]) -> list[tuple[str, str]]:
     if 'sort' in query and ('sort_key' in query or 'sort_dir' in query):
         bad("The 'sort_key' and 'sort_dir' parameters are deprecated and cannot be used with the "
             "'sort' parameter.")
@@ -166,14 +184,14 @@ def _sort(query: dict[str, str], known: Collection[str]) -> list[tuple[str, str]
     pairs = [f'{key}:{direction}']
     if 'sort' in query:
         pairs = query.pop('sort').split(',')
-    wanted = {}
+    wanted: dict[str, str] = {}
     for pair in pairs:
         key, _, direction = (part.strip() for part in pair.partition(':'))
         if key not in known:
             bad(f'Sort key supplied is invalid: {key[:40]}')
         if direction not in ('asc', 'desc', ''):
             bad(f'Unknown sort direction, must be one of: asc, desc; not {direction[:40]}')
-        wanted.setdefault(key, direction or 'desc')
+        wanted.setdefault(known[key], direction or 'desc')
     return list(wanted.items())
 
 
@@ -186,7 +204,9 @@ def read_document(request: webob.Request) -> Any:
         raise webob.exc.HTTPUnsupportedMediaType('Unsupported Content-Type')
     try:
         document = json.loads(request.body.decode('utf-8'), parse_constant=_no_number)
-    except (ValueError, RecursionError, webob.request.DisconnectionError):
+    except TimeoutError:
+        raise webob.exc.HTTPRequestTimeout('The body of the request did not come in time.')
+    except (ValueError, RecursionError, OSError):
         bad('Malformed request body')
     if not _storable(document):
         bad('Malformed request body: it holds characters that cannot be kept')

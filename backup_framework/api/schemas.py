@@ -77,6 +77,7 @@ IMPORT_RECORD: Versions = {
 RESET_STATUS: Schema = closed(
     {'status': {'type': 'string', 'pattern': r'^(?i:available|error)$(?!\n)'}}, 'status')
 ANYTHING: Schema = {}
+ACTION: Versions = {MIN: {'type': 'object', 'minProperties': 1, 'maxProperties': 1}}
 
 # Other volumes than those that come from a backup are made elsewhere.
 CREATE_VOLUME: Versions = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 import datetime
 from typing import Any
 import urllib.parse
@@ -65,9 +65,7 @@ def backup_summary(request: Request, backup: Backup) -> View:
 
 
 def backup_detail(request: Request, backup: Backup, depended: bool) -> View:
-    """
-    :param depended: other backups cannot be restored without it.
-    """
+    """All of a backup. `depended`: others cannot be restored without it."""
     view = backup_summary(request, backup) | {
         'status': backup.status, 'size': backup.size, 'object_count': backup.object_count,
         'availability_zone': backup.availability_zone, 'container': backup.container,
@@ -111,13 +109,10 @@ def volume_detail(request: Request, volume: Volume) -> View:
         _from(request, _OF_VOLUMES_FOR_ADMINS) if request.context.is_admin else {})
 
 
-def snapshot_detail(request: Request, snapshot: Snapshot, project_id: str | None) -> View:
-    """
-    :param project_id: of its volume.
-    """
+def snapshot_detail(request: Request, snapshot: Snapshot) -> View:
     return snapshot_summary(request, snapshot) | {
         'os-extended-snapshot-attributes:progress': '100%',
-        'os-extended-snapshot-attributes:project_id': project_id,
+        'os-extended-snapshot-attributes:project_id': request.context.project_id,
     } | _from(request, _OF_SNAPSHOTS)
 
 

@@ -1,0 +1,87 @@
+"""The WSGI application: finds the route, asks who asks, reads the body, answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+import json
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+import webob
+
+from backup_framework.api import auth, errors, microversions, middleware, policy, rates, routes
+from backup_framework.api.requests import Request, check_document, path_of, read_document
+from backup_framework.api.schemas import at
+from backup_framework.catalog import Catalog
+from backup_framework.manager import Manager
+from backup_framework.service.dispatch import Dispatcher
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+    from backup_framework.conf import Configuration
+
+LOG = logging.getLogger(__name__)
+
+
+def make(configuration: Configuration, catalog: Catalog | None = None,
+         dispatcher: Dispatcher | None = None) -> WSGIApplication:
+    """The API as a WSGI application, for any server; to be made after the last fork.
+
+    :param catalog: of the process, which closes it; None opens the configured one.
+    :raises ConfigurationError: an option makes no sense.
+    """
+    catalog = catalog or Catalog(configuration.connection, configuration.state_path)
+    dispatcher = dispatcher or Dispatcher(configuration, catalog)
+    application = Application(configuration, catalog, dispatcher)
+    return middleware.pipeline(application, configuration)
+
+
+class Application:
+    """What is behind the middleware. One serves all threads."""
+
+    def __init__(self, configuration: Configuration, catalog: Catalog,
+                 dispatcher: Dispatcher) -> None:
+        self._shared = {'configuration': configuration, 'catalog': catalog,
+                        'manager': Manager(configuration, catalog), 'dispatcher': dispatcher}
+        self._authenticate = auth.make(configuration, policy.Rules(configuration.oslo))
+        self._limiter = rates.Limiter(configuration.api.rate_limit)
+        self._largest = configuration.api.max_request_body_size
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse
+                 ) -> Iterable[bytes]:
+        began = time.monotonic()
+        request = Request(environ, version=microversions.MIN, **self._shared)
+        try:
+            response = self._answer(request)
+        except Exception as error:
+            response = errors.response(error)
+        response.headers[microversions.HEADER] = f'{microversions.SERVICE} {request.version}'
+        response.vary = (*(response.vary or ()), microversions.HEADER)
+        LOG.info('%s %s: %s, %d ms', request.method, path_of(request), response.status_int,
+                 (time.monotonic() - began) * 1000)
+        return response(environ, start_response)
+
+    def _answer(self, request: Request) -> webob.Response:
+        request.version = microversions.wanted(request.headers)
+        route, request.url_project, arguments = routes.find(request.method, path_of(request))
+        if not route.public:
+            request.context = self._authenticate(request, request.url_project)
+            self._limiter.check(request.context)
+        if request.version < route.since:
+            raise webob.exc.HTTPNotFound()
+        if route.body is not None:
+            middleware.limit_body(request, self._largest)
+            request.document = read_document(request)
+            check_document(at(route.body, request.version), request.document)
+        answer = route.call(request, **arguments)
+        return answer if isinstance(answer, webob.Response) else _response(route.status, answer)
+
+
+def _response(status: int, answer: Any) -> webob.Response:
+    if answer is None:
+        response = webob.Response(status=status)
+        del response.content_type
+        return response
+    return webob.Response(json.dumps(answer).encode(), status, content_type='application/json')

@@ -1,0 +1,187 @@
+"""What the API does with backups. Long work is accepted here and done by a worker."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import webob.exc
+
+from backup_framework.api import policy, views
+from backup_framework.api.microversions import SORT_BY_NAME
+from backup_framework.api.requests import (
+    Listable,
+    Request,
+    bad,
+    boolean,
+    listing,
+    page_of,
+    same,
+    text,
+)
+from backup_framework.api.schemas import as_uuid
+from backup_framework.model import Backup, Job, Status
+
+_SORT_KEYS = same('availability_zone', 'container', 'created_at', 'data_timestamp', 'display_name',
+                  'id', 'size', 'status', 'updated_at', 'volume_id')
+_LISTABLE = Listable(
+    sort_keys=_SORT_KEYS | same('name'), filters=same('name', 'status', 'volume_id'),
+    admin_filters=same('project_id'), like=same('name', 'description'))
+_LISTABLE_BEFORE = dataclasses.replace(_LISTABLE, sort_keys=_SORT_KEYS)
+
+Answer = dict[str, Any]
+
+
+def index(request: Request) -> Answer:
+    """Ids, names and links."""
+    return _list(request, detailed=False)
+
+
+def detail(request: Request) -> Answer:
+    """All that is known of each."""
+    return _list(request, detailed=True)
+
+
+def _list(request: Request, *, detailed: bool) -> Answer:
+    policy.check(request.context, 'backup:get_all')
+    by_name = request.version >= SORT_BY_NAME
+    wanted = listing(request, _LISTABLE if by_name else _LISTABLE_BEFORE)
+    found = page_of(request, request.catalog.backup_page, wanted)
+    if not detailed:
+        return views.page(request, 'backups', found, wanted, views.backup_summary)
+    depended = request.catalog.depended([backup.id for backup in found.items])
+    return views.page(request, 'backups', found, wanted, lambda request, backup:
+                      views.backup_detail(request, backup, backup.id in depended))
+
+
+def show(request: Request, id: str) -> Answer:
+    """One backup."""
+    backup = _get(request, id, 'backup:get')
+    depended = bool(request.catalog.depended([backup.id]))
+    return {'backup': views.backup_detail(request, backup, depended)}
+
+
+def create(request: Request) -> Answer:
+    """Accept a backup of a volume."""
+    from backup_framework.manager.accepting import CreateJob
+    wanted = request.document['backup']
+    context = request.context
+    policy.check(context, 'backup:create')
+    backup, job = request.manager.accept_create(CreateJob(
+        project_id=context.project_id, user_id=context.user_id, request_id=context.request_id,
+        volume_id=_id(wanted['volume_id']), snapshot_id=_id(wanted.get('snapshot_id')),
+        name=text(wanted, 'name'), description=text(wanted, 'description'),
+        container=wanted.get('container') or None, metadata=wanted.get('metadata') or {},
+        incremental=boolean(wanted.get('incremental', False), 'incremental'),
+        force=boolean(wanted.get('force', False), 'force'),
+        availability_zone=wanted.get('availability_zone') or None,
+        quota=request.configuration.quota))
+    return _accepted(request, backup, job)
+
+
+def update(request: Request, id: str) -> Answer:
+    """Change name and description, or replace the metadata."""
+    backup = _get(request, id, 'backup:update')
+    wanted = request.document['backup']
+    changes: dict[str, Any] = {f'display_{name}': text(wanted, name)
+                               for name in ('name', 'description') if name in wanted}
+    if 'metadata' in wanted:
+        changes['metadata'] = wanted['metadata']
+    if changes:
+        request.catalog.update_backup(backup.id, **changes)
+    backup.display_name = changes.get('display_name', backup.display_name)
+    return {'backup': views.backup_summary(request, backup)}
+
+
+def delete(request: Request, id: str) -> None:
+    """Accept the deletion of a backup that nothing needs."""
+    _delete(request, _get(request, id, 'backup:delete'), force=False)
+
+
+def force_delete(request: Request, id: str) -> None:
+    """Accept the deletion of a backup in any state; one that is being made is made no more."""
+    backup = _get(request, id, 'volume_extension:backup_admin_actions:force_delete')
+    _delete(request, backup, force=True)
+
+
+def _delete(request: Request, backup: Backup, *, force: bool) -> None:
+    context = request.context
+    _, job = request.manager.accept_delete(
+        backup.id, project_id=context.project_id, user_id=context.user_id,
+        request_id=context.request_id, force=force)
+    request.dispatcher.submit(job)
+
+
+def reset_status(request: Request, id: str) -> None:
+    """Say that a backup is available, or that it failed. What works on it is cancelled."""
+    backup = _get(request, id, 'volume_extension:backup_admin_actions:reset_status')
+    request.catalog.reset(
+        backup.id, Status(request.document['os-reset_status']['status'].lower()))
+
+
+def restore(request: Request, id: str) -> Answer:
+    """Accept the restoring of a backup, over a volume or to a new one."""
+    backup = _get(request, id, 'backup:restore')
+    wanted = request.document['restore'] or {}
+    volume = accept_restore(request, backup, _id(wanted.get('volume_id')), text(wanted, 'name'))
+    return {'restore': {'backup_id': backup.id, 'volume_id': volume.id,
+                        'volume_name': volume.name}}
+
+
+def accept_restore(request: Request, backup: Backup, volume_id: str | None, name: str | None
+                   ) -> Any:
+    """The volume that will be written.
+
+    :param volume_id: None for a new one.
+    """
+    context = request.context
+    _, volume, job = request.manager.accept_restore(
+        backup.id, volume_id=volume_id, name=name or None, project_id=context.project_id,
+        user_id=context.user_id, request_id=context.request_id)
+    request.dispatcher.submit(job)
+    return volume
+
+
+def export_record(request: Request, id: str) -> Answer:
+    """What another catalog, or Cinder, needs to know of a backup."""
+    backup = _get(request, id, 'backup:export-import')
+    return {'backup-record': request.manager.export(backup.id)}
+
+
+def import_record(request: Request) -> Answer:
+    """Accept a record that was exported; its backup is looked for in the store by a worker."""
+    context = request.context
+    policy.check(context, 'backup:backup-import')
+    backup, job = request.manager.accept_import(
+        request.document['backup-record'], project_id=context.project_id,
+        user_id=context.user_id, request_id=context.request_id,
+        quota=request.configuration.quota)
+    return _accepted(request, backup, job)
+
+
+def refuse_import(request: Request) -> Answer:
+    """Where openstacksdk sends imports by mistake, and without the record."""
+    raise webob.exc.HTTPMethodNotAllowed(
+        'Records are imported with POST /backups/import_record. "openstack volume backup record '
+        'import" cannot do that: its openstacksdk asks for export_record and leaves the record '
+        'out. Use "cinder backup-import" or "backup-framework backup import" instead.',
+        headers={'Allow': ''})
+
+
+def _get(request: Request, id: str, rule: str) -> Backup:
+    """A backup that the caller may know of, and do this to."""
+    backup = request.catalog.backup_of(as_uuid(id) or id, request.context.scope)
+    policy.check(request.context, rule, backup)
+    return backup
+
+
+def _accepted(request: Request, backup: Backup, job: Job) -> Answer:
+    request.dispatcher.submit(job)
+    return {'backup': views.backup_summary(request, backup)}
+
+
+def _id(value: str | None) -> str | None:
+    """As ids are kept; the schema has seen that it is one."""
+    if value is None:
+        return None
+    return as_uuid(value) or bad(f'{value} is no id')
