@@ -38,11 +38,13 @@ def sqlite_connection(state_path: str) -> str:
     return f'sqlite:///{state_path}/catalog.sqlite'
 
 
-@pytest.fixture(params=['sqlite', 'postgresql'])
+@pytest.fixture(params=['sqlite', 'postgresql', pytest.param('mariadb', marks=pytest.mark.long)])
 def connection(request: pytest.FixtureRequest) -> str:
     """The connection string of an empty database."""
     if request.param == 'sqlite':
         return request.getfixturevalue('sqlite_connection')
+    if request.param == 'mariadb':
+        return request.getfixturevalue('mariadb').database()
     import sqlalchemy as sa
     url = request.getfixturevalue('postgresql')
     engine = sa.create_engine(url)

@@ -242,6 +242,7 @@ def test_a_path_is_one_volume_for_two(children, open_catalog, catalog):
     assert ids[0] == ids[1] == catalog.get_volume('/dev/x').id
 
 
+@pytest.mark.parametrize('connection', ['sqlite', 'postgresql', 'mariadb'], indirect=True)
 def test_two_open_a_new_catalog(children, open_catalog):
     assert _race(children, lambda: len(open_catalog().backups())) == [0, 0]
     assert _race(children, lambda: open_catalog().installation)[0] == open_catalog().installation
