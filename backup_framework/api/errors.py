@@ -34,7 +34,7 @@ _HIDDEN = {
 
 def response(error: Exception) -> webob.Response:
     """The answer to a request that ended with this; what nobody expected is logged."""
-    if isinstance(error, webob.exc.HTTPException):
+    if isinstance(error, webob.exc.WSGIHTTPException):
         return fault(error.status_int, error.detail or error.explanation, error.headers)
     if isinstance(error, exceptions.QuotaExceeded):
         return fault(413, _over_quota(error), {'Retry-After': '0'})
@@ -59,7 +59,7 @@ def fault(status: int, message: str, headers: Mapping[str, str] | None = None) -
         said['retryAfter'] = kept['Retry-After']
     body = json.dumps({_NAMES.get(status, 'computeFault'): said}).encode()
     answer = webob.Response(body, status, content_type='application/json')
-    answer.headers.update(kept)
+    answer.headers.update(list(kept.items()))
     return answer
 
 

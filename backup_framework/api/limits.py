@@ -12,14 +12,14 @@ from backup_framework.model import Quota
 
 def index(request: Request) -> dict[str, Any]:
     """The quotas, and their use; of another project for an admin, from 3.39."""
-    project: str | None = request.context.project_id
+    project = str(request.context.project_id)
     if request.context.is_admin and request.version >= LIMITS_OF_PROJECT:
         query = query_of(request)
         project = query.get('project_id') or query.get('tenant_id') or project
     return {'limits': {'rate': [], 'absolute': _absolute(request, project)}}
 
 
-def _absolute(request: Request, project: str | None) -> dict[str, int]:
+def _absolute(request: Request, project: str) -> dict[str, int]:
     limit = request.configuration.quota
     found = {'maxTotalBackups': limit.backups, 'maxTotalBackupGigabytes': limit.gigabytes,
              # Volumes are not counted here.

@@ -130,7 +130,7 @@ def _validator(key: int, schema: Schema) -> jsonschema.Draft202012Validator:
     return _validators[key]
 
 
-@formats.checks('uuid')
+@formats.checks('uuid')  # type: ignore[untyped-decorator]
 def is_uuid(value: object) -> bool:
     """Whether text is an id, with or without dashes, in any case; other types are not asked."""
     return not isinstance(value, str) or as_uuid(value) is not None
@@ -144,7 +144,7 @@ def as_uuid(text: str) -> str | None:
         return None
 
 
-@formats.checks('printable')
+@formats.checks('printable')  # type: ignore[untyped-decorator]
 def is_printable(value: object) -> bool:
     """Whether text has no control characters and no line breaks."""
     return not isinstance(value, str) or not any(

@@ -103,7 +103,7 @@ class _Connection(server.HTTPConnection):
 
     def communicate(self) -> bool:
         self.rfile.raw.deadline = time.monotonic() + self.server.timeout
-        return bool(super().communicate())
+        return bool(super().communicate())  # type: ignore[no-untyped-call]
 
 
 class Server(wsgi.Server):

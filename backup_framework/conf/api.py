@@ -25,7 +25,7 @@ API_OPTIONS = (
         'Processes that serve the API.')),
     cfg.Opt('threads', type=Number(True, min=1, max=1000), default=16, help=(
         'Requests that one such process works on at a time. Others wait.')),
-    cfg.Opt('request_timeout', type=Number(False, min=1, max=3600), default=30.0, help=(
+    cfg.Opt('request_timeout', type=Number(True, min=1, max=3600), default=30, help=(
         'Seconds within which a client must have sent its request, and may leave an answer '
         'unread or a connection unused.')),
     cfg.StrOpt('public_endpoint', sample_default='https://backup.example.org', help=(
@@ -76,7 +76,7 @@ class ApiConfig:
     port: int
     workers: int
     threads: int
-    request_timeout: float
+    request_timeout: int
     public_endpoint: str | None
     osapi_max_limit: int
     auth_strategy: str
