@@ -7,6 +7,7 @@ import contextlib
 import datetime
 import functools
 import importlib
+import re
 from typing import Any, BinaryIO
 
 from backup_framework import exceptions, model
@@ -14,6 +15,7 @@ from backup_framework.engine import source
 from backup_framework.interface.volume_source import Capabilities, Reading, VolumeSource
 from backup_framework.model import GIB, Option, OptionType, Snapshot, Volume
 
+_UUID = re.compile('[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}')
 _MADE_BY_US = 'backup_framework'
 """Metadata key of the snapshots and volumes that we make for a while."""
 
@@ -159,8 +161,14 @@ class CinderVolumes(VolumeSource):
         return _snapshot(volume, made)
 
     def delete_snapshot(self, volume: Volume, snapshot: Snapshot) -> None:
-        with self._told(f'delete snapshot {snapshot.source_id}'):
-            self._cinder.delete_snapshot(snapshot.source_id, ignore_missing=True)
+        try:
+            found = self._get('snapshot', snapshot.source_id)
+        except exceptions.VolumeNotFound:
+            return
+        if _MADE_BY_US not in (found.metadata or {}):
+            raise exceptions.Refused(f'snapshot {found.id} was not made for a backup')
+        with self._told(f'delete snapshot {found.id}'):
+            self._cinder.delete_snapshot(found.id, ignore_missing=True)
 
     def _wait(self, made: Any) -> None:
         with self._told(f'wait for {made.id}'):
@@ -169,18 +177,20 @@ class CinderVolumes(VolumeSource):
 
     def _get(self, kind: str, identifier: str | None) -> Any:
         """:raises VolumeNotFound: there is none."""
+        if not _UUID.fullmatch(identifier or ''):  # it becomes a part of an address
+            raise exceptions.VolumeNotFound(f'{identifier!r} is no id of a {kind}')
         ask: Callable[[str | None], Any] = getattr(self._cinder, f'get_{kind}')
         with self._told(f'look up {kind} {identifier}'):
-            return ask(identifier or 'none')
+            return ask(identifier)
 
     @contextlib.contextmanager
     def _told(self, what: str) -> Iterator[None]:
-        errors = _imported('openstack.exceptions')
+        errors, others = _imported('openstack.exceptions'), _imported('keystoneauth1.exceptions')
         try:
             yield
         except errors.NotFoundException as error:
             raise exceptions.VolumeNotFound(f'cannot {what}: {error}') from error
-        except errors.SDKException as error:
+        except (errors.SDKException, others.ClientException) as error:
             raise exceptions.VolumeError(
                 f'cannot {what} in the cloud {self._settings.cloud}: {error}') from error
 

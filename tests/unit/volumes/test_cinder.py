@@ -1,0 +1,170 @@
+"""Volumes of Cinder: the real openstacksdk, a small Cinder over HTTP, and a stub of os-brick."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import os
+from pathlib import Path
+import sys
+from typing import Any
+
+import pytest
+
+from backup_framework import exceptions
+from backup_framework.model import GIB, Settings, Volume
+from backup_framework.testing import sources
+from backup_framework.volumes.cinder import CinderVolumes
+from tests.unit.volumes.fake_cinder import Cinder, Connector, install_brick
+
+DATA = os.urandom(1 << 20)
+
+
+@pytest.fixture
+def cinder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cinder]:
+    made = Cinder(tmp_path)
+    (tmp_path / 'clouds.yaml').write_text(f"""
+        clouds:
+          small:
+            auth_type: none
+            auth: {{endpoint: '{made.url}/v3/'}}
+            block_storage_endpoint_override: '{made.url}/v3/'
+        """)
+    monkeypatch.setenv('OS_CLIENT_CONFIG_FILE', str(tmp_path / 'clouds.yaml'))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def brick(monkeypatch: pytest.MonkeyPatch) -> type[Connector]:
+    return install_brick(monkeypatch)
+
+
+@pytest.fixture
+def source(cinder: Cinder, brick: type[Connector]) -> Iterator[CinderVolumes]:
+    made = of(volume_type='fast')
+    yield made
+    made.close()
+    assert not brick.connected and not cinder.attachments
+
+
+def of(**options: Any) -> CinderVolumes:
+    return CinderVolumes(Settings(CinderVolumes.OPTIONS, {'cloud': 'small', 'timeout': 5} | options)
+                         )
+
+
+class TestCinder(sources.SourceKit):
+
+    @pytest.fixture
+    def source(self, source: CinderVolumes, cinder: Cinder) -> CinderVolumes:
+        cinder.add('disk', DATA)
+        return source
+
+    # The size of a volume of Cinder is in GiB, and the files of this one are smaller.
+    test_a_volume_gives_all_its_bytes = test_what_is_written_is_there = None
+    test_a_new_volume_is_listed_and_empty = None
+    test_a_new_volume_is_none_that_was_there = None
+    # The server is in this process, with its ends of the connections.
+    test_nothing_is_left_behind = None
+
+
+def test_what_is_told_of_volumes_and_snapshots(source: CinderVolumes, cinder: Cinder) -> None:
+    made = cinder.add('disk', DATA, status='in-use', description='root', metadata={'a': 'b'})
+    (volume,) = source.volumes()
+    assert volume == Volume(
+        id=made, source_id=made, name='disk', size_bytes=GIB, status='in-use', description='root',
+        availability_zone='nova', bootable=True, project_id='demo', metadata={'a': 'b'})
+    cinder.post_snapshots({'snapshot': {'volume_id': made, 'name': 'mine', 'force': True}})
+    assert not list(source.snapshots(volume))
+    (volume,) = source.volumes()
+    (snapshot,) = source.snapshots(volume)
+    assert (snapshot.name, snapshot.volume_id, snapshot.size_bytes) == ('mine', made, GIB)
+    assert str(snapshot.created_at) == '2026-01-02 03:04:05+00:00'
+    source.make_snapshot(volume)
+    (volume,) = source.volumes()
+    (mine,) = source.snapshots(volume)
+    assert mine.name == 'mine'
+    with pytest.raises(exceptions.Refused, match='not made for a backup'):
+        source.delete_snapshot(volume, mine)
+
+
+def test_the_requests_of_a_backup_of_one_in_use(source: CinderVolumes, cinder: Cinder) -> None:
+    volume = Volume(source_id=cinder.add('disk', DATA, status='in-use'))
+    snapshot = source.make_snapshot(volume)
+    (cinder.folder / str(volume.source_id)).write_bytes(b'later')
+    with source.open(volume, snapshot) as opened:
+        assert opened.file.read() == DATA
+        (attachment,) = cinder.attachments.values()
+        assert attachment['status'] == 'attached' and attachment['mode'] == 'ro'
+        assert attachment['volume_id'] != volume.source_id
+        assert [each.source_id for each in source.volumes()] == [volume.source_id]
+    source.delete_snapshot(volume, snapshot)
+    assert cinder.log == [
+        ('POST', 'snapshots'), ('POST', 'volumes'), ('POST', 'attachments'),
+        ('POST', 'attachments/ID/action'), ('DELETE', 'attachments/ID'), ('DELETE', 'volumes/ID'),
+        ('DELETE', 'snapshots/ID')]
+    assert list(cinder.volumes) == [volume.source_id] and not cinder.snapshots
+
+
+def test_restoring(source: CinderVolumes, cinder: Cinder) -> None:
+    made = source.create('new', GIB + 1)
+    assert made.size_bytes == 2 * GIB and made.id in cinder.volumes
+    with source.open_target(made) as path:
+        assert isinstance(path, str)
+        with open(path, 'r+b') as file:
+            file.write(DATA)
+        assert [each['mode'] for each in cinder.attachments.values()] == ['rw']
+    with open(cinder.folder / made.id, 'rb') as file:
+        assert file.read(len(DATA)) == DATA
+    cinder.volumes[made.id]['status'] = 'in-use'
+    with pytest.raises(exceptions.InvalidTarget, match='in-use'), source.open_target(made):
+        pass
+
+
+@pytest.mark.parametrize('kind', ['volumes', 'attachments', 'snapshots'])
+def test_what_cinder_refuses(source: CinderVolumes, cinder: Cinder, kind: str) -> None:
+    volume = Volume(source_id=cinder.add('disk', DATA))
+    snapshot = source.make_snapshot(volume)
+    cinder.failing = kind
+    with pytest.raises(exceptions.VolumeError, match='cannot .*not now'), \
+            source.open(volume, snapshot):
+        pass
+    cinder.failing = None
+    assert list(cinder.volumes) == [volume.source_id]
+
+
+def test_what_os_brick_refuses(source: CinderVolumes, cinder: Cinder, brick: type[Connector]
+                               ) -> None:
+    volume = Volume(source_id=cinder.add('disk', DATA))
+    brick.failing = True
+    with pytest.raises(exceptions.VolumeError, match='cannot be connected.*no path'), \
+            source.open(volume):
+        pass
+    brick.failing = False
+    with pytest.raises(ZeroDivisionError), source.open(volume):
+        raise ZeroDivisionError
+
+
+def test_a_volume_that_goes_wrong_while_it_is_made(source: CinderVolumes, cinder: Cinder) -> None:
+    volume = Volume(source_id=cinder.add('disk', DATA))
+    snapshot = source.make_snapshot(volume)
+    cinder.snapshots[str(snapshot.source_id)]['status'] = 'creating'
+    add = cinder.add
+    cinder.add = lambda *args, **more: add(*args, **more | {'status': 'error'})  # type: ignore
+    with pytest.raises(exceptions.VolumeError), source.open(volume, snapshot):
+        pass
+    assert list(cinder.volumes) == [volume.source_id]
+
+
+def test_without_os_brick(cinder: Cinder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, 'os_brick', None)
+    source = of()
+    with pytest.raises(exceptions.ConfigurationError,
+                       match=r'pip install "backup-framework\[cinder\]"'), \
+            source.open(Volume(source_id=cinder.add('disk', DATA))):
+        pass
+    source.close()
+
+
+def test_a_cloud_that_is_not_known(cinder: Cinder) -> None:
+    with pytest.raises(exceptions.VolumeError, match='cannot connect in the cloud other'):
+        of(cloud='other').check()
