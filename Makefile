@@ -7,6 +7,7 @@
 # make mutants       small changes of the same that its tests do not see; MUTANTS='--count 60'
 # make system-deps   the Debian packages of bindep.txt, as root
 # make bench         our speed beside cp, borg, restic and Cinder; BENCH='--mib 256 --rounds 1'
+# make bench-service jobs a minute and requests a second; BENCH='--jobs 50 --workers 1 3'
 # make bench-plot    throughput against volume size and workers, as a picture
 # make lint docs man genconfig clean
 #
@@ -31,7 +32,7 @@ PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 SECONDS ?= 60
 
-.PHONY: demo demo-stores test test-long fuzz coverage mutants bench bench-plot lint docs man genconfig system-deps check-python clean
+.PHONY: demo demo-stores test test-long fuzz coverage mutants bench bench-plot bench-service lint docs man genconfig system-deps check-python clean
 
 demo: $(FOR_DEMO)
 	@$(BIN)/python tools/demo.py
@@ -66,6 +67,9 @@ bench: $(FOR_BENCH)
 bench-plot: $(FOR_BENCH)
 	@mkdir -p doc/build
 	@$(BIN)/python -m benchmarks.volumes.growth --plot doc/build/throughput.png $(BENCH)
+
+bench-service: $(FOR_TEST)
+	@$(BIN)/python -m benchmarks.service $(BENCH)
 
 lint: $(FOR_TEST)
 	@$(BIN)/ruff check
