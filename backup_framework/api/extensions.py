@@ -101,7 +101,7 @@ def list_schedules(request: Request) -> View:
     policy.check(request.context, 'backup-framework:schedules')
     scope, next_runs = request.context.scope, request.catalog.next_runs()
     return {'schedules': [
-        _schedule(each) | {'next_at': time(next_runs.get(each.name))}
+        _schedule(each) | {'next_at': time(next_runs.get(each.key))}
         for each in request.configuration.schedules() if scope in (None, each.project_id)]}
 
 

@@ -2,7 +2,11 @@
 
 from backup_framework.conf.configuration import BackendConfig, Configuration, load
 from backup_framework.conf.keys import KeyConfig
-from backup_framework.conf.logs import setup_logging
+from backup_framework.conf.logs import (
+    prepare_daemon_logging,
+    setup_daemon_logging,
+    setup_logging,
+)
 from backup_framework.conf.masking import mask
 from backup_framework.conf.samples import driver_opts, key_opts, list_opts, sample
 from backup_framework.conf.schedules import ScheduleConfig
@@ -14,5 +18,6 @@ from backup_framework.conf.volumes import VolumeConfig
 __all__ = [
     'BackendConfig', 'Configuration', 'KeyConfig', 'ScheduleConfig', 'SourceConfig', 'VolumeConfig',
     'driver_opts', 'key_opts', 'list_opts', 'load', 'mask', 'options_of', 'parse_duration',
-    'parse_size', 'sample', 'setup_logging', 'spelled',
+    'parse_size', 'prepare_daemon_logging', 'sample', 'setup_daemon_logging', 'setup_logging',
+    'spelled',
 ]

@@ -55,7 +55,8 @@ def setup_logging(configuration: Configuration, debug: bool = False, quiet: bool
     terminal = _terminal(debug, quiet, stream)
     root = logging.getLogger()
     if debug or _is_told(oslo):
-        _setup_oslo_log(oslo, debug)
+        oslo.set_override('debug', debug)
+        _setup_oslo_log(oslo)
         _drop_stdout(root)
     else:
         # Nobody but the terminal listens.
@@ -69,15 +70,35 @@ def setup_logging(configuration: Configuration, debug: bool = False, quiet: bool
         masking.install(handler)
 
 
+def prepare_daemon_logging(oslo: cfg.ConfigOpts) -> None:
+    """Before the files are loaded: a changed `debug` takes effect when they are read again."""
+    from oslo_log import log
+    log.register_options(oslo)
+
+
+def setup_daemon_logging(configuration: Configuration) -> None:
+    """As oslo.log does, with the ids of requests; to stderr where no place is configured.
+
+    :raises ConfigurationError: a log file cannot be written, or an option of oslo.log is wrong.
+    """
+    oslo = configuration.oslo
+    told = (oslo.log_file, oslo.log_dir, oslo.use_syslog, oslo.use_journal)
+    if not any(told):
+        oslo.set_default('use_stderr', True)
+    _setup_oslo_log(oslo)
+    logging.captureWarnings(True)
+    for handler in _all_handlers():
+        masking.install(handler)
+
+
 def _is_told(oslo: cfg.ConfigOpts) -> bool:
     """Whether any option of oslo.log is given, in whatever way."""
     places = (oslo.get_location(option.dest) for option in options())
     return any(place and place.location is not cfg.Locations.opt_default for place in places)
 
 
-def _setup_oslo_log(oslo: cfg.ConfigOpts, debug: bool) -> None:
+def _setup_oslo_log(oslo: cfg.ConfigOpts) -> None:
     from oslo_log import log
-    oslo.set_override('debug', debug)
     try:
         log.setup(oslo, 'backup_framework')
     except (OSError, ValueError, TypeError, RuntimeError, log.LogConfigError) as error:

@@ -111,6 +111,11 @@ class ScheduleConfig:
     project_id: str | None = None
     rules: dict[str, Any] = dataclasses.field(default_factory=dict)
 
+    @property
+    def key(self) -> str:
+        """Under which the catalog keeps its next time."""
+        return f'{PREFIX}{self.name}'
+
     def name_at(self, volume: str, now: datetime.datetime) -> str:
         """The name of a backup that is made now."""
         there = now.astimezone(self.timezone)

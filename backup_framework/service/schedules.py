@@ -119,7 +119,7 @@ class Scheduler:
 
     def _ask(self, schedule: ScheduleConfig, now: datetime.datetime) -> None:
         coming = next_time(schedule, now)
-        due = self._manager.catalog.due(schedule.name, now, coming)
+        due = self._manager.catalog.due(schedule.key, now, coming)
         self._next[schedule.name] = coming
         if due:
             self.fire(schedule, now)

@@ -211,7 +211,7 @@ def test_of_many_times_that_were_missed_one_is_made_up_for(scheduler, submitted)
     late = scheduler(manager, schedule('0 * * * *'))
     late.turn(hours(7.5))
     assert len(submitted) == 1
-    assert manager.catalog.times == {'nightly': hours(8)}
+    assert manager.catalog.times == {'schedule:nightly': hours(8)}
     late.turn(hours(7.6))
     assert len(submitted) == 1
 
@@ -333,4 +333,4 @@ def test_a_reload_takes_new_schedules_and_keeps_the_old_where_they_make_no_sense
     worker._configuration.found = [dataclasses.replace(schedule('0 3 * * *'), name='later')]
     worker.reload()
     worker.turn(hours(1))
-    assert manager.catalog.times == {'later': hours(3)}
+    assert manager.catalog.times == {'schedule:later': hours(3)}

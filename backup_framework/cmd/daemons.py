@@ -1,0 +1,127 @@
+"""The daemons: backup-framework-api, backup-framework-worker, and both in one, -serve.
+
+All that can be wrong with a configuration is said before the first process is forked, in a
+sentence and with the exit code of the command line.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+import contextlib
+import sys
+from typing import TYPE_CHECKING, Any
+
+import backup_framework
+from backup_framework import conf, exceptions
+from backup_framework.cmd import exit_codes
+
+if TYPE_CHECKING:
+    from oslo_config import cfg
+
+    from backup_framework.service.daemon import Part
+
+EXTRA = 'pip install "backup-framework[service]"'
+
+
+def api() -> int:
+    """Serve the REST API."""
+    return _run('backup-framework-api', 'Serves the REST API.', _api_part)
+
+
+def worker() -> int:
+    """Run jobs."""
+    return _run('backup-framework-worker', 'Runs the jobs that the API accepts, and schedules.',
+                _worker_part)
+
+
+def serve() -> int:
+    """Both, on one machine."""
+    return _run('backup-framework-serve', 'Serves the REST API and runs its jobs, on one machine.',
+                _worker_part, _api_part)
+
+
+def _run(name: str, about: str, *makers: Callable[[conf.Configuration], Part]) -> int:
+    parser = argparse.ArgumentParser(prog=name, description=about, allow_abbrev=False)
+    parser.add_argument('--version', action='version',
+                        version=f'%(prog)s {backup_framework.__version__}')
+    parser.add_argument('--config-file', action='append', metavar='FILE', default=[],
+                        help='read this file instead of /etc/backup_framework; repeatable')
+    options = parser.parse_args()
+    try:
+        configuration = _configuration(options.config_file)
+        with _needing_the_extra():
+            from backup_framework.service import daemon
+            _open_catalog(configuration)
+            parts = [make(configuration) for make in makers]
+        daemon.run(configuration, parts)
+    except exceptions.BackupFrameworkError as error:
+        print(f'Error: {conf.mask(str(error))}', file=sys.stderr)
+        return exit_codes.of(error)
+    return exit_codes.DONE
+
+
+def _configuration(config_files: Sequence[str]) -> conf.Configuration:
+    from oslo_config import cfg
+    oslo: cfg.ConfigOpts = cfg.CONF
+    conf.prepare_daemon_logging(oslo)
+    configuration = conf.load(config_files or None)
+    conf.setup_daemon_logging(configuration)
+    for sentence in configuration.warnings:
+        print(f'Warning: {conf.mask(sentence)}', file=sys.stderr)
+    return configuration
+
+
+@contextlib.contextmanager
+def _needing_the_extra() -> Any:
+    try:
+        yield
+    except ImportError as error:
+        raise exceptions.ConfigurationError(
+            f'the service cannot be used, because {error.name or error} is missing: {EXTRA}'
+        ) from error
+
+
+def _open_catalog(configuration: conf.Configuration) -> None:
+    """Make or migrate it once, instead of in each process; they open it for themselves."""
+    from backup_framework.catalog import Catalog
+    catalog = Catalog(configuration.connection, configuration.state_path)
+    try:
+        catalog.services()
+    finally:
+        catalog.close()
+
+
+def _worker_part(configuration: conf.Configuration) -> Part:
+    from backup_framework.service import daemon, working
+    working.check(configuration)
+    return daemon.Part('worker', lambda: working.Working(configuration),
+                       patience=working.patience(configuration))
+
+
+def _api_part(configuration: conf.Configuration) -> Part:
+    from backup_framework.api import application, policy, server
+    from backup_framework.service import daemon
+    options = configuration.api
+    policy.Rules(configuration.oslo)
+    listener = server.listen(options.host, options.port)
+
+    def make() -> _Serving:
+        return _Serving(server.serve(application.make(configuration), options, listener))
+    return daemon.Part('api', make, options.workers, options.request_timeout)
+
+
+class _Serving:
+    """An API process."""
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+
+    def run(self) -> None:
+        self._server.start()
+
+    def stop(self) -> None:
+        self._server.stop()
+
+    def reload(self) -> None:
+        """Policies and users are read again by themselves."""
