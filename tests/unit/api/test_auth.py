@@ -162,6 +162,9 @@ def test_slow_checks_are_remembered(basic, monkeypatch):
         with pytest.raises(webob.exc.HTTPUnauthorized):
             basic(signed('alice', 'wrong'), None)
     assert len(checks) == 3, 'what was wrong is not remembered'
+    basic(signed('operator', 'röt:er'), None)
+    basic(signed('alice', 'wonder'), None)
+    assert len(checks) == 4, 'one does not push the other out'
 
 
 def test_what_is_remembered_is_bounded(tmp_path, monkeypatch):
@@ -225,7 +228,13 @@ def test_names_keep_their_case(tmp_path):
 
 
 def test_a_file_that_everybody_can_read_is_told(tmp_path, caplog):
+    (tmp_path / 'users').write_text(USERS)
+    (tmp_path / 'users').chmod(0o644)
+    users.read_projects(str(tmp_path / 'users'))
     (tmp_path / 'htpasswd').write_text(f'alice:{hashed("a")}\n')
+    (tmp_path / 'htpasswd').chmod(0o640)
+    users.read_passwords(str(tmp_path / 'htpasswd'))
+    assert not caplog.text
     (tmp_path / 'htpasswd').chmod(0o644)
     users.read_passwords(str(tmp_path / 'htpasswd'))
     assert 'can be read by every user' in caplog.text
