@@ -136,4 +136,5 @@ def _our_errors(doing: str) -> Any:
         yield
     except errors.StorageFailure as error:
         cause = error.__cause__ or error
+        cause = getattr(cause, 'orig', None) or cause
         raise CatalogError(f'cannot {doing}: {" ".join(str(cause).split())}') from error

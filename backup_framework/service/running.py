@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 import contextlib
+import dataclasses
 import logging
 import threading
 import time
@@ -107,27 +108,30 @@ class Runner:
         return ended
 
     def _run(self, run: Run, claim: Claim) -> bool:
-        try:
-            run.job = self._catalog.job(run.job.id)
-        except exceptions.JobNotFound:
-            LOG.warning('There is no job %s in the catalog, but it was posted', run.job.id)
-            return True
-        if not self._catalog.start_job(run.job.id, self._host):
+        attempt = self._catalog.start_job(run.job.id, self._host)
+        if not attempt:
             flows.forget(self._store, run.job.id)
             return True
+        # What the catalog says of it now may be a later attempt's already.
+        run.job = dataclasses.replace(self._catalog.job(run.job.id), attempts=attempt)
         self._notifications.started(run.job)
         with self._operations(run.job, run.monitor) as work:
-            flows.run(self._store, run.job, _Guarded(run, claim, work).do)
-        self._check_ended(run.job)
-        self._notifications.ended(self._catalog.job(run.job.id))
-        flows.forget(self._store, run.job.id)
+            guarded = _Guarded(run, claim, work)
+            flows.run(self._store, run.job, guarded.do)
+        self._check_ended(run.job, guarded.failure)
+        job = self._catalog.job(run.job.id)
+        if JobState(job.state).is_open:
+            # Another attempt was begun meanwhile.
+            return False
+        self._notifications.ended(job)
+        flows.forget(self._store, job.id)
         return True
 
-    def _check_ended(self, job: Job) -> None:
+    def _check_ended(self, job: Job, failure: str | None) -> None:
         """What does the last step records what came of a job, if it can."""
-        if self._catalog.end_job(job.id, JobState.FAILED, 'its last step has failed; see the log '
-                                                          f'of {self._host}'):
-            LOG.error('Job %s has come to its end without an outcome', job.id)
+        reason = failure or 'its last step said nothing of its outcome'
+        if self._catalog.end_job(job.id, JobState.FAILED, reason, attempt=job.attempts):
+            LOG.error('Job %s has come to its end without an outcome: %s', job.id, reason)
 
     def _put_back(self, run: Run, claim: Claim) -> None:
         """Say that nobody runs it, unless somebody else does by now."""
@@ -143,14 +147,21 @@ class _Guarded:
 
     The failure of a backup is its outcome. That the database is away or that this worker has to
     stop is none.
+
+    :ivar failure: why the last step failed.
     """
 
     def __init__(self, run: Run, claim: Claim, work: Work) -> None:
         self._run = run
         self._claim = claim
         self._work = work
+        self.failure: str | None = None
 
     def do(self, step: str, failure: str | None) -> str | None:
+        self.failure = self._do(step, failure)
+        return self.failure
+
+    def _do(self, step: str, failure: str | None) -> str | None:
         self._check()
         try:
             return self._work(step, failure)
