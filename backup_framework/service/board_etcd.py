@@ -17,14 +17,15 @@ class EtcdBoard(EtcdJobBoard):  # type: ignore[misc]
 
     def __init__(self, name: str, conf: dict[str, Any], timeout: float) -> None:
         hosts = conf.pop('hosts')
-        super().__init__(name, {'timeout': timeout} | conf)
+        super().__init__(name, conf)
         self._hosts = hosts
+        given = {'timeout': timeout} | conf
+        self._given = {key: kind(given[key]) for key, kind in self.ETCD_CONFIG_OPTIONS
+                       if key in given}
 
     def connect(self) -> None:
         host, port = self._hosts[0]
-        kinds = dict(self.ETCD_CONFIG_OPTIONS)
-        given = {key: kinds[key](value) for key, value in self._conf.items() if key in kinds}
-        self._client = etcd3gw.Etcd3Client(**(given | {'host': host, 'port': port}))
+        self._client = etcd3gw.Etcd3Client(**(self._given | {'host': host, 'port': port}))
 
     def failed(self) -> None:
         """Any member of the cluster will do."""

@@ -1,0 +1,180 @@
+"""What becomes of a job when a step fails, when it is somebody else's, when it has to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backup_framework import exceptions
+from backup_framework.catalog import Catalog
+from backup_framework.engine.monitor import Monitor
+from backup_framework.model import Job, JobState
+from backup_framework.service import flows
+from backup_framework.service.flows import Work
+from backup_framework.service.notifications import Notifications
+from backup_framework.service.running import Run, Runner
+
+
+class Claim:
+    def __init__(self) -> None:
+        self.ours = True
+
+    def is_ours(self) -> bool:
+        return self.ours
+
+
+class Told(Notifications):
+    """Remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def started(self, job: Job) -> None:
+        self.said.append('started')
+
+    def ended(self, job: Job) -> None:
+        self.said.append(str(job.state))
+
+
+class Place:
+    """A runner, whose jobs do what `steps` say: functions of the failure, by name."""
+
+    def __init__(self, folder: Path) -> None:
+        self.catalog = Catalog(f'sqlite:///{folder}/catalog.sqlite', str(folder))
+        self.store = flows.Store(self.catalog)
+        self.told = Told()
+        self.steps: dict[str, Any] = {}
+        self.done: list[str] = []
+        self.claim = Claim()
+        self.runner = Runner(self.catalog, self.store, 'here', self._operations, self.told)
+
+    @contextlib.contextmanager
+    def _operations(self, job: Job, monitor: Monitor) -> Iterator[Work]:
+        def work(step: str, failure: str | None) -> str | None:
+            self.done.append(step)
+            if step in self.steps:
+                self.steps[step](failure)
+            elif step in ('finish', 'run'):
+                state = JobState.FAILED if failure else JobState.DONE
+                self.catalog.end_job(job.id, state, failure, attempt=job.attempts)
+            return None
+        yield work
+
+    def accept(self, kind: str = 'create') -> Job:
+        return self.catalog.accept(Job(kind=kind))
+
+    def run(self, job: Job, run: Run | None = None) -> bool:
+        return self.runner.run(run or Run(job.id), self.claim)
+
+    def state(self, job: Job) -> tuple[str, str | None]:
+        found = self.catalog.job(job.id)
+        return found.state, found.fail_reason
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def fail(error: Exception) -> Any:
+    def step(failure: str | None) -> None:
+        raise error
+    return step
+
+
+def test_a_job_that_is_done_is_told_of_and_leaves_no_flow(place: Place):
+    job = place.accept()
+    assert place.run(job)
+    assert place.state(job) == (JobState.DONE, None)
+    assert place.told.said == ['started', 'done']
+    assert flows.kept(place.store) == set()
+
+
+def test_a_failure_is_an_outcome(place: Place):
+    job = place.accept()
+    place.steps['store'] = fail(exceptions.StoreFull('no room'))
+    assert place.run(job)
+    assert place.state(job) == (JobState.FAILED, 'no room')
+    assert place.done == ['prepare', 'store', 'finish']
+
+
+@pytest.mark.parametrize('kind, last', [('create', 'finish'), ('verify', 'run')])
+def test_a_last_step_that_fails_ends_the_job_with_its_reason(place: Place, kind: str, last: str):
+    job = place.accept(kind)
+    place.steps[last] = fail(KeyError('what a bug says'))
+    assert place.run(job)
+    assert place.state(job) == (JobState.FAILED, "'what a bug says'")
+
+
+def test_a_catalog_that_is_away_is_none(place: Place):
+    job = place.accept()
+    place.steps['store'] = fail(exceptions.CatalogError('gone'))
+    assert not place.run(job)
+    assert place.state(job) == (JobState.QUEUED, None)
+    assert not place.runner.may_run(job.id)
+    del place.steps['store']
+    assert place.run(job)
+    assert place.done == ['prepare', 'store', 'store', 'finish']
+
+
+def test_what_another_worker_has_by_now_is_not_touched(place: Place):
+    job = place.accept()
+
+    def lose(failure: str | None) -> None:
+        place.claim.ours = False
+        place.catalog.start_job(job.id, 'there')
+        raise exceptions.InvalidBackup('taken for dead')
+    place.steps['store'] = lose
+    assert not place.run(job)
+    assert place.done == ['prepare', 'store']
+    found = place.catalog.job(job.id)
+    assert (found.state, found.host) == (JobState.RUNNING, 'there')
+    assert place.told.said == ['started']
+
+
+def test_a_later_attempt_alone_says_what_came_of_a_job(place: Place):
+    """Where the claim seemed ours to the end."""
+    job = place.accept('verify')
+    place.steps['run'] = lambda failure: place.catalog.start_job(job.id, 'there') and None
+    assert not place.run(job)
+    assert place.state(job) == (JobState.RUNNING, None)
+
+
+def test_an_interrupted_job_is_put_back(place: Place):
+    job = place.accept()
+    run = Run(job.id)
+
+    def stop(failure: str | None) -> None:
+        run.interrupt()
+        run.monitor.check()
+    place.steps['store'] = stop
+    assert not place.run(job, run)
+    assert place.state(job) == (JobState.QUEUED, None)
+    assert place.runner.running == []
+
+
+def test_a_job_that_has_ended_is_not_run(place: Place):
+    job = place.accept()
+    flows.keep(place.store, job)
+    place.catalog.end_job(job.id, JobState.CANCELLED)
+    assert place.run(job)
+    assert place.run(Job('unknown'))
+    assert place.done == place.told.said == []
+    assert flows.kept(place.store) == set()
+
+
+def test_a_job_runs_here_once_at_a_time(place: Place):
+    job = place.accept('verify')
+    said: list[bool] = []
+
+    def again(failure: str | None) -> None:
+        said.append(place.runner.may_run(job.id))
+        said.append(place.run(job))
+        place.catalog.end_job(job.id, JobState.DONE)
+    place.steps['run'] = again
+    assert place.run(job)
+    assert said == [False, False]
