@@ -21,7 +21,8 @@ def check(configuration: Configuration) -> None:
     for name in configuration.enabled_backends:
         configuration.settings(name, loader.load(configuration.backend(name).driver))
     for source in configuration.sources():
-        configuration.source_settings(source, loader.load_heir(source.type, loader.VOLUME_SOURCES, VolumeSource))
+        found = loader.load_heir(source.type, loader.VOLUME_SOURCES, VolumeSource)
+        configuration.source_settings(source, found)
     schedules.check(configuration)
     notifications.check(configuration)
     if configuration.jobboard().connection is None:
