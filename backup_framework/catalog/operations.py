@@ -26,7 +26,7 @@ RENEW_JOB_SECONDS = 5.0
 WITHOUT_ROW = frozenset({'restore', 'verify', 'export'})
 """Kinds that go on when the catalog cannot be written."""
 
-_UNFINISHED = {'create': Status.CREATING, 'delete': Status.DELETING}
+_UNFINISHED = {'create': Status.CREATING, 'delete': Status.DELETING, 'import': Status.CREATING}
 REKEY = 'rekey'
 """The kind that wraps the keys of a backend's backups anew; its detail is the backend."""
 

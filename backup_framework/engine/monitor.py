@@ -66,10 +66,10 @@ class Monitor:
     def sleep(self, seconds: float) -> None:
         """Wait, but not longer than until somebody asks to stop."""
         deadline = time.monotonic() + seconds
-        self.check()
+        self.tick()
         while (left := deadline - time.monotonic()) > 0:
             time.sleep(min(left, 0.2))
-            self.check()
+            self.tick()
 
 
 @dataclasses.dataclass(frozen=True)

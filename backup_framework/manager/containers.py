@@ -62,7 +62,7 @@ def look(context: Context, backend: str, container: str) -> Usage:
     """
     driver = _driver(context, backend)
     inspection = Inspection(driver, Operation(
-        context.monitor, owner=context.catalog.installation))
+        context.monitor, owner=context.catalog.owner))
     box = drift.look(context, driver, inspection, backend, container)
     if not box.names:
         raise exceptions.NotFound(f'backend {backend} has nothing in a container {container}')

@@ -34,11 +34,12 @@ class Context:
 
     @contextlib.contextmanager
     def running(self, kind: str, backup: Backup | None = None, detail: str | None = None, *,
-                volume_id: str | None = None, **flags: Any) -> Iterator[tuple[Any, Operation]]:
+                volume_id: str | None = None, job_id: str | None = None, **flags: Any
+                ) -> Iterator[tuple[Any, Operation]]:
         """A row of the catalog for an operation, and what to hand to the driver for it."""
         outer = self.monitor.heartbeat
         with self.catalog.operation(kind, backup_id=backup.id if backup else None,
-                                    volume_id=volume_id, detail=detail) as row:
+                                    volume_id=volume_id, detail=detail, job_id=job_id) as row:
             if not row.recorded:
                 self.warn(f'the catalog cannot be written; this {kind} is not recorded')
             if backup is not None and kind in _READING:
@@ -52,7 +53,7 @@ class Context:
                 operation.cache_directory = self._private(
                     'cache', backup.backend if backup else None)
                 self.monitor.heartbeat = self._beat(row)
-                operation.owner = self.catalog.installation
+                operation.owner = self.catalog.owner
             try:
                 yield row, operation
             finally:
@@ -105,7 +106,12 @@ def refuse_unreadable(backup: Backup) -> None:
 
 
 def record_failure(context: Context, row: Running, backup: Backup, error: BaseException) -> None:
-    """The record stays, with the reason, so that `list` shows what failed and `delete` cleans."""
+    """The record stays, with the reason, so that `list` shows what failed and `delete` cleans.
+
+    What came of a job says whoever runs it: the failure may be none, and the job be run again.
+    """
+    if row.job_id is not None:
+        return
     try:
         context.catalog.finish(row, backup.id, Status.ERROR, fail_reason=reason_of(error))
     except exceptions.BackupFrameworkError as second:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 import contextlib
 import dataclasses
 import datetime
@@ -81,17 +81,17 @@ def create(context: Context, request: Request) -> Backup:
                 context.catalog.add_backup(backup)
             else:
                 resuming.begin(context, earlier)
-            updates, problem = _run(context, row, section, backup, file, operation, snapshot)
+            updates, problem = store(context, row, section, backup, file, operation, snapshot)
             try:
                 context.catalog.finish(row, backup.id, Status.AVAILABLE,
-                                       warnings=_told(backup, operation), **updates)
+                                       warnings=told(backup, operation), **updates)
                 context.catalog.update_volume(
                     volume.id, size_bytes=updates.get('size_bytes', size))
             except exceptions.BackupFrameworkError as error:
                 error.add_note(f'Backup {backup.id} itself is complete in the store: '
                                f'"catalog rebuild {backup.backend}" records it.')
                 raise
-    for sentence in _told(backup, operation):
+    for sentence in told(backup, operation):
         if not (request.force and sentence.startswith(_IN_USE)):
             context.warn(sentence)
     if problem is not None:
@@ -118,9 +118,9 @@ _FROM_DRIVERS = frozenset(('container', 'service_metadata', 'parent_id', 'object
 """What of a record a driver may say."""
 
 
-def _run(context: Context, row: Running, section: conf.VolumeConfig | None, backup: Backup,
-         file: BinaryIO, operation: Operation, snapshot: io.FileIO | None
-         ) -> tuple[dict[str, object], BaseException | None]:
+def store(context: Context, row: Running, section: conf.VolumeConfig | None, backup: Backup,
+          file: BinaryIO, operation: Operation, snapshot: io.FileIO | None = None
+          ) -> tuple[dict[str, object], BaseException | None]:
     """The driver's work between the volume's commands: what to record, and what to raise then.
 
     A volume that does not wake up is an error, but not one of the backup, which is complete.
@@ -151,7 +151,8 @@ def _call_driver(context: Context, backup: Backup, file: BinaryIO,
             'parent_id': backup.parent_id} | known
 
 
-def _told(backup: Backup, operation: Operation) -> list[str]:
+def told(backup: Backup, operation: Operation) -> list[str]:
+    """The warnings that its record keeps."""
     return backup.warnings + operation.warnings
 
 
@@ -276,27 +277,30 @@ def _named(context: Context, ref: str, path: str) -> Volume:
 def _record(context: Context, request: Request, volume: Volume,
             section: conf.VolumeConfig | None, size: int | None) -> Backup:
     now = model.utcnow()
-    taken = _later_than_all(context, volume, now)
+    taken = later_than_all(context, volume, now)
     backend = (request.backend or (section.backend if section else None)
                or context.configuration.default_backend)
     driver = context.drivers.get(backend)
-
-    def save(backup: Backup) -> None:
-        context.catalog.update_backup(backup.id, container=backup.container,
-                                      service_metadata=backup.service_metadata,
-                                      parent_id=backup.parent_id, format=backup.format)
-
     return Backup(
         volume_id=volume.id, display_name=request.name,
         display_description=request.description or (section.description if section else None),
         container=request.container or (section.container if section else None),
         metadata=(dict(section.properties) if section else {}) | request.properties,
         created_at=now, data_timestamp=taken, backend=backend, service=drivers.service(driver),
-        size=model.size_gib(size or 0), size_bytes=size, on_save=save,
-        warnings=_told_of_clock(now, taken))
+        size=model.size_gib(size or 0), size_bytes=size, on_save=saver(context),
+        warnings=told_of_clock(now, taken))
 
 
-def _later_than_all(context: Context, volume: Volume, now: datetime.datetime
+def saver(context: Context) -> Callable[[Backup], None]:
+    """Keeps what a driver has decided before it stores the first object."""
+    def save(backup: Backup) -> None:
+        context.catalog.update_backup(backup.id, container=backup.container,
+                                      service_metadata=backup.service_metadata,
+                                      parent_id=backup.parent_id, format=backup.format)
+    return save
+
+
+def later_than_all(context: Context, volume: Volume, now: datetime.datetime
                     ) -> datetime.datetime:
     """Now, or just after the newest backup of the volume where the clock says otherwise.
 
@@ -308,7 +312,7 @@ def _later_than_all(context: Context, volume: Volume, now: datetime.datetime
     return min(newest.data_timestamp, _END_OF_TIME) + _INSTANT
 
 
-def _told_of_clock(now: datetime.datetime, taken: datetime.datetime) -> list[str]:
+def told_of_clock(now: datetime.datetime, taken: datetime.datetime) -> list[str]:
     if taken - now < _MUCH:
         return []
     return [f'the clock of this host says {now:%Y-%m-%d %H:%M} UTC, which is before the newest '
@@ -327,7 +331,7 @@ def _choose_parent(context: Context, request: Request, backup: Backup,
         raise exceptions.InvalidInput(
             'the changed extents do not say since which backup: name it with --parent')
     if request.parent is not None:
-        parent: Backup | None = _given_parent(context, request.parent, backup)
+        parent: Backup | None = given_parent(context, request.parent, backup)
     elif request.changed_since is not None and request.incremental is not False:
         parent = _hinted_parent(context, request.changed_since, backup)
     elif _wants_incremental(context, request, backup, section):
@@ -337,10 +341,10 @@ def _choose_parent(context: Context, request: Request, backup: Backup,
     else:
         return
     if parent is not None:
-        _build_on(context, request, backup, parent)
+        build_on(context, request, backup, parent)
 
 
-def _build_on(context: Context, request: Request, backup: Backup, parent: Backup) -> None:
+def build_on(context: Context, request: Request, backup: Backup, parent: Backup) -> None:
     """An incremental keeps the format of its parent and, since 2.0.0, where it refers to its
     parent's objects, the container; asking for another makes a full backup. A format that is only
     configured waits for the next one.
@@ -400,13 +404,13 @@ def _settings(context: Context, backup: Backup) -> object:
 def _hinted_parent(context: Context, backup_id: str, backup: Backup) -> Backup | None:
     """The backup that changed extents were taken against; where it cannot be built on, another."""
     try:
-        return _given_parent(context, backup_id, backup)
+        return given_parent(context, backup_id, backup)
     except (exceptions.Refused, exceptions.BackupNotFound) as error:
         backup.warnings.append(f'the changed extents were not used: {error}')
         return _newest_parent(context, backup)
 
 
-def _given_parent(context: Context, ref: str, backup: Backup) -> Backup:
+def given_parent(context: Context, ref: str, backup: Backup) -> Backup:
     parent = context.catalog.get_backup(ref)
     for member in context.catalog.chain(parent):
         refuse_foreign(member, 'built on')

@@ -80,6 +80,15 @@ def delete(context: Context, backup: Backup, adopt: bool = False) -> bool:
     return done
 
 
+def delete_accepted(context: Context, backup: Backup, job_id: str, was: str) -> bool:
+    """Delete what a job was accepted for, and which is `deleting` since then; see `delete`.
+
+    :param was: its status before.
+    """
+    refuse_foreign(backup, 'deleted')
+    return _delete(context, backup, job_id=job_id, was=was)
+
+
 def take_up(context: Context) -> None:
     """Go on with the deletes that waited for backups which have ended by now."""
     for backup_id, running in context.catalog.postponed().items():
@@ -97,9 +106,11 @@ def take_up(context: Context) -> None:
                          f'running, could not be freed: {error}')
 
 
-def _delete(context: Context, backup: Backup, adopt: bool = False) -> bool:
+def _delete(context: Context, backup: Backup, adopt: bool = False, job_id: str | None = None,
+            was: str | None = None) -> bool:
+    was = was or backup.status
     driver = context.drivers.get(str(backup.backend))
-    with context.running('delete', backup, adopt=adopt) as (row, operation):
+    with context.running('delete', backup, job_id=job_id, adopt=adopt) as (row, operation):
         freeing = operation.may_sweep = _begin(context, row, backup)
         try:
             drivers.call(drivers.delete_method(driver), backup, operation=operation)
@@ -109,12 +120,13 @@ def _delete(context: Context, backup: Backup, adopt: bool = False) -> bool:
             else:
                 _postpone(context, row, backup, freeing.awaited)
         except BaseException as error:
-            untouched = (isinstance(error, exceptions.ForeignContainer)
-                         and backup.status in _DELETABLE)
-            with contextlib.suppress(exceptions.BackupFrameworkError):
-                context.catalog.finish(
-                    row, backup.id, backup.status if untouched else Status.ERROR_DELETING,
-                    fail_reason=backup.fail_reason if untouched else reason_of(error))
+            untouched = isinstance(error, exceptions.ForeignContainer) and was in _DELETABLE
+            # What came of a job says whoever runs it.
+            if job_id is None or untouched:
+                with contextlib.suppress(exceptions.BackupFrameworkError):
+                    context.catalog.finish(
+                        row, backup.id, was if untouched else Status.ERROR_DELETING,
+                        fail_reason=backup.fail_reason if untouched else reason_of(error))
             raise
     return done
 
@@ -122,7 +134,9 @@ def _delete(context: Context, backup: Backup, adopt: bool = False) -> bool:
 def _begin(context: Context, row: Running, backup: Backup) -> Freeing:
     """Mark the backup as being deleted; who tells whether its objects may be deleted then."""
     awaited: Sequence[str] | None = None
-    if backup.status == Status.DELETING:
+    if row.job_id is not None:
+        pass  # marked when it was accepted
+    elif backup.status == Status.DELETING:
         awaited = context.catalog.postponed().get(backup.id)
         context.catalog.resume(row, backup.id)
     else:

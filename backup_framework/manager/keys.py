@@ -194,7 +194,7 @@ def _sealed(context: Context, driver: ChunkedBackupDriver, done: Rewrapped) -> I
     for name in sorted({container for container, _ in records if container}):
         container = _container(context, driver, name)
         try:
-            owner.check(container, context.catalog.installation)
+            owner.check(container, context.catalog.owner)
         except exceptions.ForeignContainer as error:
             done.failures.append((f'container {name}', error))
             continue

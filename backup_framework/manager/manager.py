@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+import functools
 import logging
 from typing import Any, Self
 
@@ -12,6 +13,7 @@ from backup_framework.engine import source
 from backup_framework.engine.monitor import Monitor
 from backup_framework.engine.verify import Report
 from backup_framework.manager import (
+    accepting,
     backends,
     cleaning,
     containers,
@@ -25,17 +27,20 @@ from backup_framework.manager import (
     restoring,
     verifying,
 )
+from backup_framework.manager.accepting import Asker, CreateJob
 from backup_framework.manager.checking import Proof
 from backup_framework.manager.containers import Usage
 from backup_framework.manager.context import Context
 from backup_framework.manager.creating import Request
 from backup_framework.manager.drift import Finding
 from backup_framework.manager.drivers import Drivers
+from backup_framework.manager.jobs import Jobs
 from backup_framework.manager.records import Rebuilt
 from backup_framework.manager.restoring import Request as RestoreRequest
 from backup_framework.manager.restoring import Restored
 from backup_framework.manager.retention import Verdict
-from backup_framework.model import Backup, Status, Volume
+from backup_framework.manager.sources import Sources
+from backup_framework.model import Backup, Job, JobState, Quota, Status, Volume
 
 LOG = logging.getLogger(__name__)
 
@@ -61,12 +66,23 @@ class Manager:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self.drivers.close()
+        self.close()
         self.catalog.close()
 
     def close(self) -> None:
-        """Let go of the drivers. The catalog may have other users."""
+        """Let go of drivers and sources. The catalog may have other users."""
         self.drivers.close()
+        self.sources.close()
+
+    @functools.cached_property
+    def sources(self) -> Sources:
+        """The configured sources of volumes."""
+        return Sources(self._context)
+
+    @functools.cached_property
+    def jobs(self) -> Jobs:
+        """The steps of accepted jobs, for one job at a time."""
+        return Jobs(self._context, self.sources)
 
     def take_up(self) -> None:
         """Go on with the deletes that waited for backups which have ended by now."""
@@ -232,6 +248,79 @@ class Manager:
                 f'the state of a backup can be set to available or error, not {state}')
         settled = (Status.AVAILABLE, Status.ERROR, Status.ERROR_DELETING)
         self.catalog.transition(record.id, settled, state)
+
+    # What a worker runs later. Whether the caller may see the backup was checked before.
+
+    def accept_create(self, wanted: CreateJob) -> tuple[Backup, Job]:
+        """Accept a backup of an offered volume.
+
+        :raises VolumeNotFound, SnapshotNotFound: none that the project may use.
+        :raises InvalidVolume: it is in use, or in a state that forbids it.
+        :raises InvalidBackup: there is nothing to build an incremental on.
+        :raises QuotaExceeded: the project has too much for that.
+        """
+        return accepting.create(self._context, wanted)
+
+    def accept_restore(self, backup_id: str, *, volume_id: str | None = None,
+                       name: str | None = None, **asker: Any) -> tuple[Backup, Volume, Job]:
+        """Accept a restore over an offered volume, or to a new one, which is recorded at once.
+
+        :param name: of the new volume.
+        :param asker: fields of `Asker`, here and below.
+        :raises InvalidBackup: the backup is not available.
+        :raises InvalidVolume: the volume is too small, or in a state that forbids it.
+        :raises Refused: no source makes volumes.
+        """
+        return accepting.restore(self._context, self.sources, backup_id, volume_id, name,
+                                 Asker(**asker))
+
+    def accept_delete(self, backup_id: str, *, force: bool = False, **asker: Any
+                      ) -> tuple[Backup, Job]:
+        """Accept the deletion of a backup that is available or failed.
+
+        :param force: in any state; other jobs on it are cancelled.
+        :raises InvalidBackup: it is in another state.
+        :raises BackupInUse: other backups need it.
+        """
+        return accepting.delete(self._context, backup_id, force, Asker(**asker))
+
+    def accept_verify(self, backup_id: str, how: verifying.How | None = None, **asker: Any
+                      ) -> tuple[Backup, Job]:
+        """Accept a verification; the job fails where something is found.
+
+        :raises InvalidBackup: the backup is not available.
+        """
+        return accepting.verify(self._context, backup_id, how or verifying.How(), Asker(**asker))
+
+    def accept_prune(self, *, volume_id: str | None = None, backend: str | None = None,
+                     rules: Mapping[str, Any] | None = None, **asker: Any) -> Job:
+        """Accept a prune of the project's backups; see `pruning.Request`."""
+        return accepting.prune(self._context, volume_id, backend, rules or {}, Asker(**asker))
+
+    def accept_import(self, record: object, *, quota: Quota | None = None, **asker: Any
+                      ) -> tuple[Backup, Job]:
+        """Accept a record that `export`, here or in Cinder, gave.
+
+        :raises InvalidInput: it is no such record.
+        :raises InvalidBackup: the backup is known already.
+        """
+        return accepting.import_(self._context, record, quota, Asker(**asker))
+
+    def cancel(self, job_id: str) -> bool:
+        """Stop a job: what it was to make failed. False where it has ended."""
+        return self.catalog.end_job(job_id, JobState.CANCELLED, 'it was cancelled')
+
+    def run_job(self, job: Job) -> None:
+        """Run all of a job, or what is left of it; see `Jobs` for what is raised."""
+        if job.kind != 'create':
+            self.jobs.run(job)
+            return
+        try:
+            self.jobs.prepare(job)
+            self.jobs.store(job)
+        finally:
+            if not JobState(self.catalog.job(job.id).state).is_open:
+                self.jobs.finish(job)
 
     def find_volume(self, ref: str) -> Volume:
         """A volume by id, name or path, also one relative to the working directory.

@@ -17,12 +17,14 @@ class Request:
     """What `backup prune` was asked for.
 
     :param volumes: of which volumes; none means of all.
+    :param project_id: only backups of this project; None is all.
     :param rules: fields of a `retention.Policy`; where there are any, they replace those of the
         configuration. What the configuration protects is protected all the same.
     """
 
     volumes: Sequence[Volume] = ()
     backend: str | None = None
+    project_id: str | None = None
     rules: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -61,7 +63,8 @@ def _groups(context: Context, request: Request) -> dict[tuple[str, str], list[Ba
     wanted = {volume.id for volume in request.volumes}
     groups: dict[tuple[str, str], list[Backup]] = {}
     for backup in context.catalog.backups(backend=request.backend):
-        if not wanted or backup.volume_id in wanted:
+        if (not wanted or backup.volume_id in wanted) and (
+                request.project_id in (None, backup.project_id)):
             groups.setdefault((backup.volume_id, str(backup.backend)), []).append(backup)
     return groups
 

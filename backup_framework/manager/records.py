@@ -48,8 +48,23 @@ def export(context: Context, backup: Backup) -> dict[str, str]:
 
 def import_(context: Context, record: object, backend: str | None, adopt: bool) -> Backup:
     """Take a record in after reading the backup's manifest; see Manager.import_."""
+    _refuse_known(context, decode(record).id)
+    backup = look_up(context, record, backend, adopt)
+    context.catalog.add_backup(backup)
+    return backup
+
+
+def decode(record: object) -> Backup:
+    """What a record says, checked in itself; no store is asked.
+
+    :raises InvalidInput: it is none.
+    """
+    return export_record.decode(record)[1]
+
+
+def look_up(context: Context, record: object, backend: str | None, adopt: bool = False) -> Backup:
+    """What a record says and the backup's manifest confirms; see Manager.import_ for errors."""
     service, backup, driver_info = export_record.decode(record)
-    _refuse_known(context, backup.id)
     backend = backend or _matching_backend(context, service, backup)
     driver = context.drivers.chunked(backend, 'import records')
     try:
@@ -208,6 +223,7 @@ def _rebuild_one(context: Context, driver: ChunkedBackupDriver, backend: str,
         created_at=header.created_at, data_timestamp=header.data_timestamp or header.created_at,
         metadata=dict(header.properties), service=drivers.service(driver))
     _take_in(context, backup, backend, header, found, adopt)
+    context.catalog.add_backup(backup)
     rebuilt.added.append(backup)
 
 
@@ -232,11 +248,12 @@ def heal(context: Context, backup: Backup, found: dict[str, Any]) -> None:
 
 def _take_in(context: Context, backup: Backup, backend: str, header: base.Header,
              found: dict[str, Any], adopt: bool) -> None:
-    """Keep the record with what the store itself says of the backup."""
+    """Put into the record what the store itself says of the backup; keep what is new of its volume.
+    """
     for name, value in found.items():
         if value is not None or name == 'parent_id':
             setattr(backup, name, value)
-    ours = header.owner == context.catalog.installation
+    ours = header.owner == context.catalog.owner
     backup.owner = None if ours or adopt else (header.owner or UNKNOWN_OWNER)
     backup.backend, backup.status, backup.fail_reason = backend, Status.AVAILABLE, None
     backup.user_id = backup.project_id = backup.host = None
@@ -245,7 +262,6 @@ def _take_in(context: Context, backup: Backup, backend: str, header: base.Header
     backup.data_timestamp = (header.data_timestamp or backup.data_timestamp
                              or backup.created_at or model.utcnow())
     _know_volume(context, backup.volume_id, header)
-    context.catalog.add_backup(backup)
 
 
 def _know_volume(context: Context, volume_id: str, header: base.Header) -> None:

@@ -101,7 +101,7 @@ class _Backend:
 
     def _inspection(self, freeing: Freeing) -> Inspection:
         return Inspection(self._driver, Operation(
-            self._context.monitor, owner=self._context.catalog.installation, may_sweep=freeing))
+            self._context.monitor, owner=self._context.catalog.owner, may_sweep=freeing))
 
     def _why_not(self, finding: Finding, box: drift.Box, inspection: Inspection,
                  calls: store.Calls) -> str:

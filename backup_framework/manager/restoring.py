@@ -28,6 +28,8 @@ class Request:
     :param partial: leave alone what cannot be restored, in the place of an error.
     :param stream: write to it instead of to `target`, in order.
     :param resume: take up what an interrupted restore left, and leave it if this one is.
+    :param volume_id: of the volume that the target is; None is that whose path it is, if any.
+    :param fresh: the target was made just now and reads as zeros.
     """
 
     target: str
@@ -38,6 +40,8 @@ class Request:
     partial: bool = False
     stream: BinaryIO | None = None
     resume: bool = False
+    volume_id: str | None = None
+    fresh: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,19 +67,20 @@ class Restored:
     lost: list[Lost] = dataclasses.field(default_factory=list)
 
 
-def restore(context: Context, backup: Backup, request: Request) -> Restored:
+def restore(context: Context, backup: Backup, request: Request, job_id: str | None = None
+            ) -> Restored:
     """Write a backup to a target; see Manager.restore."""
     refuse_unreadable(backup)
     context.catalog.chain(backup)
     driver = _driver(context, backup, request)
-    with context.running('restore', backup, detail=_spelled(request), delta=request.delta,
-                         wanted=request.wanted, lost=[] if request.partial else None
-                         ) as (_, operation):
+    with context.running('restore', backup, detail=_spelled(request), job_id=job_id,
+                         delta=request.delta, wanted=request.wanted,
+                         lost=[] if request.partial else None) as (_, operation):
         size = _size(driver, backup, operation)
         _refuse_range(request, size)
         if request.stream is not None:
-            drivers.call(driver.restore, backup, '', _InOrder(request.stream), True,
-                         operation=operation)
+            drivers.call(driver.restore, backup, request.volume_id or '',
+                         _InOrder(request.stream), True, operation=operation)
             return Restored(backup, request.target, _length(request, size))
         return _to_path(context, driver, backup, request, size, operation)
 
@@ -116,8 +121,8 @@ def _to_path(context: Context, driver: BackupDriver, backup: Backup, request: Re
         file.seek(0)
         # What is there already is told by its digests, whoever left it.
         operation.delta = operation.delta or (request.resume and not fresh)
-        drivers.call(driver.restore, backup, _volume_at(context, path), file, fresh,
-                     operation=operation)
+        drivers.call(driver.restore, backup, request.volume_id or _volume_at(context, path), file,
+                     fresh or request.fresh, operation=operation)
         if not isinstance(driver, ChunkedBackupDriver):
             _finish(file, size, str(backup.backend))
     # A part is put into what is there, whose end is not the backup's business.

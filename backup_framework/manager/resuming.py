@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from backup_framework import exceptions, store
 from backup_framework.formats import versions
@@ -36,11 +36,13 @@ def choose(context: Context, request: Request, fresh: Backup) -> Chosen:
     if earlier is None:
         return Chosen()
     try:
-        if _is_complete(context, earlier):
+        found = stored(context, earlier)
+        if found is not None:
+            records.heal(context, earlier, found)
             context.warn(f'backup {earlier.id} was complete when it was interrupted, and is '
                          'recorded as such now; this is a new backup')
             return Chosen(complete=True)
-        _refuse(context, earlier)
+        refuse(context, earlier)
     except (exceptions.Refused, exceptions.FormatError) as error:
         context.warn(f'this is a new backup: backup {earlier.id} was interrupted and cannot be '
                      f'gone on with, because {error}. "backup delete {earlier.id}" removes it')
@@ -81,8 +83,8 @@ def _is_usable(backup: Backup) -> bool:
     return backup.status in (Status.AVAILABLE, Status.RESTORING) and backup.owner is None
 
 
-def _is_complete(context: Context, backup: Backup) -> bool:
-    """Whether its manifest is there, and all that this needs; then that is recorded.
+def stored(context: Context, backup: Backup) -> dict[str, Any] | None:
+    """What its manifest says of it, where that is there and all that it needs.
 
     :raises FormatError: the manifest is there, and something else is not.
     """
@@ -91,7 +93,7 @@ def _is_complete(context: Context, backup: Backup) -> bool:
     try:
         header, found = driver.describe(str(backup.container), str(backup.service_metadata))
     except exceptions.MissingObject:
-        return False
+        return None
     if header.backup_id != backup.id:
         raise exceptions.CorruptManifest(f'its manifest is of backup {header.backup_id}')
     with context.running('verify', backup, quick=True) as (_, operation):
@@ -99,12 +101,14 @@ def _is_complete(context: Context, backup: Backup) -> bool:
     if not report.ok:
         raise exceptions.MissingObject(
             f'it has a manifest, and something is wrong with it: {report.problems[0]}')
-    records.heal(context, backup, found)
-    return True
+    return found
 
 
-def _refuse(context: Context, backup: Backup) -> None:
+def refuse(context: Context, backup: Backup) -> None:
     """:raises Refused: nothing can be kept of what the store has."""
+    version = versions.FORMATS.get(backup.format or '')
+    if version is None or not version.resumes:
+        raise exceptions.Refused(f'one of format {backup.format} cannot be gone on with')
     driver = context.drivers.chunked(str(backup.backend), 'go on with backups')
     calls = store.Calls(driver, retry_deadline=driver.settings.retry_deadline)
     able = calls.retry(driver.capabilities)
@@ -126,12 +130,14 @@ def _prepare(context: Context, request: Request, backup: Backup, fresh: Backup) 
     backup.display_description = fresh.display_description or backup.display_description
     backup.metadata = backup.metadata | fresh.metadata
     backup.on_save = fresh.on_save
-    if backup.parent_id is not None:
-        _find_parent(context, backup)
+    find_parent(context, backup)
 
 
-def _find_parent(context: Context, backup: Backup) -> None:
-    parent_id = str(backup.parent_id)
+def find_parent(context: Context, backup: Backup) -> None:
+    """Set the parent that it was begun on, if it had one; without that it becomes a full one."""
+    if backup.parent_id is None:
+        return
+    parent_id = backup.parent_id
     if context.catalog.has_backup(parent_id):
         parent = context.catalog.get_backup(parent_id)
         if _is_usable(parent):

@@ -131,12 +131,14 @@ def run(context: Context, backups: Iterable[Backup], how: How
             yield backup, error
 
 
-def verify(context: Context, backup: Backup, how: How, search: _Search | None = None) -> Verified:
+def verify(context: Context, backup: Backup, how: How, search: _Search | None = None,
+           job_id: str | None = None) -> Verified:
     """Verify one backup, and keep what was found."""
     refuse_unreadable(backup)
     context.catalog.chain(backup)
     driver = context.drivers.chunked(str(backup.backend), 'verify backups')
-    with context.running('verify', backup, quick=how.quick, sample=how.sample) as (row, operation):
+    with context.running('verify', backup, job_id=job_id, quick=how.quick, sample=how.sample
+                         ) as (row, operation):
         report = driver.verify(backup, operation=operation)
         verified = Verified(backup, how.name, model.utcnow(), report)
         verified.hurt = (search or _Search(context)).of(driver, backup, report, operation)

@@ -1,0 +1,222 @@
+"""Running accepted jobs: one that is run again goes on where the last run was interrupted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import datetime
+import logging
+import time
+from typing import Any
+
+from backup_framework import exceptions
+from backup_framework.engine.monitor import Monitor, Sample
+from backup_framework.manager import deleting, making, pruning, records, restoring, verifying
+from backup_framework.manager.context import Context, reason_of
+from backup_framework.manager.sources import Sources
+from backup_framework.model import Job, JobState, Snapshot, Status, Volume
+
+LOG = logging.getLogger(__name__)
+
+PROGRESS_SECONDS = 2.0
+"""How often it is told how far a job is, and asked whether it is to go on."""
+_PATIENCE = 180.0
+"""Seconds that a delete waits for those whose jobs were cancelled for it; longer than a lease."""
+
+
+class Jobs:
+    """The steps of jobs. Each may be called again, after an error as well as after a kill.
+
+    A step returns when there is no more for it to do. It raises what the job failed with, which is
+    recorded then with what it means for backup and volume; or, where the job has not ended, why it
+    has to be run again: the catalog is away, or this process was asked to stop.
+    """
+
+    def __init__(self, context: Context, sources: Sources) -> None:
+        self._context = context
+        self._catalog = context.catalog
+        self._sources = sources
+
+    def prepare(self, job: Job) -> None:
+        """Of a create: have the source make a snapshot, where it does that for this volume."""
+        self._attempt(job, self._prepare)
+
+    def store(self, job: Job) -> None:
+        """Of a create: make the backup."""
+        self._attempt(job, self._store)
+
+    def finish(self, job: Job, error: str | None = None) -> None:
+        """Of a create: remove what `prepare` made, and record a failure that is not recorded yet.
+
+        :param error: why an earlier step failed.
+        """
+        current = self._catalog.job(job.id)
+        snapshot = _kept_snapshot(current)
+        if snapshot is not None:
+            try:
+                self._sources.delete_snapshot(self._volume(current), snapshot)
+            except exceptions.BackupFrameworkError as problem:
+                self._context.warn(f'snapshot {snapshot.source_id} of volume {current.volume_id} '
+                                   f'could not be removed: {problem}')
+        if error is not None:
+            self._catalog.end_job(job.id, JobState.FAILED, error)
+        deleting.take_up(self._context)
+
+    def run(self, job: Job) -> None:
+        """All of a job of another kind."""
+        works: dict[str, Callable[[Job], str | None]] = {
+            'restore': self._restore, 'delete': self._delete, 'verify': self._verify,
+            'import': self._import, 'prune': self._prune}
+        self._attempt(job, works[job.kind], ends=True)
+
+    def _attempt(self, job: Job, work: Callable[[Job], str | None], *, ends: bool = False) -> None:
+        """Do a step, and record how the job ended, if it did.
+
+        :param work: returns why the job failed although all of it was done.
+        """
+        attempt = self._catalog.start_job(job.id, self._context.configuration.service().host)
+        if not attempt:
+            return
+        watch = _Watch(self._context, job.id, attempt)
+        outer, self._context.monitor.heartbeat = self._context.monitor.heartbeat, watch
+        try:
+            reason = work(self._catalog.job(job.id))
+        except Exception as error:
+            if not _is_interruption(error):
+                self._catalog.end_job(job.id, JobState.FAILED, reason_of(error), attempt=attempt)
+            raise
+        finally:
+            self._context.monitor.heartbeat = outer
+        if ends or reason is not None:
+            state = JobState.DONE if reason is None else JobState.FAILED
+            self._catalog.end_job(job.id, state, reason, attempt=attempt)
+
+    def _volume(self, job: Job) -> Volume:
+        return self._catalog.get_volume(str(job.volume_id))
+
+    def _prepare(self, job: Job) -> None:
+        backup = self._catalog.backup_of(str(job.backup_id), None)
+        if backup.snapshot_id is not None or _kept_snapshot(job) is not None:
+            return
+        snapshot = self._sources.snapshot(self._volume(job))
+        if snapshot is not None:
+            self._catalog.change_job(job.id, snapshot={
+                'id': snapshot.id, 'volume_id': snapshot.volume_id, 'name': snapshot.name,
+                'source_id': snapshot.source_id})
+
+    def _store(self, job: Job) -> None:
+        backup = self._catalog.backup_of(str(job.backup_id), None)
+        snapshot = _kept_snapshot(job)
+        if backup.snapshot_id is not None:
+            snapshot = self._catalog.snapshot_of(backup.snapshot_id, None)
+        making.make(self._context, self._sources, job, snapshot)
+
+    def _restore(self, job: Job) -> None:
+        backup = self._catalog.backup_of(str(job.backup_id), None)
+        volume = self._volume(job)
+        fresh = volume.source is not None and volume.source_id is None
+        if fresh:
+            made = self._sources.create(str(volume.source), str(volume.name),
+                                        int(volume.size_bytes or 0), volume.project_id)
+            self._catalog.volume_made(volume.id, made)
+            volume = self._volume(job)
+        with self._sources.target(volume) as target:
+            request = restoring.Request(
+                target if isinstance(target, str) else str(volume.name or volume.id), force=True,
+                stream=None if isinstance(target, str) else target, volume_id=volume.id,
+                fresh=fresh)
+            if request.stream is not None:
+                request.force = False
+            restoring.restore(self._context, backup, request, job.id)
+
+    def _delete(self, job: Job) -> None:
+        patience = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                backup = self._catalog.backup_of(str(job.backup_id), None)
+            except exceptions.BackupNotFound:
+                return
+            try:
+                deleting.delete_accepted(self._context, backup, job.id, job.arguments['was'])
+                break
+            except exceptions.BackupInUse:
+                if time.monotonic() > patience:
+                    raise
+            for sentence in self._catalog.recover():
+                self._context.warn(sentence)
+            self._context.monitor.sleep(1)
+        deleting.take_up(self._context)
+
+    def _verify(self, job: Job) -> str | None:
+        backup = self._catalog.backup_of(str(job.backup_id), None)
+        wanted: dict[str, Any] = job.arguments
+        sample = Sample(**wanted['sample']) if wanted['sample'] else None
+        how = verifying.How(wanted['quick'], sample, wanted['mark_bad'])
+        report = verifying.verify(self._context, backup, how, job_id=job.id).report
+        if report.ok:
+            return None
+        return f'{len(report.problems)} problems were found: {report.problems[0]}'
+
+    def _import(self, job: Job) -> None:
+        known = self._catalog.backup_of(str(job.backup_id), None)
+        if known.status != Status.CREATING:
+            return
+        with self._context.running('import', known, job_id=job.id) as (row, _):
+            found = records.look_up(self._context, job.arguments['record'], job.backend)
+            self._catalog.finish(row, known.id, Status.AVAILABLE, **{
+                name: getattr(found, name) for name in _IMPORTED})
+
+    def _prune(self, job: Job) -> str | None:
+        rules = dict(job.arguments['rules'])
+        if rules.get('within') is not None:
+            rules['within'] = datetime.timedelta(seconds=rules['within'])
+        request = pruning.Request([] if job.volume_id is None else [self._volume(job)],
+                                  job.backend, job.project_id, rules)
+        verdicts = pruning.plan(self._context, request)
+        self._context.monitor.start('prune', sum(not verdict.stays for verdict in verdicts))
+        failed = [f'backup {backup.id}: {result}'
+                  for backup, result in pruning.apply(self._context, verdicts)
+                  if isinstance(result, Exception)]
+        return '; '.join(failed) or None
+
+
+_IMPORTED = (
+    'volume_id', 'container', 'service_metadata', 'parent_id', 'snapshot_id', 'size',
+    'object_count', 'metadata', 'created_at', 'data_timestamp', 'service', 'backend', 'format',
+    'size_bytes', 'stored_bytes', 'owner', 'manifest_digest', 'display_name',
+    'display_description')
+"""What an import takes over of the record and of the manifest."""
+
+
+def _kept_snapshot(job: Job) -> Snapshot | None:
+    kept = job.arguments.get('snapshot')
+    return None if kept is None else Snapshot(**kept)
+
+
+def _is_interruption(error: Exception) -> bool:
+    """Whether it says nothing of the job: that was cancelled, or is to be run again."""
+    return isinstance(error, exceptions.OperationCancelled | exceptions.CatalogError)
+
+
+class _Watch:
+    """Called now and then while a job runs: tells how far it is, and stops it where it ended."""
+
+    def __init__(self, context: Context, job_id: str, attempt: int) -> None:
+        self._catalog = context.catalog
+        self._monitor: Monitor = context.monitor
+        self._job_id, self._attempt = job_id, attempt
+        self._told = time.monotonic()
+
+    def __call__(self) -> None:
+        now = time.monotonic()
+        if now - self._told < PROGRESS_SECONDS:
+            return
+        self._told = now
+        monitor = self._monitor
+        try:
+            goes_on = self._catalog.progress(self._job_id, monitor.phase, monitor.done,
+                                             monitor.total, attempt=self._attempt)
+        except (exceptions.CatalogError, exceptions.NoSpace) as error:
+            LOG.warning('The progress of job %s could not be recorded: %s', self._job_id, error)
+            return
+        if not goes_on:
+            monitor.cancel()

@@ -1,0 +1,117 @@
+"""The backup of an accepted job: begun, gone on with, or begun anew."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from backup_framework import exceptions, model
+from backup_framework.catalog import Running
+from backup_framework.engine.monitor import Operation
+from backup_framework.interface.volume_source import Reading
+from backup_framework.manager import creating, drivers, freeing, resuming
+from backup_framework.manager.context import Context
+from backup_framework.manager.sources import IN_USE, Sources
+from backup_framework.model import Backup, Extent, Job, Snapshot, Status, Volume
+
+
+def make(context: Context, sources: Sources, job: Job, snapshot: Snapshot | None) -> None:
+    """Store the volume of a job, and record the backup as available; the job has ended then.
+
+    What an earlier run stored is kept where it can be. Where the backup has its outcome already
+    there is nothing to do.
+
+    :param snapshot: what to read in the place of the volume.
+    """
+    backup = context.catalog.backup_of(str(job.backup_id), None)
+    if backup.status != Status.CREATING:
+        return
+    volume = context.catalog.get_volume(backup.volume_id)
+    backup.on_save = creating.saver(context)
+    context.catalog.check_writable('no backup can be recorded')
+    with context.running('create', backup, volume_id=volume.id, job_id=job.id,
+                         resume=True) as (row, operation):
+        operation.may_sweep = freeing.after_failure(context, backup)
+        complete = _take_up(context, backup, operation)
+        if complete is not None:
+            context.catalog.finish(row, backup.id, Status.AVAILABLE, **complete)
+            return
+        since = backup.parent_id
+        with sources.read(volume, snapshot, since=since) as reading:
+            if volume.status == IN_USE and snapshot is None:
+                operation.warn('the volume is in use: what was written to it while it was read '
+                               'may be in the backup in part')
+            _describe(context, job, backup, snapshot, reading.size)
+            operation.changed = _changed(reading, backup)
+            _store(context, row, backup, reading, operation)
+            sources.keep(volume, reading.taken, backup.id)
+
+
+def _take_up(context: Context, backup: Backup, operation: Operation) -> dict[str, Any] | None:
+    """Prepare the record for this run; what to record where an earlier one has stored all."""
+    if backup.service_metadata is not None:
+        try:
+            found = resuming.stored(context, backup)
+            if found is not None:
+                return {name: value for name, value in found.items()
+                        if value is not None or name == 'parent_id'}
+            resuming.refuse(context, backup)
+            operation.version = backup.format
+            resuming.find_parent(context, backup)
+            return None
+        except (exceptions.Refused, exceptions.FormatError):
+            _remove_leftovers(context, backup, operation)
+    _choose_parent(context, backup)
+    return None
+
+
+def _remove_leftovers(context: Context, backup: Backup, operation: Operation) -> None:
+    """The record names them until the first object of this run is to be written."""
+    driver = context.drivers.get(str(backup.backend))
+    drivers.call(drivers.delete_method(driver), backup, operation=operation)
+    backup.service_metadata, backup.format = None, None
+
+
+def _choose_parent(context: Context, backup: Backup) -> None:
+    """Link the parent that was chosen when the job was accepted, as far as it fits still."""
+    wanted, backup.parent_id = backup.parent_id, None
+    if backup.container is None and backup.project_id is not None:
+        # Projects share no container, and so nothing that is stored.
+        settings = getattr(context.drivers.get(str(backup.backend)), 'settings', None)
+        configured = getattr(settings, 'container', None)
+        backup.container = f'{backup.project_id}/{configured or backup.volume_id}'
+    if wanted is None:
+        return
+    try:
+        parent = creating.given_parent(context, wanted, backup)
+    except (exceptions.Refused, exceptions.BackupNotFound) as error:
+        backup.warnings.append(f'this is a full backup, because {error}')
+        return
+    creating.build_on(context, creating.Request(backup.volume_id), backup, parent)
+
+
+def _describe(context: Context, job: Job, backup: Backup, snapshot: Snapshot | None, size: int
+              ) -> None:
+    driver = context.drivers.get(str(backup.backend))
+    backup.size, backup.size_bytes = model.size_gib(size), size
+    backup.service, backup.host = drivers.service(driver), job.host
+    if backup.snapshot_id is None:
+        backup.data_timestamp = creating.later_than_all(
+            context, Volume(id=backup.volume_id), model.utcnow())
+    context.catalog.update_backup(backup.id, **{name: getattr(backup, name) for name in (
+        'size', 'size_bytes', 'service', 'host', 'data_timestamp')})
+
+
+def _changed(reading: Reading, backup: Backup) -> Sequence[Extent] | None:
+    """The source's hint, where it was taken against the parent that the backup has."""
+    fits = backup.parent_id is not None and reading.changed_since == backup.parent_id
+    return reading.changed if fits else None
+
+
+def _store(context: Context, row: Running, backup: Backup, reading: Reading,
+           operation: Operation) -> None:
+    updates, problem = creating.store(context, row, None, backup, reading.file, operation)
+    context.catalog.finish(row, backup.id, Status.AVAILABLE,
+                           warnings=creating.told(backup, operation), **updates)
+    if problem is not None:
+        raise problem
