@@ -206,6 +206,35 @@ def test_holes_are_not_read(tmp_path: pathlib.Path) -> None:
         assert sum(chunk.length for chunk in chunks) == 64 << 20
 
 
+@pytest.mark.parametrize('holes', [
+    [], [(0, 9)], [(0, 1)], [(8, 1)], [(2, 3)], [(0, 2), (3, 1), (6, 3)], [(1, 1), (3, 1), (5, 1)]])
+def test_holes_that_somebody_tells_of(tmp_path: pathlib.Path, holes: list[tuple[int, int]]) -> None:
+    """Whatever chunks there are, they have just what is not among them, and holes are not read."""
+    path, unit = tmp_path / 'volume', 256 << 10
+    data = bytearray(os.urandom(9 * unit - 5))
+    for start, length in holes:
+        end = min((start + length) * unit, len(data))
+        data[start * unit:end] = bytes(end - start * unit)
+    path.write_bytes(data)
+    for size in (unit, 2 * unit, 3 * unit + 1, 20 * unit):
+        with open(path, 'rb', buffering=0) as file:
+            vars(file)['holes'] = [
+                Extent(start * unit, min(length * unit, len(data) - start * unit))
+                for start, length in holes]
+            found, wanted = bytearray(), 0
+            for chunk in source.open_source(file).chunks(size):
+                view = memoryview(bytearray(chunk.length))
+                for extent in chunk.data() if chunk.read else ():
+                    at = extent.offset - chunk.offset
+                    assert chunk.read is not None
+                    chunk.read(extent.offset, view[at:at + extent.length])
+                    wanted += extent.length
+                found += view
+        assert found == data
+        assert wanted == len(data) - sum(
+            min((start + length) * unit, len(data)) - start * unit for start, length in holes)
+
+
 def piped(data: bytes) -> BinaryIO:
     """What reads `data` from a pipe."""
     receiving, sending = os.pipe()

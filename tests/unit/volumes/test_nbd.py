@@ -86,6 +86,11 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., str]]:
         yield start
 
 
+def run(*words: object, input: bytes | None = None) -> None:
+    subprocess.run([str(word) for word in words], input=input, check=True, capture_output=True,
+                   timeout=60)
+
+
 def qemu(image: Path, *options: str, kind: str = 'raw', clients: int = 1) -> list[object]:
     return ['qemu-nbd', '-t', '-e', clients, '-x', 'disk', '-f', kind, '-k', '{socket}', *options,
             image]
@@ -160,7 +165,7 @@ def tracked(tmp_path: Path, image: Path) -> tuple[Path, str]:
     for words in (['qemu-img', 'convert', '-q', '-O', 'qcow2', image, made],
                   ['qemu-img', 'bitmap', '--add', '-g', '65536', made, f'backup-{backup}'],
                   ['qemu-io', '-c', 'write -P 7 2M 4k', '-c', 'write -P 8 8M 64k', made]):
-        subprocess.run(words, check=True, capture_output=True, timeout=60)
+        run(*words)
     return made, backup
 
 
