@@ -52,7 +52,10 @@ class Application:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse
                  ) -> Iterable[bytes]:
         began = time.monotonic()
-        request = Request(environ, version=microversions.MIN, **self._shared)
+        request = Request(environ)
+        request.version = microversions.MIN
+        for name, value in self._shared.items():
+            setattr(request, name, value)
         try:
             response = self._answer(request)
         except Exception as error:
