@@ -156,7 +156,7 @@ class Installation:
         """The configuration of a process."""
         state = self.folder / 'state' / (host if self.setup.connection else 'all')
         sections: dict[str, dict[str, Any]] = {
-            'DEFAULT': {'enabled_backends': STORE, 'state_path': state, 'debug': True},
+            'DEFAULT': {'enabled_backends': STORE, 'state_path': state},
             STORE: {'driver': 'local', 'path': self.store, 'durability': 'none',
                     'block_size': BLOCK, 'chunk_size': CHUNK, 'workers': 0},
             f'volumes:{SOURCE}': {'type': 'file', 'path': self.volumes},
