@@ -60,6 +60,8 @@ AREAS = {
     'formats/v2/layout.py': _V2,
     'formats/v2/manifest.py': [*_V2, *_SEALED],
     'formats/v2/owner.py': ['tests/trust/together/test_owners.py'],
+    'formats/v2/parts.py': ['tests/unit/formats/v2/test_parts.py',
+                            'tests/unit/driver/test_parts.py'],
     'formats/v2/reader.py': [*_V2, *_SEALED],
     'formats/v2/resumed.py': ['tests/trust/resume/test_changed_meanwhile.py',
                               'tests/trust/resume/test_what_stays.py',
@@ -85,6 +87,9 @@ AREAS = {
     'catalog/operations.py': _CATALOG,
     'catalog/recovery.py': [*_CATALOG, 'tests/functional/test_cli_killed.py'],
     'catalog/waiting.py': [*_CATALOG, 'tests/functional/test_cli_deletes.py'],
+    'catalog/parts.py': ['tests/unit/catalog/test_parts.py'],
+    'catalog/splitting.py': ['tests/unit/catalog/test_parts.py'],
+    'driver/splitting.py': ['tests/unit/driver/test_parts.py'],
     'drivers/files.py': ['tests/unit/drivers/test_local_objects.py', 'tests/unit/drivers',
                          'tests/conformance/test_local.py'],
 }

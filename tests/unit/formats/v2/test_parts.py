@@ -201,6 +201,23 @@ def test_an_end_that_died_is_repeated(driver, ticks, seals):
     assert found == split.needed(box, 'new', choices) - {'new_map-64'}
 
 
+def test_the_map_of_a_slower_end_stays(driver):
+    """Its manifest may be on the way to a store that lets it replace the other one."""
+    each = taken(driver)
+    each.begin()
+    stored = [each.store(number) for number in (1, 2, 3, 4)]
+    manifest = each.end(stored).manifest_digest
+    box = each.box()
+    slow = box.get('new_metadata', 1 << 20)
+    box.delete('new_metadata')
+    quick = each.end(stored, 2)
+    assert quick.manifest_digest != manifest
+    box.delete_many(quick.unused)
+    box.delete('new_metadata')
+    box.put('new_metadata', lambda: [slow])
+    assert split.restored(box, 'new', CHOICES) == DATA
+
+
 def test_what_is_committed_stays(driver):
     each = taken(driver)
     each.begin()
