@@ -14,7 +14,7 @@ from backup_framework import conf
 from backup_framework.api import server
 from backup_framework.exceptions import ConfigurationError
 
-PATIENCE = 1.0
+PATIENCE = 1
 
 
 class Waiting:
@@ -47,7 +47,7 @@ def application():
 
 @pytest.fixture
 def started(options, application):
-    made = server.serve(application, options, port=0)
+    made = server.serve(application, options, server.listen('127.0.0.1', 0))
     thread = threading.Thread(target=made.start)
     thread.start()
     yield made
@@ -124,7 +124,7 @@ def test_a_client_that_drips_is_sent_away(started, begin):
 
 
 def test_requests_in_flight_end_and_no_others_begin(options, application):
-    made = server.serve(application, options, port=0)
+    made = server.serve(application, options, server.listen('127.0.0.1', 0))
     serving = threading.Thread(target=made.start)
     serving.start()
     answers = []
@@ -151,14 +151,23 @@ def test_requests_in_flight_end_and_no_others_begin(options, application):
     assert answers[0][0].status == 200
 
 
-def test_a_port_that_is_taken(started, options, application):
+def test_a_port_that_is_taken(started):
     with pytest.raises(ConfigurationError, match='cannot listen on 127.0.0.1 port'):
-        server.serve(application, options, port=started.port)
+        server.listen('127.0.0.1', started.port)
 
 
-def test_processes_may_share_a_port(options, application):
-    first = server.serve(application, options, port=0, shared=True)
-    second = server.serve(application, options, port=first.port, shared=True)
-    assert first.port == second.port
-    for each in (first, second):
-        each.stop()
+def test_several_servers_may_share_a_listener(options, application):
+    listener = server.listen('127.0.0.1', 0)
+    both = [server.serve(application, options, listener.dup()) for _ in range(2)]
+    threads = [threading.Thread(target=each.start) for each in both]
+    for thread in threads:
+        thread.start()
+    listener.close()
+    statuses = [ask(both[0].port)[0].status for _ in range(20)]
+    both[0].stop()
+    statuses += [ask(both[1].port)[0].status for _ in range(20)]
+    both[1].stop()
+    for thread in threads:
+        thread.join(20)
+        assert not thread.is_alive()
+    assert statuses == [200] * 40
