@@ -72,8 +72,8 @@ def image(tmp_path: Path) -> Path:
 def serve(tmp_path: Path) -> Iterator[Callable[..., str]]:
     """Starts a server, and gives the address of its export."""
     with contextlib.ExitStack() as end:
-        def start(*command: object) -> str:
-            socket = tmp_path / f'{len(os.listdir(tmp_path))}.sock'
+        def start(*command: object, waiting_for: Path | None = None) -> str:
+            socket = waiting_for or tmp_path / f'{len(os.listdir(tmp_path))}.sock'
             words = [str(word).format(socket=socket) for word in command]
             process = end.enter_context(subprocess.Popen(words, stderr=subprocess.DEVNULL))
             end.callback(process.kill)
