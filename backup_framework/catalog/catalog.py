@@ -87,6 +87,10 @@ class Catalog(Accepted):
         """
         return self._database.engine_for(describe)
 
+    def revisions(self) -> tuple[str | None, str]:
+        """Of the schema: as it is stored (None: not at all), and as this release wants it."""
+        return self._database.revisions()
+
     def close(self) -> None:
         """Let go of the connections; the next call opens them again."""
         self._database.close()

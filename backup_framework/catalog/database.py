@@ -89,6 +89,20 @@ class Database:
             return guests.engine_of(
                 sqlite.create_engine(self.name) if self.is_sqlite else engine, describe)
 
+    def revisions(self) -> tuple[str | None, str]:
+        """Of the schema as it is stored, which stays so, and as this release knows it.
+
+        The first is None where there is none.
+        """
+        if self.is_sqlite and not os.path.exists(self.name):
+            return None, schema.REVISION
+        engine = self._make_engine()
+        try:
+            with self._our_errors(), engine.connect() as connection:
+                return _revision(connection), schema.REVISION
+        finally:
+            engine.dispose()
+
     def close(self) -> None:
         if self._engine is not None:
             self._engine.dispose()

@@ -6,22 +6,15 @@ sentence and with the exit code of the command line.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
-import contextlib
 import sys
 from typing import TYPE_CHECKING, Any
 
-import backup_framework
-from backup_framework import conf, exceptions
-from backup_framework.cmd import exit_codes
+from backup_framework import conf
+from backup_framework.cmd import programs
 
 if TYPE_CHECKING:
-    from oslo_config import cfg
-
     from backup_framework.service.daemon import Part
-
-EXTRA = 'pip install "backup-framework[service]"'
 
 
 def api() -> int:
@@ -42,44 +35,26 @@ def serve() -> int:
 
 
 def _run(name: str, about: str, *makers: Callable[[conf.Configuration], Part]) -> int:
-    parser = argparse.ArgumentParser(prog=name, description=about, allow_abbrev=False)
-    parser.add_argument('--version', action='version',
-                        version=f'%(prog)s {backup_framework.__version__}')
-    parser.add_argument('--config-file', action='append', metavar='FILE', default=[],
-                        help='read this file instead of /etc/backup_framework; repeatable')
-    options = parser.parse_args()
-    try:
+    options = programs.parser(name, about).parse_args()
+
+    def work() -> None:
         configuration = _configuration(options.config_file)
-        with _needing_the_extra():
+        with programs.needing_the_extra():
             from backup_framework.service import daemon
             _open_catalog(configuration)
             parts = [make(configuration) for make in makers]
         daemon.run(configuration, parts)
-    except exceptions.BackupFrameworkError as error:
-        print(f'Error: {conf.mask(str(error))}', file=sys.stderr)
-        return exit_codes.of(error)
-    return exit_codes.DONE
+    return programs.run(work)
 
 
 def _configuration(config_files: Sequence[str]) -> conf.Configuration:
     from oslo_config import cfg
-    oslo: cfg.ConfigOpts = cfg.CONF
-    conf.prepare_daemon_logging(oslo)
+    conf.prepare_daemon_logging(cfg.CONF)
     configuration = conf.load(config_files or None)
     conf.setup_daemon_logging(configuration)
     for sentence in configuration.warnings:
         print(f'Warning: {conf.mask(sentence)}', file=sys.stderr)
     return configuration
-
-
-@contextlib.contextmanager
-def _needing_the_extra() -> Any:
-    try:
-        yield
-    except ImportError as error:
-        raise exceptions.ConfigurationError(
-            f'the service cannot be used, because {error.name or error} is missing: {EXTRA}'
-        ) from error
 
 
 def _open_catalog(configuration: conf.Configuration) -> None:

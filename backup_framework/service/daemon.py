@@ -23,7 +23,6 @@ from oslo_reports import guru_meditation_report
 import backup_framework
 from backup_framework import conf
 from backup_framework.exceptions import BackupFrameworkError, ConfigurationError
-from backup_framework.service import notifications
 
 LOG = logging.getLogger(__name__)
 
@@ -123,7 +122,6 @@ def run(configuration: conf.Configuration, parts: Sequence[Part]) -> None:
     All that can be wrong is to be found before, and nothing may be open that a child must not
     share: the catalog, drivers, threads.
     """
-    notifications.ignore_eventlet()
     master = _Master(configuration, max(part.patience for part in parts))
     for part in parts:
         master.add(_Child, part.processes, (part, configuration))

@@ -11,7 +11,6 @@ import logging
 import queue
 import threading
 from typing import Any
-import warnings
 
 from backup_framework.conf import Configuration
 from backup_framework.exceptions import BackupFrameworkError, ConfigurationError
@@ -206,17 +205,8 @@ def check(configuration: Configuration) -> None:
         _library()
 
 
-def ignore_eventlet() -> None:
-    """It comes with oslo.messaging, is imported where it is installed, and says that it is old.
-
-    Nothing here uses it.
-    """
-    warnings.filterwarnings('ignore', message=r'\s*Eventlet is deprecated')
-
-
 def _library() -> Any:
     try:
-        ignore_eventlet()
         import oslo_messaging
     except ImportError as error:
         raise ConfigurationError(

@@ -7,16 +7,13 @@ import dataclasses
 import datetime
 import logging
 import threading
-from typing import TYPE_CHECKING
 
 from cronsim import CronSim, CronSimError
 
 from backup_framework import exceptions
 from backup_framework.conf import Configuration, ScheduleConfig
+from backup_framework.manager import CreateJob, Manager
 from backup_framework.model import OPEN_STATES, Job, JobState, Volume, utcnow
-
-if TYPE_CHECKING:
-    from backup_framework.manager import Manager
 
 LOG = logging.getLogger(__name__)
 
@@ -174,10 +171,11 @@ class Scheduler:
 
     def _accept(self, schedule: ScheduleConfig, volume: Volume, name: str) -> Job:
         """A job for a backup of this volume, incremental where that is wanted and possible."""
-        from backup_framework.manager import CreateJob
+        project = schedule.project_id or volume.project_id
         wanted = CreateJob(
-            volume_id=volume.id, project_id=schedule.project_id or volume.project_id, name=name,
-            backend=schedule.backend, incremental=schedule.incremental, force=True)
+            volume_id=volume.id, project_id=project, name=name, backend=schedule.backend,
+            incremental=schedule.incremental, force=True,
+            quota=None if project is None else self._configuration.quota)
         try:
             return self._manager.accept_create(wanted)[1]
         except exceptions.InvalidBackup:

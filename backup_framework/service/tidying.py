@@ -66,7 +66,13 @@ class Tidying:
             manager.close()
         now = utcnow()
         if self._catalog.due('purge', now, now + PURGE_EVERY):
-            self._catalog.purge(now - keep_jobs)
-            kept = flows.kept(self._store)
-            for job_id in kept - {job.id for job in self._catalog.open_jobs()}:
-                flows.forget(self._store, job_id)
+            purge(self._catalog, self._store, now - keep_jobs)
+
+
+def purge(catalog: Catalog, store: flows.Store, before: datetime.datetime) -> int:
+    """Forget jobs that ended before a time, and flows that no job needs; how many jobs."""
+    purged = catalog.purge(before)
+    kept = flows.kept(store)
+    for job_id in kept - {job.id for job in catalog.jobs()}:
+        flows.forget(store, job_id)
+    return purged

@@ -11,7 +11,7 @@ import pytest
 
 from backup_framework import exceptions
 from backup_framework.conf import ScheduleConfig
-from backup_framework.model import Job, JobState, Page, Volume
+from backup_framework.model import Job, JobState, Page, Quota, Volume
 from backup_framework.service import schedules
 
 UTC = datetime.UTC
@@ -167,6 +167,8 @@ class Manager:
 
 
 class Configuration:
+    quota = Quota(backups=10)
+
     def __init__(self, *found):
         self.found = list(found)
 
@@ -240,7 +242,7 @@ def test_a_backup_is_asked_for_as_the_section_says(scheduler, submitted):
     (wanted,) = manager.accepted
     assert (wanted.volume_id, wanted.project_id, wanted.backend) == ('web', 'demo', 'vault')
     assert wanted.name == 'nightly web 2026-03-01 02:00'
-    assert wanted.incremental and wanted.force
+    assert wanted.incremental and wanted.force and wanted.quota == Quota(backups=10)
 
 
 def test_a_full_backup_where_there_is_nothing_to_build_on(scheduler, submitted):

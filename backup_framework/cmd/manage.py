@@ -1,0 +1,83 @@
+"""backup-framework-manage: the database of the service, for those who operate it."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import sys
+from typing import TYPE_CHECKING
+
+from backup_framework import conf
+from backup_framework.cmd import programs
+
+if TYPE_CHECKING:
+    from backup_framework.catalog import Catalog
+    from backup_framework.service import flows
+
+
+def main() -> int:
+    options = _parser().parse_args()
+
+    def work() -> None:
+        configuration = conf.load(options.config_file or None)
+        conf.setup_logging(configuration)
+        from backup_framework.catalog import Catalog
+        catalog = Catalog(configuration.connection, configuration.state_path)
+        try:
+            options.command(catalog, options)
+        finally:
+            catalog.close()
+    return programs.run(work)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = programs.parser('backup-framework-manage', 'Manages the database of the service.')
+    nouns = parser.add_subparsers(metavar='db', required=True)
+    verbs = nouns.add_parser('db', help='the database').add_subparsers(
+        metavar='sync|version|purge', required=True)
+    sync = verbs.add_parser('sync', help='make or migrate the tables')
+    sync.set_defaults(command=_sync)
+    version = verbs.add_parser('version', help='show the version of the tables; change nothing')
+    version.set_defaults(command=_version)
+    purge = verbs.add_parser('purge', help='forget jobs that have ended, and processes that are '
+                                           'gone; backups stay')
+    purge.add_argument('--older-than', type=_days, required=True, metavar='DAYS',
+                       help='whose end is so long ago')
+    purge.set_defaults(command=_purge)
+    return parser
+
+
+def _days(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 5:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a number of days, like 30')
+    return int(text)
+
+
+def _sync(catalog: Catalog, options: argparse.Namespace) -> None:
+    before, wanted = catalog.revisions()
+    catalog.services()
+    _flows(catalog)
+    print(f'{catalog.name}: version {wanted}'
+          + ('' if before == wanted else f', made from {before or "nothing"}'))
+
+
+def _version(catalog: Catalog, options: argparse.Namespace) -> None:
+    stored, wanted = catalog.revisions()
+    print(stored or 'none')
+    if stored != wanted:
+        print(f'This release wants {wanted}: "backup-framework-manage db sync"', file=sys.stderr)
+
+
+def _purge(catalog: Catalog, options: argparse.Namespace) -> None:
+    from backup_framework.model import utcnow
+    before = utcnow() - datetime.timedelta(days=options.older_than)
+    store = _flows(catalog)
+    from backup_framework.service import tidying
+    print(f'{tidying.purge(catalog, store, before)} jobs forgotten')
+
+
+def _flows(catalog: Catalog) -> flows.Store:
+    """The tables of TaskFlow, made where they are missing."""
+    with programs.needing_the_extra():
+        from backup_framework.service import flows
+    return flows.Store(catalog)
