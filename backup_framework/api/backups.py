@@ -20,14 +20,15 @@ from backup_framework.api.requests import (
     text,
 )
 from backup_framework.api.schemas import as_uuid
-from backup_framework.model import Backup, Job, Status
+from backup_framework.manager.accepting import CreateJob
+from backup_framework.model import Backup, Job, Status, Volume
 
 _SORT_KEYS = same('availability_zone', 'container', 'created_at', 'data_timestamp', 'display_name',
                   'id', 'size', 'status', 'updated_at', 'volume_id')
-_LISTABLE = Listable(
+LISTABLE = Listable(
     sort_keys=_SORT_KEYS | same('name'), filters=same('name', 'status', 'volume_id'),
     admin_filters=same('project_id'), like=same('name', 'description'))
-_LISTABLE_BEFORE = dataclasses.replace(_LISTABLE, sort_keys=_SORT_KEYS)
+_BEFORE_NAMES = dataclasses.replace(LISTABLE, sort_keys=_SORT_KEYS)
 
 Answer = dict[str, Any]
 
@@ -45,7 +46,7 @@ def detail(request: Request) -> Answer:
 def _list(request: Request, *, detailed: bool) -> Answer:
     policy.check(request.context, 'backup:get_all')
     by_name = request.version >= SORT_BY_NAME
-    wanted = listing(request, _LISTABLE if by_name else _LISTABLE_BEFORE)
+    wanted = listing(request, LISTABLE if by_name else _BEFORE_NAMES)
     found = page_of(request, request.catalog.backup_page, wanted)
     if not detailed:
         return views.page(request, 'backups', found, wanted, views.backup_summary)
@@ -63,19 +64,19 @@ def show(request: Request, id: str) -> Answer:
 
 def create(request: Request) -> Answer:
     """Accept a backup of a volume."""
-    from backup_framework.manager.accepting import CreateJob
     wanted = request.document['backup']
-    context = request.context
-    policy.check(context, 'backup:create')
+    policy.check(request.context, 'backup:create')
+    volume_id = str(_id(wanted['volume_id']))
+    require_worker(request, request.configuration.default_backend,
+                   request.catalog.volume_of(volume_id, request.context.scope))
     backup, job = request.manager.accept_create(CreateJob(
-        project_id=context.project_id, user_id=context.user_id, request_id=context.request_id,
-        volume_id=_id(wanted['volume_id']), snapshot_id=_id(wanted.get('snapshot_id')),
+        volume_id=volume_id, snapshot_id=_id(wanted.get('snapshot_id')),
         name=text(wanted, 'name'), description=text(wanted, 'description'),
         container=wanted.get('container') or None, metadata=wanted.get('metadata') or {},
         incremental=boolean(wanted.get('incremental', False), 'incremental'),
         force=boolean(wanted.get('force', False), 'force'),
         availability_zone=wanted.get('availability_zone') or None,
-        quota=request.configuration.quota))
+        quota=request.configuration.quota, **asker(request)))
     return _accepted(request, backup, job)
 
 
@@ -105,10 +106,7 @@ def force_delete(request: Request, id: str) -> None:
 
 
 def _delete(request: Request, backup: Backup, *, force: bool) -> None:
-    context = request.context
-    _, job = request.manager.accept_delete(
-        backup.id, project_id=context.project_id, user_id=context.user_id,
-        request_id=context.request_id, force=force)
+    _, job = request.manager.accept_delete(backup.id, force=force, **asker(request))
     request.dispatcher.submit(job)
 
 
@@ -129,15 +127,17 @@ def restore(request: Request, id: str) -> Answer:
 
 
 def accept_restore(request: Request, backup: Backup, volume_id: str | None, name: str | None
-                   ) -> Any:
+                   ) -> Volume:
     """The volume that will be written.
 
     :param volume_id: None for a new one.
     """
-    context = request.context
+    target = None
+    if volume_id is not None:
+        target = request.catalog.volume_of(volume_id, request.context.scope)
+    require_worker(request, backup.backend, target)
     _, volume, job = request.manager.accept_restore(
-        backup.id, volume_id=volume_id, name=name or None, project_id=context.project_id,
-        user_id=context.user_id, request_id=context.request_id)
+        backup.id, volume_id=volume_id, name=name or None, **asker(request))
     request.dispatcher.submit(job)
     return volume
 
@@ -150,12 +150,10 @@ def export_record(request: Request, id: str) -> Answer:
 
 def import_record(request: Request) -> Answer:
     """Accept a record that was exported; its backup is looked for in the store by a worker."""
-    context = request.context
-    policy.check(context, 'backup:backup-import')
+    policy.check(request.context, 'backup:backup-import')
+    require_worker(request)
     backup, job = request.manager.accept_import(
-        request.document['backup-record'], project_id=context.project_id,
-        user_id=context.user_id, request_id=context.request_id,
-        quota=request.configuration.quota)
+        request.document['backup-record'], quota=request.configuration.quota, **asker(request))
     return _accepted(request, backup, job)
 
 
@@ -173,6 +171,21 @@ def _get(request: Request, id: str, rule: str) -> Backup:
     backup = request.catalog.backup_of(as_uuid(id) or id, request.context.scope)
     policy.check(request.context, rule, backup)
     return backup
+
+
+def asker(request: Request) -> dict[str, Any]:
+    """Who asks, in the words of the manager."""
+    context = request.context
+    return {'project_id': context.project_id, 'user_id': context.user_id,
+            'request_id': context.request_id, 'all_projects': context.scope is None}
+
+
+def require_worker(request: Request, backend: str | None = None, volume: Volume | None = None
+                   ) -> None:
+    """:raises webob.exc.HTTPServiceUnavailable: no living worker reaches backend and volume."""
+    wanted = Job(backend=backend, source=None if volume is None else volume.source)
+    if not request.dispatcher.can_be_done(wanted):
+        raise webob.exc.HTTPServiceUnavailable('Service cinder-backup could not be found.')
 
 
 def _accepted(request: Request, backup: Backup, job: Job) -> Answer:

@@ -139,7 +139,7 @@ def listing(request: Request, listable: Listable) -> Listing:
     count = boolean(query.pop('with_count'), 'with_count') if counting else False
     sort = _sort(query, listable.sort_keys)
     everybody = query.pop('all_tenants', None)
-    every = everybody is not None and admin and boolean(everybody, 'all_tenants')
+    every = bool(admin and everybody is not None and boolean(everybody, 'all_tenants'))
     names = {**listable.filters, **(listable.admin_filters if admin else {})}
     like = {}
     if request.version >= microversions.FILTERS:

@@ -10,6 +10,7 @@ from microversion_parse import Version
 import webob.exc
 
 from backup_framework.api import (
+    answers,
     backups,
     limits,
     microversions,
@@ -19,7 +20,7 @@ from backup_framework.api import (
     versions,
     volumes,
 )
-from backup_framework.api.requests import Request, bad, check_document
+from backup_framework.api.requests import Listable, Request, bad, check_document
 from backup_framework.conf.api import PROJECT
 
 PREFIX = '/v3'
@@ -37,6 +38,9 @@ class Route(NamedTuple):
     :ivar since: the first microversion that has it.
     :ivar body: the schemas of its body, or None where it takes none.
     :ivar public: it answers without asking who asks.
+    :ivar answer: the schema of its answer, or None where that is empty or no JSON.
+    :ivar listed: what its list can be filtered and sorted by.
+    :ivar media: what its answer is where it is no JSON.
     """
 
     method: str
@@ -46,6 +50,9 @@ class Route(NamedTuple):
     since: Version = microversions.MIN
     body: schemas.Versions | None = None
     public: bool = False
+    answer: schemas.Schema | None = None
+    listed: Listable | None = None
+    media: str | None = None
 
 
 class Action(NamedTuple):
@@ -77,42 +84,52 @@ def act(request: Request, id: str) -> Any:
 
 # All of these are there with a project behind /v3 as well.
 ROUTES: tuple[Route, ...] = (
-    Route('GET', '/backups', backups.index),
-    Route('POST', '/backups', backups.create, 202, body=schemas.CREATE_BACKUP),
-    Route('GET', '/backups/detail', backups.detail),
-    Route('POST', '/backups/import_record', backups.import_record, 201,
-          body=schemas.IMPORT_RECORD),
+    Route('GET', '/backups', backups.index,
+          answer=answers.BACKUP_SUMMARIES, listed=backups.LISTABLE),
+    Route('POST', '/backups', backups.create, 202, body=schemas.CREATE_BACKUP,
+          answer=answers.BACKUP_SUMMARY),
+    Route('GET', '/backups/detail', backups.detail,
+          answer=answers.BACKUPS, listed=backups.LISTABLE),
+    Route('POST', '/backups/import_record', backups.import_record, 201, body=schemas.IMPORT_RECORD,
+          answer=answers.BACKUP_SUMMARY),
     Route('POST', '/backups/export_record', backups.refuse_import),
-    Route('GET', '/backups/{id}', backups.show),
+    Route('GET', '/backups/{id}', backups.show, answer=answers.BACKUP),
     Route('PUT', '/backups/{id}', backups.update, since=microversions.BACKUP_UPDATE,
-          body=schemas.UPDATE_BACKUP),
+          body=schemas.UPDATE_BACKUP, answer=answers.BACKUP_SUMMARY),
     Route('DELETE', '/backups/{id}', backups.delete, 202),
-    Route('POST', '/backups/{id}/restore', backups.restore, 202, body=schemas.RESTORE_BACKUP),
-    Route('GET', '/backups/{id}/export_record', backups.export_record),
+    Route('POST', '/backups/{id}/restore', backups.restore, 202, body=schemas.RESTORE_BACKUP,
+          answer=answers.RESTORE),
+    Route('GET', '/backups/{id}/export_record', backups.export_record, answer=answers.RECORD),
     Route('POST', '/backups/{id}/action', act, 202, body=schemas.ACTION),
-    Route('GET', '/volumes', volumes.index),
-    Route('POST', '/volumes', volumes.create, 202, body=schemas.CREATE_VOLUME),
-    Route('GET', '/volumes/detail', volumes.detail),
-    Route('GET', '/volumes/{id}', volumes.show),
-    Route('GET', '/snapshots', volumes.snapshots),
-    Route('GET', '/snapshots/detail', volumes.snapshots_detail),
-    Route('GET', '/snapshots/{id}', volumes.show_snapshot),
-    Route('GET', '/os-services', services.index),
-    Route('PUT', '/os-services/enable', services.enable, body=schemas.SWITCH_SERVICE),
-    Route('PUT', '/os-services/disable', services.disable, body=schemas.SWITCH_SERVICE),
+    Route('GET', '/volumes', volumes.index,
+          answer=answers.VOLUME_SUMMARIES, listed=volumes.VOLUMES),
+    Route('POST', '/volumes', volumes.create, 202, body=schemas.CREATE_VOLUME,
+          answer=answers.VOLUME),
+    Route('GET', '/volumes/detail', volumes.detail, answer=answers.VOLUMES, listed=volumes.VOLUMES),
+    Route('GET', '/volumes/{id}', volumes.show, answer=answers.VOLUME),
+    Route('GET', '/snapshots', volumes.snapshots,
+          answer=answers.SNAPSHOTS, listed=volumes.SNAPSHOTS),
+    Route('GET', '/snapshots/detail', volumes.snapshots_detail,
+          answer=answers.SNAPSHOTS, listed=volumes.SNAPSHOTS),
+    Route('GET', '/snapshots/{id}', volumes.show_snapshot, answer=answers.SNAPSHOT),
+    Route('GET', '/os-services', services.index, answer=answers.SERVICES),
+    Route('PUT', '/os-services/enable', services.enable, body=schemas.SWITCH_SERVICE,
+          answer=answers.SWITCHED),
+    Route('PUT', '/os-services/disable', services.disable, body=schemas.SWITCH_SERVICE,
+          answer=answers.SWITCHED),
     Route('PUT', '/os-services/disable-log-reason', services.disable,
-          body=schemas.DISABLE_WITH_REASON),
-    Route('GET', '/limits', limits.index),
-    Route('GET', '/extensions', versions.extensions),
-    Route('GET', '/projects', versions.projects),
-    Route('GET', '/projects/{id}', versions.project),
+          body=schemas.DISABLE_WITH_REASON, answer=answers.SWITCHED),
+    Route('GET', '/limits', limits.index, answer=answers.LIMITS),
+    Route('GET', '/extensions', versions.extensions, answer=answers.EXTENSIONS),
+    Route('GET', '/projects', versions.projects, answer=answers.PROJECTS),
+    Route('GET', '/projects/{id}', versions.project, answer=answers.PROJECT),
 )
 
 ROOT: tuple[Route, ...] = (
-    Route('GET', '/', versions.every, 300, public=True),
-    Route('GET', '/v3', versions.current, public=True),
-    Route('GET', '/v3/', versions.current, public=True),
-    Route('GET', '/status', page.show, public=True),
+    Route('GET', '/', versions.every, 300, public=True, answer=answers.VERSIONS),
+    Route('GET', '/v3', versions.current, public=True, answer=answers.VERSIONS),
+    Route('GET', '/v3/', versions.current, public=True, answer=answers.VERSIONS),
+    Route('GET', '/status', page.show, public=True, media='text/html'),
 )
 
 _Table = tuple[tuple[re.Pattern[str], Mapping[str, Route]], ...]

@@ -19,11 +19,11 @@ from backup_framework.api.schemas import as_uuid
 
 _SORT_KEYS = same('created_at', 'id', 'name', 'status') | {
     'display_name': 'name', 'size': 'size_bytes'}
-_VOLUMES = Listable(
+VOLUMES = Listable(
     sort_keys=_SORT_KEYS | same('availability_zone', 'bootable', 'updated_at'),
     filters=same('availability_zone', 'bootable', 'name', 'status'),
     admin_filters=same('project_id'), like=same('name', 'description'))
-_SNAPSHOTS = Listable(
+SNAPSHOTS = Listable(
     sort_keys=_SORT_KEYS | same('volume_id'), filters=same('name', 'status', 'volume_id'),
     like=same('name', 'description'))
 
@@ -42,7 +42,7 @@ def detail(request: Request) -> Answer:
 
 def _volumes(request: Request, view: Any) -> Answer:
     policy.check(request.context, 'volume:get_all')
-    wanted = listing(request, _VOLUMES)
+    wanted = listing(request, VOLUMES)
     if 'bootable' in wanted.filters:
         wanted.filters['bootable'] = boolean(wanted.filters['bootable'], 'bootable')
     found = page_of(request, request.catalog.volume_page, wanted)
@@ -80,7 +80,7 @@ def snapshots_detail(request: Request) -> Answer:
 
 def _snapshots(request: Request, view: Any) -> Answer:
     policy.check(request.context, 'volume:get_all_snapshots')
-    wanted = listing(request, _SNAPSHOTS)
+    wanted = listing(request, SNAPSHOTS)
     found = page_of(request, request.catalog.snapshot_page, wanted)
     return views.page(request, 'snapshots', found, wanted, view)
 
