@@ -31,6 +31,10 @@ class Interrupted(BaseException):
     """
 
 
+class Waiting(Interrupted):
+    """A step is to be done again when other jobs have ended, which begin this one's anew."""
+
+
 class Store(SQLAlchemyBackend):  # type: ignore[misc]
     """Where flows are kept."""
 
@@ -110,6 +114,19 @@ def run(store: Store, job: Job, work: Work) -> None:
             # It ended, but the catalog says that the job did not.
             engine.reset()
         engine.run()
+
+
+def is_kept(store: Store, job_id: str) -> bool:
+    """Whether a job has a flow that has not come to its end.
+
+    :raises CatalogError: the database cannot be used.
+    """
+    with _our_errors(f'look for the flow of job {job_id}'):
+        try:
+            store.get_connection().get_logbook(job_id, lazy=True)
+        except errors.NotFound:
+            return False
+        return True
 
 
 def forget(store: Store, job_id: str) -> None:

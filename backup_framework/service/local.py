@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import contextlib
 import errno
 import fcntl
+import itertools
 import logging
 import os
 import threading
@@ -74,6 +75,7 @@ class Local:
         self._stopped = threading.Event()
         self._troubled = False
         self._given: set[str] = set()
+        self._is_first = True
 
     def run(self) -> None:
         """Until `stop` is called and what runs has ended."""
@@ -92,6 +94,10 @@ class Local:
             return
         try:
             found = self._catalog.open_jobs()
+            if self._is_first:
+                # What a kill left of those that have ended is done too.
+                found += self._runner.unfinished()
+                self._is_first = False
         except BackupFrameworkError as error:
             if not self._troubled:
                 LOG.warning('The catalog cannot be read, and is tried again: %s', error)
@@ -100,7 +106,7 @@ class Local:
         self._troubled = False
         chosen = (job for job in found if job.id not in self._given
                   and self._runner.may_run(job.id) and self._wanted(job))
-        for job, _ in zip(chosen, range(room), strict=False):
+        for job in itertools.islice({job.id: job for job in chosen}.values(), room):
             self._given.add(job.id)
             pool.submit(self._run, job.id)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 import contextlib
-import dataclasses
 import logging
 import threading
 import time
@@ -17,7 +16,7 @@ from backup_framework.engine.monitor import Monitor
 from backup_framework.manager import Manager
 from backup_framework.model import Job, JobState
 from backup_framework.service import flows
-from backup_framework.service.flows import Interrupted, Work
+from backup_framework.service.flows import Interrupted, Waiting, Work
 from backup_framework.service.notifications import Notifications
 
 LOG = logging.getLogger(__name__)
@@ -81,7 +80,7 @@ class Runner:
             run.interrupt()
 
     def run(self, run: Run, claim: Claim) -> bool:
-        """Go on with a job. Whether it has ended; else it is to be run again, here or elsewhere.
+        """Go on with a job. Whether it has ended or waits for others; else it is to be run again.
 
         Nothing is raised: whoever asks has other jobs to run.
         """
@@ -92,6 +91,8 @@ class Runner:
         ended = False
         try:
             ended = self._run(run, claim)
+        except Waiting:
+            ended = True
         except Interrupted:
             LOG.info('Job %s was interrupted', run.job.id)
             self._put_back(run, claim)
@@ -108,30 +109,42 @@ class Runner:
         return ended
 
     def _run(self, run: Run, claim: Claim) -> bool:
-        attempt = self._catalog.start_job(run.job.id, self._host)
-        if not attempt:
-            flows.forget(self._store, run.job.id)
+        try:
+            run.job = self._catalog.job(run.job.id)
+        except exceptions.JobNotFound:
             return True
-        # What the catalog says of it now may be a later attempt's already.
-        run.job = dataclasses.replace(self._catalog.job(run.job.id), attempts=attempt)
+        if not self._is_open(run) and not flows.is_kept(self._store, run.job.id):
+            return True
         self._notifications.started(run.job)
         with self._operations(run.job, run.monitor) as work:
-            guarded = _Guarded(run, claim, work)
+            guarded = _Guarded(run, claim, work, self._is_open)
             flows.run(self._store, run.job, guarded.do)
-        self._check_ended(run.job, guarded.failure)
-        job = self._catalog.job(run.job.id)
-        if JobState(job.state).is_open:
-            # Another attempt was begun meanwhile.
-            return False
-        self._notifications.ended(job)
-        flows.forget(self._store, job.id)
+        if self._is_open(run):
+            guarded.check()
+            self._end(run.job, guarded.failure)
+        self._notifications.ended(self._catalog.job(run.job.id))
+        flows.forget(self._store, run.job.id)
         return True
 
-    def _check_ended(self, job: Job, failure: str | None) -> None:
-        """What does the last step records what came of a job, if it can."""
+    def _is_open(self, run: Run) -> bool:
+        return JobState(self._catalog.job(run.job.id).state).is_open
+
+    def _end(self, job: Job, failure: str | None) -> None:
+        """The last step records what came of a job, if it can."""
         reason = failure or 'its last step said nothing of its outcome'
-        if self._catalog.end_job(job.id, JobState.FAILED, reason, attempt=job.attempts):
-            LOG.error('Job %s has come to its end without an outcome: %s', job.id, reason)
+        LOG.error('Job %s has come to its end without an outcome: %s', job.id, reason)
+        self._catalog.end_job(job.id, JobState.FAILED, reason)
+
+    def unfinished(self) -> list[Job]:
+        """Jobs whose flows have not come to their end, though the jobs may have.
+
+        :raises CatalogError: the catalog cannot be read.
+        """
+        found = []
+        for job_id in flows.kept(self._store):
+            with contextlib.suppress(exceptions.JobNotFound):
+                found.append(self._catalog.job(job_id))
+        return found
 
     def _put_back(self, run: Run, claim: Claim) -> None:
         """Say that nobody runs it, unless somebody else does by now."""
@@ -151,10 +164,11 @@ class _Guarded:
     :ivar failure: why the last step failed.
     """
 
-    def __init__(self, run: Run, claim: Claim, work: Work) -> None:
+    def __init__(self, run: Run, claim: Claim, work: Work, is_open: Callable[[Run], bool]) -> None:
         self._run = run
         self._claim = claim
         self._work = work
+        self._is_open = is_open
         self.failure: str | None = None
 
     def do(self, step: str, failure: str | None) -> str | None:
@@ -162,18 +176,23 @@ class _Guarded:
         return self.failure
 
     def _do(self, step: str, failure: str | None) -> str | None:
-        self._check()
+        self.check()
         try:
             return self._work(step, failure)
         except Exception as error:
-            self._check()
-            if isinstance(error, exceptions.CatalogError):
+            self.check()
+            if self._says_nothing(error):
                 raise Interrupted from error
             LOG.info('Step %s of job %s failed: %s', step, self._run.job.id, error,
                      exc_info=not isinstance(error, exceptions.BackupFrameworkError))
             return str(error) or type(error).__name__
 
-    def _check(self) -> None:
+    def _says_nothing(self, error: Exception) -> bool:
+        """Whether it is no outcome. Cancelled jobs have ended; others only have to stop here."""
+        return (isinstance(error, exceptions.CatalogError)
+                or isinstance(error, exceptions.OperationCancelled) and self._is_open(self._run))
+
+    def check(self) -> None:
         """:raises Interrupted: the job is somebody else's, or not to be gone on with here."""
         if self._run.interrupted or not self._claim.is_ours():
             raise Interrupted
@@ -192,6 +211,9 @@ def by_manager(configuration: Configuration, catalog: Catalog) -> Operations:
                     jobs.prepare(job)
                 case 'store' if failure is None:
                     jobs.store(job)
+                    if JobState(catalog.job(job.id).state).is_open:
+                        # Others store its parts. It is run again when they have done so.
+                        raise Waiting
                 case 'finish':
                     jobs.finish(job, failure)
                 case 'run':

@@ -57,9 +57,8 @@ class Worker:
         self._threads: list[threading.Thread] = []
 
     def _keep_others_away(self) -> Alone:
-        alone = Alone(self._configuration.state_path)
         reports.refuse_second(self.catalog, self.config.host, self.config.down_time)
-        return alone
+        return Alone(self._configuration.state_path)
 
     def _make_engine(self) -> Local | Conductor:
         if self._board is None:

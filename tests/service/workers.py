@@ -6,7 +6,7 @@ does is a line in the log, written when the step begins.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 import contextlib
 import os
 from pathlib import Path
@@ -31,7 +31,8 @@ SECONDS = 40.0
 FAST = {'report_interval': 0.3, 'check_interval': 0.5, 'drain_timeout': 0.5}
 
 
-def configure(folder: Path, *, board: str | None = None, **service: Any) -> conf.Configuration:
+def configure(folder: Path, *, board: str | None = None,
+              sources: Mapping[str, Mapping[str, Any]] = {}, **service: Any) -> conf.Configuration:
     """A configuration on a catalog in the folder; `host` makes it another one's."""
     host = service.setdefault('host', 'here')
     state = folder / host
@@ -39,6 +40,7 @@ def configure(folder: Path, *, board: str | None = None, **service: Any) -> conf
     sections = {'DEFAULT': {'state_path': state},
                 'database': {'connection': f'sqlite:///{folder}/catalog.sqlite'},
                 'service': FAST | service}
+    sections |= {f'volumes:{name}': dict(options) for name, options in sources.items()}
     if board is not None:
         sections['jobboard'] = {'connection': board, 'claim_ttl': 3, 'name': folder.name}
     path = folder / f'{host}.conf'
@@ -65,6 +67,7 @@ class Script:
     @contextlib.contextmanager
     def __call__(self, job: Job, monitor: Monitor) -> Iterator[Work]:
         def work(step: str, failure: str | None) -> str | None:
+            self._catalog.start_job(job.id, 'anybody')
             with self._counted(job, step):
                 monitor.sleep(job.arguments.get('seconds', {}).get(step, 0.0))
                 if step in job.arguments.get('fails', {}):

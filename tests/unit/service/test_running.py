@@ -136,14 +136,6 @@ def test_what_another_worker_has_by_now_is_not_touched(place: Place):
     assert place.told.said == ['started']
 
 
-def test_a_later_attempt_alone_says_what_came_of_a_job(place: Place):
-    """Where the claim seemed ours to the end."""
-    job = place.accept('verify')
-    place.steps['run'] = lambda failure: place.catalog.start_job(job.id, 'there') and None
-    assert not place.run(job)
-    assert place.state(job) == (JobState.RUNNING, None)
-
-
 def test_an_interrupted_job_is_put_back(place: Place):
     job = place.accept()
     run = Run(job.id)
@@ -159,12 +151,45 @@ def test_an_interrupted_job_is_put_back(place: Place):
 
 def test_a_job_that_has_ended_is_not_run(place: Place):
     job = place.accept()
-    flows.keep(place.store, job)
     place.catalog.end_job(job.id, JobState.CANCELLED)
     assert place.run(job)
     assert place.run(Job('unknown'))
     assert place.done == place.told.said == []
-    assert flows.kept(place.store) == set()
+
+
+def test_what_is_left_of_a_job_that_has_ended_is_done(place: Place):
+    """Its worker was killed between the two: a snapshot may be there still."""
+    job = place.accept()
+    place.steps['store'] = lambda failure: place.catalog.end_job(job.id, JobState.DONE) and None
+
+    def die(failure: str | None) -> None:
+        raise flows.Interrupted
+    place.steps['finish'] = die
+    assert not place.run(job)
+    assert [job.id for job in place.runner.unfinished()] == [job.id]
+    del place.steps['finish']
+    assert place.run(job)
+    assert place.done == ['prepare', 'store', 'finish', 'finish']
+    assert place.runner.unfinished() == []
+
+
+def test_a_job_that_was_cancelled_is_cleaned_up_after(place: Place):
+    job = place.accept()
+
+    def cancel(failure: str | None) -> None:
+        place.catalog.end_job(job.id, JobState.CANCELLED, 'not wanted')
+        raise exceptions.OperationCancelled
+    place.steps['store'] = cancel
+    assert place.run(job)
+    assert place.done == ['prepare', 'store', 'finish']
+    assert place.state(job) == (JobState.CANCELLED, 'not wanted')
+
+
+def test_an_operation_that_stops_for_another_attempt_is_no_outcome(place: Place):
+    job = place.accept()
+    place.steps['store'] = fail(exceptions.OperationCancelled())
+    assert not place.run(job)
+    assert place.state(job)[0] == JobState.QUEUED
 
 
 def test_a_job_runs_here_once_at_a_time(place: Place):
