@@ -160,6 +160,22 @@ def _one_error(board: Any) -> Iterator[None]:
         raise errors.JobFailure(str(error) or type(error).__name__) from error
 
 
+def why_away(config: JobboardConfig) -> str | None:
+    """Why a board cannot be used now; None where it can.
+
+    :raises ConfigurationError: the connection makes no sense, or a client is missing.
+    """
+    board = Board(config)
+    try:
+        board.connect()
+        board.postings()
+    except errors.JobFailure as error:
+        return reason_of(error)
+    finally:
+        board.close()
+    return None
+
+
 def reason_of(error: BaseException) -> str:
     return ' '.join((str(error.__cause__ or '') or str(error)).split())
 

@@ -16,8 +16,19 @@ from backup_framework.service.worker import LEAVE_SECONDS, THREAD_SECONDS, Worke
 def check(configuration: Configuration) -> None:
     """Find before any process is forked what would keep a worker from its work.
 
+    :raises ConfigurationError: what is wrong, or that a worker without a board runs already.
+    """
+    check_sections(configuration)
+    if configuration.jobboard().connection is None:
+        local.Alone(configuration.state_path).release()
+
+
+def check_sections(configuration: Configuration) -> None:
+    """Read all that a worker will.
+
     :raises ConfigurationError: what is wrong.
     """
+    configuration.service()
     for name in configuration.enabled_backends:
         configuration.settings(name, loader.load(configuration.backend(name).driver))
     for source in configuration.sources():
@@ -25,8 +36,6 @@ def check(configuration: Configuration) -> None:
         configuration.source_settings(source, found)
     schedules.check(configuration)
     notifications.check(configuration)
-    if configuration.jobboard().connection is None:
-        local.Alone(configuration.state_path).release()
 
 
 def patience(configuration: Configuration) -> float:
