@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+import dataclasses
 import datetime
 import logging
 import time
@@ -10,10 +12,19 @@ from typing import Any
 
 from backup_framework import exceptions
 from backup_framework.engine.monitor import Monitor, Sample
-from backup_framework.manager import deleting, making, pruning, records, restoring, verifying
+from backup_framework.interface.volume_source import Reading
+from backup_framework.manager import (
+    deleting,
+    making,
+    pruning,
+    records,
+    restoring,
+    splitting,
+    verifying,
+)
 from backup_framework.manager.context import Context, reason_of
 from backup_framework.manager.sources import Sources
-from backup_framework.model import Job, JobState, Snapshot, Status, Volume
+from backup_framework.model import Backup, Job, JobState, Snapshot, Status, Volume
 
 LOG = logging.getLogger(__name__)
 
@@ -21,6 +32,9 @@ PROGRESS_SECONDS = 2.0
 """How often it is told how far a job is, and asked whether it is to go on."""
 _PATIENCE = 180.0
 """Seconds that a delete waits for those whose jobs were cancelled for it; longer than a lease."""
+
+
+Work = Callable[[Job], str | list[Job] | None]
 
 
 class Jobs:
@@ -40,9 +54,12 @@ class Jobs:
         """Of a create: have the source make a snapshot, where it does that for this volume."""
         self._attempt(job, self._prepare)
 
-    def store(self, job: Job) -> None:
-        """Of a create: make the backup."""
-        self._attempt(job, self._store)
+    def store(self, job: Job) -> list[Job]:
+        """Of a create: make the backup; of a large volume the jobs of its parts.
+
+        The job has not ended then. This is to be called again when the parts are stored.
+        """
+        return self._attempt(job, self._store)
 
     def finish(self, job: Job, error: str | None = None) -> None:
         """Of a create: remove what `prepare` made, and record a failure that is not recorded yet.
@@ -61,34 +78,36 @@ class Jobs:
             self._catalog.end_job(job.id, JobState.FAILED, error)
         deleting.take_up(self._context)
 
-    def run(self, job: Job) -> None:
-        """All of a job of another kind."""
-        works: dict[str, Callable[[Job], str | None]] = {
+    def run(self, job: Job) -> list[Job]:
+        """All of a job of another kind. The last part of a create gives that, which can go on."""
+        works: dict[str, Work] = {
             'restore': self._restore, 'delete': self._delete, 'verify': self._verify,
-            'import': self._import, 'prune': self._prune}
-        self._attempt(job, works[job.kind], ends=True)
+            'import': self._import, 'prune': self._prune, 'part': self._store_part}
+        return self._attempt(job, works[job.kind], ends=True)
 
-    def _attempt(self, job: Job, work: Callable[[Job], str | None], *, ends: bool = False) -> None:
-        """Do a step, and record how the job ended, if it did.
+    def _attempt(self, job: Job, work: Work, *, ends: bool = False) -> list[Job]:
+        """Do a step, and record how the job ended, if it did; gives the jobs that can be run now.
 
-        :param work: returns why the job failed although all of it was done.
+        :param work: returns these, or why the job failed although all of it was done.
         """
         attempt = self._catalog.start_job(job.id, self._context.configuration.service().host)
         if not attempt:
-            return
+            return []
         watch = _Watch(self._context, job.id, attempt)
         outer, self._context.monitor.heartbeat = self._context.monitor.heartbeat, watch
         try:
-            reason = work(self._catalog.job(job.id))
+            found = work(dataclasses.replace(self._catalog.job(job.id), attempts=attempt))
         except Exception as error:
             if not _is_interruption(error):
                 self._catalog.end_job(job.id, JobState.FAILED, reason_of(error), attempt=attempt)
             raise
         finally:
             self._context.monitor.heartbeat = outer
+        reason = found if isinstance(found, str) else None
         if ends or reason is not None:
             state = JobState.DONE if reason is None else JobState.FAILED
             self._catalog.end_job(job.id, state, reason, attempt=attempt)
+        return found if isinstance(found, list) else []
 
     def _volume(self, job: Job) -> Volume:
         return self._catalog.get_volume(str(job.volume_id))
@@ -103,12 +122,22 @@ class Jobs:
                 'id': snapshot.id, 'volume_id': snapshot.volume_id, 'name': snapshot.name,
                 'source_id': snapshot.source_id})
 
-    def _store(self, job: Job) -> None:
+    def _store(self, job: Job) -> list[Job]:
         backup = self._catalog.backup_of(str(job.backup_id), None)
-        snapshot = _kept_snapshot(job)
+        return making.make(self._context, self._sources, job, self._snapshot(backup, job))
+
+    def _store_part(self, job: Job) -> list[Job]:
+        return splitting.store(self._context, job, self._read)
+
+    def _read(self, backup: Backup, create: Job) -> AbstractContextManager[Reading]:
+        return self._sources.read(self._volume(create), self._snapshot(backup, create),
+                                  since=backup.parent_id)
+
+    def _snapshot(self, backup: Backup, create: Job) -> Snapshot | None:
+        """What is read in the place of the volume."""
         if backup.snapshot_id is not None:
-            snapshot = self._catalog.snapshot_of(backup.snapshot_id, None)
-        making.make(self._context, self._sources, job, snapshot)
+            return self._catalog.snapshot_of(backup.snapshot_id, None)
+        return _kept_snapshot(create)
 
     def _restore(self, job: Job) -> None:
         backup = self._catalog.backup_of(str(job.backup_id), None)

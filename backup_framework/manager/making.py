@@ -2,40 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from backup_framework import exceptions, model
 from backup_framework.catalog import Running
 from backup_framework.engine.monitor import Operation
 from backup_framework.interface.volume_source import Reading
-from backup_framework.manager import creating, drivers, freeing, resuming
+from backup_framework.manager import creating, drivers, freeing, resuming, splitting
 from backup_framework.manager.context import Context
 from backup_framework.manager.sources import IN_USE, Sources
 from backup_framework.model import Backup, Extent, Job, Snapshot, Status, Volume
 
 
-def make(context: Context, sources: Sources, job: Job, snapshot: Snapshot | None) -> None:
+def make(context: Context, sources: Sources, job: Job, snapshot: Snapshot | None) -> list[Job]:
     """Store the volume of a job, and record the backup as available; the job has ended then.
 
     What an earlier run stored is kept where it can be. Where the backup has its outcome already
     there is nothing to do.
 
+    :param job: as it is now; `attempts` says which run this is.
     :param snapshot: what to read in the place of the volume.
+    :returns: of a large volume, the jobs of its parts, for which the job waits.
     """
     backup = context.catalog.backup_of(str(job.backup_id), None)
-    if backup.status != Status.CREATING:
-        return
+    if backup.status != Status.CREATING or splitting.waits(context, job):
+        return []
     volume = context.catalog.get_volume(backup.volume_id)
     backup.on_save = creating.saver(context)
     context.catalog.check_writable('no backup can be recorded')
     with context.running('create', backup, volume_id=volume.id, job_id=job.id,
                          resume=True) as (row, operation):
         operation.may_sweep = freeing.after_failure(context, backup)
+        if splitting.is_begun(job):
+            updates = splitting.end(context, job, backup, operation)
+            _finish(context, row, backup, operation, updates)
+            sources.keep(volume, splitting.taken(job), backup.id)
+            return []
         complete = _take_up(context, backup, operation)
         if complete is not None:
             context.catalog.finish(row, backup.id, Status.AVAILABLE, **complete)
-            return
+            return []
         since = backup.parent_id
         with sources.read(volume, snapshot, since=since) as reading:
             if volume.status == IN_USE and snapshot is None:
@@ -43,8 +50,11 @@ def make(context: Context, sources: Sources, job: Job, snapshot: Snapshot | None
                                'may be in the backup in part')
             _describe(context, job, backup, snapshot, reading.size)
             operation.changed = _changed(reading, backup)
-            _store(context, row, backup, reading, operation)
-            sources.keep(volume, reading.taken, backup.id)
+            parts = splitting.begin(context, row, backup, reading, operation)
+            if not parts:
+                _store(context, row, backup, reading, operation)
+                sources.keep(volume, reading.taken, backup.id)
+            return parts
 
 
 def _take_up(context: Context, backup: Backup, operation: Operation) -> dict[str, Any] | None:
@@ -111,7 +121,12 @@ def _changed(reading: Reading, backup: Backup) -> Sequence[Extent] | None:
 def _store(context: Context, row: Running, backup: Backup, reading: Reading,
            operation: Operation) -> None:
     updates, problem = creating.store(context, row, None, backup, reading.file, operation)
-    context.catalog.finish(row, backup.id, Status.AVAILABLE,
-                           warnings=creating.told(backup, operation), **updates)
+    _finish(context, row, backup, operation, updates)
     if problem is not None:
         raise problem
+
+
+def _finish(context: Context, row: Running, backup: Backup, operation: Operation,
+            updates: Mapping[str, Any]) -> None:
+    context.catalog.finish(row, backup.id, Status.AVAILABLE,
+                           warnings=creating.told(backup, operation), **updates)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 import json
-from typing import Any, BinaryIO
+from typing import Any
 
 from backup_framework import exceptions
 from backup_framework.catalog import Running
@@ -14,6 +14,7 @@ from backup_framework.engine.monitor import Operation
 from backup_framework.formats import versions
 from backup_framework.formats.splitting import Part, Split, StoredPart
 from backup_framework.interface.volume_source import Reading
+from backup_framework.manager import creating
 from backup_framework.manager.context import Context
 from backup_framework.model import Backup, Extent, Job, Status
 
@@ -29,34 +30,43 @@ def is_begun(job: Job) -> bool:
     return 'split' in job.arguments
 
 
-def begin(context: Context, row: Running, backup: Backup, file: BinaryIO, size: int | None,
-          operation: Operation) -> list[Job]:
+def taken(job: Job) -> str | None:
+    """What the source calls the state that the parts of a create read."""
+    found: str | None = job.arguments['split']['taken']
+    return found
+
+
+def waits(context: Context, job: Job) -> bool:
+    """Whether a create has parts that are not stored yet, and none that has failed."""
+    parts = context.catalog.parts(job.id)
+    return (any(part.result is None for part in parts)
+            and all(part.fail_reason is None for part in parts))
+
+
+def begin(context: Context, row: Running, backup: Backup, reading: Reading, operation: Operation
+          ) -> list[Job]:
     """Give a large volume to several workers: the jobs of its parts.
 
-    None where it is not large, or cannot have parts.
+    There are none where it is not large, or cannot have parts.
 
     :param row: of the create, whose job waits for them from now on.
     """
     part_size = context.configuration.service().split_size
     driver = context.drivers.get(str(backup.backend))
-    if part_size is None or size is None or size <= part_size or not _can_split(backup, driver):
+    if (part_size is None or reading.size <= part_size
+            or not isinstance(driver, ChunkedBackupDriver)
+            or versions.FORMATS[backup.format or driver.settings.format].splitting is None):
         return []
-    assert isinstance(driver, ChunkedBackupDriver)
-    split = driver.begin_parts(backup, file, part_size, operation=operation)
+    split = driver.begin_parts(backup, reading.file, part_size, operation=operation)
     if split is None or len(split.parts) == 1:
         return []
-    common = {name: getattr(split, name) for name in _COMMON}
-    return context.catalog.split(row, common | {'warnings': operation.warnings}, split.parts)
+    common = {name: getattr(split, name) for name in _COMMON} | {
+        'taken': reading.taken, 'warnings': creating.told(backup, operation)}
+    return context.catalog.split(row, common, split.parts)
 
 
-def _can_split(backup: Backup, driver: object) -> bool:
-    if not isinstance(driver, ChunkedBackupDriver):
-        return False
-    return versions.FORMATS[backup.format or driver.settings.format].splitting is not None
-
-
-def run(context: Context, job: Job, read: Read) -> bool:
-    """Store a part; whether it was the last one, so that the create can go on.
+def store(context: Context, job: Job, read: Read) -> list[Job]:
+    """Store a part. Of the last one gives the create, which can go on.
 
     :param job: of the part; `attempts` says which run of it this is.
     :raises OperationCancelled: the create has ended.
@@ -75,8 +85,9 @@ def run(context: Context, job: Job, read: Read) -> bool:
                 operation.changed = reading.changed
             stored = driver.store_part(backup, reading.file, split, part, operation=operation)
         result = {name: getattr(stored, name) for name in _STORED}
-        return context.catalog.end_part(
+        is_last = context.catalog.end_part(
             row, job, json.dumps(result | {'warnings': operation.warnings}))
+    return [create] if is_last else []
 
 
 def _find_parent(context: Context, backup: Backup) -> None:
