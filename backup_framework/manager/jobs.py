@@ -199,7 +199,7 @@ class Jobs:
         if rules.get('within') is not None:
             rules['within'] = datetime.timedelta(seconds=rules['within'])
         request = pruning.Request([] if job.volume_id is None else [self._volume(job)],
-                                  job.backend, job.project_id, rules)
+                                  job.backend, rules, job.project_id)
         verdicts = pruning.plan(self._context, request)
         self._context.monitor.start('prune', sum(not verdict.stays for verdict in verdicts))
         failed = [f'backup {backup.id}: {result}'

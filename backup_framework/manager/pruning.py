@@ -17,15 +17,15 @@ class Request:
     """What `backup prune` was asked for.
 
     :param volumes: of which volumes; none means of all.
-    :param project_id: only backups of this project; None is all.
     :param rules: fields of a `retention.Policy`; where there are any, they replace those of the
         configuration. What the configuration protects is protected all the same.
+    :param project_id: only backups of this project; None is all.
     """
 
     volumes: Sequence[Volume] = ()
     backend: str | None = None
-    project_id: str | None = None
     rules: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    project_id: str | None = None
 
 
 def plan(context: Context, request: Request) -> list[retention.Verdict]:
