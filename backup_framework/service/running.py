@@ -198,8 +198,12 @@ class _Guarded:
             raise Interrupted
 
 
-def by_manager(configuration: Configuration, catalog: Catalog) -> Operations:
-    """The steps of jobs as the manager does them, each job with drivers of its own."""
+def by_manager(configuration: Configuration, catalog: Catalog, post: Callable[[Job], None]
+               ) -> Operations:
+    """The steps of jobs as the manager does them, each job with drivers of its own.
+
+    :param post: is given the jobs that come of a job: its parts, and what waited for it.
+    """
     @contextlib.contextmanager
     def operations(job: Job, monitor: Monitor) -> Iterator[Work]:
         manager = Manager(configuration, catalog, monitor)
@@ -210,14 +214,16 @@ def by_manager(configuration: Configuration, catalog: Catalog) -> Operations:
                 case 'prepare':
                     jobs.prepare(job)
                 case 'store' if failure is None:
-                    jobs.store(job)
+                    for part in jobs.store(job):
+                        post(part)
                     if JobState(catalog.job(job.id).state).is_open:
                         # Others store its parts. It is run again when they have done so.
                         raise Waiting
                 case 'finish':
                     jobs.finish(job, failure)
                 case 'run':
-                    jobs.run(job)
+                    for following in jobs.run(job):
+                        post(following)
             return None
 
         try:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+import contextlib
 import logging
 import os
 import threading
 import time
 import uuid
+
+from taskflow.exceptions import JobFailure
 
 from backup_framework import exceptions
 from backup_framework.catalog import Catalog
@@ -47,7 +50,8 @@ class Worker:
         self._notifications = notifications.open(configuration, self.config.host, self._look_up)
         self._store = flows.Store(self.catalog)
         self.runner = Runner(self.catalog, self._store, self.config.host,
-                             operations or by_manager(configuration, self.catalog),
+                             operations or by_manager(configuration, self.catalog,
+                                                      self._post),
                              self._notifications)
         self._board = None if board.connection is None else Board(board, self._wants)
         self._alone = self._keep_others_away() if self._board is None else None
@@ -71,6 +75,12 @@ class Worker:
         job = Job(str(details.get('job')), backend=details.get('backend'),
                   source=details.get('source'))
         return self.reports.can_do(job) and self.runner.may_run(job.id)
+
+    def _post(self, job: Job) -> None:
+        """Without a board the catalog is asked for jobs; where it fails the poster does it."""
+        if self._board is not None:
+            with contextlib.suppress(JobFailure):
+                self._board.post(job)
 
     def _look_up(self, backup_id: str) -> tuple[Backup, int]:
         return self.catalog.get_backup(backup_id), len(self.catalog.dependents(backup_id))
