@@ -13,7 +13,7 @@ import struct
 from typing import BinaryIO, Protocol
 
 from backup_framework import exceptions
-from backup_framework.engine import parallel, source
+from backup_framework.engine import mounts, parallel, source
 from backup_framework.formats import base
 
 _PUNCH_HOLE = 0x02 | 0x01  # FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, linux/falloc.h
@@ -85,6 +85,11 @@ class FileTarget:
         self._fd = fd
         self._fresh = fresh
         self._device = stat.S_ISBLK(os.fstat(fd).st_mode)
+        self._zero = _zero_device if self._device else _punch_hole
+        mount = None if self._device else mounts.mount_of_descriptor(fd)
+        if mount is not None and mount.fs_type.startswith('fuse'):
+            # Some take a hole for a hint: what is punched through nbdfuse may keep its bytes.
+            self._zero = _leave
 
     def write(self, offset: int, data: memoryview) -> None:
         with told(offset):
@@ -101,8 +106,7 @@ class FileTarget:
             if not self._device:
                 # What is beyond the end of a file reads as zeros once `finish` has lengthened it.
                 length = max(0, min(length, os.fstat(self._fd).st_size - offset))
-            zero = _zero_device if self._device else _punch_hole
-            if length and not zero(self._fd, offset, length):
+            if length and not self._zero(self._fd, offset, length):
                 self._write_zeros(offset, length)
 
     def read(self, offset: int, view: memoryview) -> None:
@@ -235,6 +239,10 @@ def _punch_hole(fd: int, offset: int, length: int) -> bool:
     call = ctypes.CDLL(None, use_errno=True).fallocate
     call.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
     return bool(call(fd, _PUNCH_HOLE, offset, length) == 0)
+
+
+def _leave(fd: int, offset: int, length: int) -> bool:
+    return False
 
 
 def _zero_device(fd: int, offset: int, length: int) -> bool:

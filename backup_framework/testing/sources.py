@@ -23,7 +23,7 @@ import pytest
 
 from backup_framework import exceptions
 from backup_framework.engine import source as reading
-from backup_framework.engine import target
+from backup_framework.engine import target, writing
 from backup_framework.interface.volume_source import VolumeSource
 from backup_framework.model import Snapshot, Volume
 from backup_framework.testing import sentences as contract
@@ -59,9 +59,12 @@ def write(source: VolumeSource, volume: Volume, data: bytes) -> None:
             to.write(data)
             return
         with target.open_target(to, len(data), force=True) as (file, _):
-            file.seek(0)
-            file.write(data)
-            os.fsync(file.fileno())
+            # Zeros are punched or written, as the kind of target has it.
+            to_place = writing.wrap(file, fresh=False)
+            to_place.zero(0, len(data))
+            for start, end in writing.data_runs(memoryview(data)):
+                to_place.write(start, memoryview(data)[start:end])
+            to_place.finish(len(data))
 
 
 class SourceKit:

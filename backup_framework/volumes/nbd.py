@@ -1,7 +1,8 @@
 """Volumes that NBD servers export, such as qemu-nbd, qemu-storage-daemon and nbdkit.
 
 libnbd's programs speak the protocol: `nbdinfo` asks, and `nbdfuse` makes an export a file, which is
-read as any other, its parts at once. Where there is no FUSE `nbdcopy` gives and takes a stream.
+read as any other, its parts at once. Where there is no FUSE `nbdcopy` gives a stream, and always it
+takes what is restored.
 """
 
 from __future__ import annotations
@@ -52,9 +53,8 @@ class NBDVolumes(VolumeSource):
             'is the id of that backup. Where an export has it, an incremental backup reads only '
             'that, after a sample has shown that it is right.')),
         Option('fuse', OptionType.BOOLEAN, default=True, help=(
-            'Read and write through nbdfuse, in parallel, and only the parts that are wanted. '
-            'With no, nbdcopy is used, for hosts that have no /dev/fuse: everything is read, in '
-            'order, and a restore overwrites everything.')),
+            'Read through nbdfuse, in parallel, and only the parts that are wanted. With no, '
+            'nbdcopy is used, for hosts that have no /dev/fuse: it reads everything, in order.')),
     )
 
     def __init__(self, settings: model.Settings, context: object = None) -> None:
@@ -98,7 +98,7 @@ class NBDVolumes(VolumeSource):
         # All questions before it is opened: by default qemu-nbd serves one client at a time.
         changed = self._changed(uri, export, since) if since else None
         allocation = _map(uri, _ALLOCATION) if _ALLOCATION in export['contexts'] else []
-        with _mounted(uri, '-r') as path, _opened(path, uri) as file:
+        with _mounted(uri) as path, _opened(path, uri) as file:
             vars(file)['holes'] = _holes(file, allocation, uri)
             yield Reading(file, size, changed, since if changed is not None else None)
 
@@ -113,12 +113,9 @@ class NBDVolumes(VolumeSource):
         uri = self._uri(volume)
         if _export(uri).get('is_read_only', True):
             raise exceptions.InvalidTarget(f'{uri} is exported read-only')
-        if self._fuse:
-            with _mounted(uri) as path:
-                yield path
-        else:
-            with _copied_to(uri) as stream:
-                yield stream
+        # Not through nbdfuse: what is punched there is only trimmed, and need not be zeros then.
+        with _copied_to(uri) as stream:
+            yield stream
 
     def _uri(self, volume: Volume) -> str:
         """:raises VolumeNotFound: it is none of those that the section names."""
@@ -229,15 +226,15 @@ def _opened(path: str, uri: str) -> Iterator[io.FileIO]:
 
 
 @contextlib.contextmanager
-def _mounted(uri: str, *options: str) -> Iterator[str]:
-    """The path of a file that is the export.
+def _mounted(uri: str) -> Iterator[str]:
+    """The path of a file that is the export, for reading.
 
     :raises VolumeError: it cannot be made.
     """
     directory = tempfile.mkdtemp(prefix='backup-framework-nbd-')
     path = os.path.join(directory, 'volume')
     try:
-        with _running(['nbdfuse', *_ONE, *options, path, uri]) as process:
+        with _running(['nbdfuse', *_ONE, '-r', path, uri]) as process:
             _wait_for(path, process, uri)
             try:
                 yield path
