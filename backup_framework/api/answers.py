@@ -138,6 +138,7 @@ SUMMARY = one('summary', closed({
         'host': TEXT_OR_NULL, 'binary': TEXT, 'up': YES_NO, 'disabled': YES_NO,
         'zone': TEXT_OR_NULL, 'seen_at': TIME, 'sources': each(TEXT), 'backends': each(TEXT)}))}))
 
-PRUNED = closed({'backups': each(closed({
+PRUNED = closed({'count': NUMBER, 'going': NUMBER, 'backups': each(closed({
     'id': ID, 'name': TEXT_OR_NULL, 'volume_id': ID, 'backend': TEXT_OR_NULL, 'created_at': TIME,
     'stays': YES_NO, 'reasons': each(TEXT)})), 'jobs': each(closed(_JOB, _OF_JOBS))})
+DESCRIPTION: Schema = {'type': 'object', 'required': ['openapi', 'info', 'paths']}

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import webob
 
-from backup_framework.api import auth, errors, microversions, middleware, policy, rates, routes
+from backup_framework.api import (
+    auth,
+    errors,
+    metrics,
+    microversions,
+    middleware,
+    policy,
+    rates,
+    routes,
+)
 from backup_framework.api.requests import Request, check_document, path_of, read_document
 from backup_framework.api.schemas import at
 from backup_framework.catalog import Catalog
@@ -44,16 +53,18 @@ class Application:
     def __init__(self, configuration: Configuration, catalog: Catalog,
                  dispatcher: Dispatcher) -> None:
         self._shared = {'configuration': configuration, 'catalog': catalog,
-                        'manager': Manager(configuration, catalog), 'dispatcher': dispatcher}
+                        'manager': Manager(configuration, catalog), 'dispatcher': dispatcher,
+                        'counters': metrics.Requests()}
         self._authenticate = auth.make(configuration, policy.Rules(configuration.oslo))
         self._limiter = rates.Limiter(configuration.api.rate_limit)
-        self._largest = configuration.api.max_request_body_size
+        self._options = configuration.api
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse
                  ) -> Iterable[bytes]:
         began = time.monotonic()
         request = Request(environ)
         request.version = microversions.MIN
+        request.route = None
         for name, value in self._shared.items():
             setattr(request, name, value)
         try:
@@ -62,20 +73,23 @@ class Application:
             response = errors.response(error)
         response.headers[microversions.HEADER] = f'{microversions.SERVICE} {request.version}'
         response.vary = (*(response.vary or ()), microversions.HEADER)
+        seconds = time.monotonic() - began
+        request.counters.count(request.route, response.status_int, seconds)
         LOG.info('%s %s: %s, %d ms', request.method, path_of(request), response.status_int,
-                 (time.monotonic() - began) * 1000)
+                 seconds * 1000)
         return response(environ, start_response)
 
     def _answer(self, request: Request) -> webob.Response:
         request.version = microversions.wanted(request.headers)
         route, request.url_project, arguments = routes.find(request.method, path_of(request))
-        if not route.public:
+        request.route = route
+        if not (route.public(self._options) if callable(route.public) else route.public):
             request.context = self._authenticate(request, request.url_project)
             self._limiter.check(request.context)
         if request.version < route.since:
             raise webob.exc.HTTPNotFound()
         if route.body is not None:
-            middleware.limit_body(request, self._largest)
+            middleware.limit_body(request, self._options.max_request_body_size)
             request.document = read_document(request)
             check_document(at(route.body, request.version), request.document)
         answer = route.call(request, **arguments)

@@ -57,7 +57,7 @@ def _list(request: Request, *, detailed: bool) -> Answer:
 
 def show(request: Request, id: str) -> Answer:
     """One backup."""
-    backup = _get(request, id, 'backup:get')
+    backup = get(request, id, 'backup:get')
     depended = bool(request.catalog.depended([backup.id]))
     return {'backup': views.backup_detail(request, backup, depended)}
 
@@ -82,7 +82,7 @@ def create(request: Request) -> Answer:
 
 def update(request: Request, id: str) -> Answer:
     """Change name and description, or replace the metadata."""
-    backup = _get(request, id, 'backup:update')
+    backup = get(request, id, 'backup:update')
     wanted = request.document['backup']
     changes: dict[str, Any] = {f'display_{name}': text(wanted, name)
                                for name in ('name', 'description') if name in wanted}
@@ -96,12 +96,12 @@ def update(request: Request, id: str) -> Answer:
 
 def delete(request: Request, id: str) -> None:
     """Accept the deletion of a backup that nothing needs."""
-    _delete(request, _get(request, id, 'backup:delete'), force=False)
+    _delete(request, get(request, id, 'backup:delete'), force=False)
 
 
 def force_delete(request: Request, id: str) -> None:
     """Accept the deletion of a backup in any state; one that is being made is made no more."""
-    backup = _get(request, id, 'volume_extension:backup_admin_actions:force_delete')
+    backup = get(request, id, 'volume_extension:backup_admin_actions:force_delete')
     _delete(request, backup, force=True)
 
 
@@ -112,14 +112,14 @@ def _delete(request: Request, backup: Backup, *, force: bool) -> None:
 
 def reset_status(request: Request, id: str) -> None:
     """Say that a backup is available, or that it failed. What works on it is cancelled."""
-    backup = _get(request, id, 'volume_extension:backup_admin_actions:reset_status')
+    backup = get(request, id, 'volume_extension:backup_admin_actions:reset_status')
     request.catalog.reset(
         backup.id, Status(request.document['os-reset_status']['status'].lower()))
 
 
 def restore(request: Request, id: str) -> Answer:
     """Accept the restoring of a backup, over a volume or to a new one."""
-    backup = _get(request, id, 'backup:restore')
+    backup = get(request, id, 'backup:restore')
     wanted = request.document['restore'] or {}
     volume = accept_restore(request, backup, _id(wanted.get('volume_id')), text(wanted, 'name'))
     return {'restore': {'backup_id': backup.id, 'volume_id': volume.id,
@@ -144,7 +144,7 @@ def accept_restore(request: Request, backup: Backup, volume_id: str | None, name
 
 def export_record(request: Request, id: str) -> Answer:
     """What another catalog, or Cinder, needs to know of a backup."""
-    backup = _get(request, id, 'backup:export-import')
+    backup = get(request, id, 'backup:export-import')
     return {'backup-record': request.manager.export(backup.id)}
 
 
@@ -166,7 +166,7 @@ def refuse_import(request: Request) -> Answer:
         headers={'Allow': ''})
 
 
-def _get(request: Request, id: str, rule: str) -> Backup:
+def get(request: Request, id: str, rule: str) -> Backup:
     """A backup that the caller may know of, and do this to."""
     backup = request.catalog.backup_of(as_uuid(id) or id, request.context.scope)
     policy.check(request.context, rule, backup)

@@ -1,4 +1,4 @@
-"""What there is beside Cinder's API: backends, jobs, schedules.
+"""What there is beside Cinder's API: backends, jobs, schedules, pruning, verifying, cancelling.
 
 An admin sees what all projects have, everybody else what their project has.
 """
@@ -8,14 +8,33 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
-from backup_framework.api import backends, policy
+from backup_framework.api import backends, policy, schemas
+from backup_framework.api.backups import asker, get
+from backup_framework.api.microversions import MIN
 from backup_framework.api.requests import Request, bad, query_of
 from backup_framework.api.schemas import as_uuid
 from backup_framework.api.views import time
 from backup_framework.conf import ScheduleConfig
-from backup_framework.model import Job, JobState
+from backup_framework.conf.types import parse_duration
+from backup_framework.engine.monitor import Sample
+from backup_framework.exceptions import InvalidBackup
+from backup_framework.manager.pruning import Request as Pruning
+from backup_framework.manager.retention import PERIODS, Verdict
+from backup_framework.manager.verifying import How
+from backup_framework.model import OPEN_STATES, Backup, Job, JobState
 
 MOST_JOBS = 100
+
+_COUNT: schemas.Schema = {'type': 'integer', 'minimum': 1, 'maximum': 100_000}
+PRUNE: schemas.Versions = {MIN: schemas.within('prune', schemas.closed({
+    'dry_run': {'type': 'boolean'}, 'volume_id': schemas.UUID_OR_NULL,
+    'backend': {'type': ['string', 'null'], 'maxLength': 255},
+    **dict.fromkeys(('last', *PERIODS), _COUNT),
+    'within': {'type': 'string', 'pattern': r'^[1-9][0-9]{0,5}[hdwy]$(?!\n)'}}, null=True))}
+VERIFY = schemas.closed({
+    'how': {'enum': ['full', 'quick']},
+    'percent': {'type': 'number', 'exclusiveMinimum': 0, 'maximum': 100}}, null=True) | {
+        'not': {'required': ['how', 'percent']}}
 
 View = dict[str, Any]
 
@@ -112,3 +131,63 @@ def _schedule(schedule: ScheduleConfig) -> View:
             'volumes': list(schedule.volumes), 'source': schedule.source,
             'backend': schedule.backend, 'incremental': schedule.incremental,
             'project_id': schedule.project_id, 'keep': keep}
+
+
+def verify(request: Request, id: str) -> View:
+    """Accept the verification of a backup: all of it, a part, or only what is there."""
+    backup = get(request, id, 'backup-framework:verify')
+    wanted = request.document['backup-framework:verify'] or {}
+    sample = Sample(wanted['percent']) if 'percent' in wanted else None
+    how = How(quick=wanted.get('how') == 'quick', sample=sample)
+    _, job = request.manager.accept_verify(backup.id, how, **asker(request))
+    request.dispatcher.submit(job)
+    return {'jobs': [job_view(request, job)]}
+
+
+def cancel(request: Request, id: str) -> View:
+    """Stop what is being done with a backup."""
+    backup = get(request, id, 'backup-framework:cancel')
+    jobs = request.catalog.jobs(backup_id=backup.id, states=OPEN_STATES)
+    if not jobs:
+        raise InvalidBackup(f'Nothing is being done with backup {backup.id} that could be stopped.')
+    for job in jobs:
+        request.manager.cancel(job.id)
+    return {'jobs': [job_view(request, request.catalog.job(job.id)) for job in jobs]}
+
+
+def prune(request: Request) -> View:
+    """Delete what no rule of retention keeps of the caller's project, or say what that would be."""
+    context = request.context
+    policy.check(context, 'backup-framework:prune')
+    wanted = request.document['prune'] or {}
+    backend, rules = wanted.get('backend'), _rules(wanted)
+    volume_id = as_uuid(wanted.get('volume_id') or '')
+    volumes = [request.catalog.volume_of(volume_id, context.scope)] if volume_id else []
+    verdicts = request.manager.plan_prune(Pruning(
+        volumes=volumes, backend=backend, project_id=context.project_id, rules=rules))
+    jobs = []
+    if not wanted.get('dry_run'):
+        for each in dict.fromkeys(v.backup.volume_id for v in verdicts if not v.stays):
+            jobs.append(request.manager.accept_prune(
+                volume_id=each, backend=backend, rules=rules, **asker(request)))
+            request.dispatcher.submit(jobs[-1])
+    # What goes is what one wants to see.
+    verdicts.sort(key=lambda each: each.stays)
+    shown = verdicts[:request.configuration.api.osapi_max_limit]
+    return {'count': len(verdicts), 'going': sum(not each.stays for each in verdicts),
+            'backups': [_verdict(each) for each in shown],
+            'jobs': [job_view(request, job) for job in jobs]}
+
+
+def _rules(wanted: dict[str, Any]) -> dict[str, Any]:
+    rules = {name: wanted[name] for name in ('last', *PERIODS) if name in wanted}
+    if 'within' in wanted:
+        rules['within'] = parse_duration(wanted['within'])
+    return rules
+
+
+def _verdict(verdict: Verdict) -> View:
+    backup: Backup = verdict.backup
+    return {'id': backup.id, 'name': backup.display_name, 'volume_id': backup.volume_id,
+            'backend': backup.backend, 'created_at': time(backup.created_at),
+            'stays': verdict.stays, 'reasons': list(verdict.reasons)}

@@ -23,7 +23,9 @@ from backup_framework.service.dispatch import is_up
 
 if TYPE_CHECKING:
     from backup_framework.api.requests import Request
+    from backup_framework.api.routes import Route
     from backup_framework.conf import Configuration
+    from backup_framework.conf.api import ApiConfig
 
 PREFIX = 'backup_framework_service'
 
@@ -43,17 +45,23 @@ class Requests:
             f'{PREFIX}_request_seconds', 'Seconds that requests to the API took.',
             ('process', 'method', 'route'), buckets=_SECONDS, registry=self.registry)
 
-    def count(self, method: str, route: str, status: int, seconds: float) -> None:
+    def count(self, route: Route | None, status: int, seconds: float) -> None:
         """
-        :param method: of the route, which knows few; a client may make them up.
+        :param route: None where none was found; clients may make up paths and methods.
         """
-        self._counts.labels(self._process, method, route, str(status)).inc()
-        self._seconds.labels(self._process, method, route).observe(seconds)
+        method, path = (route.method, route.path) if route else ('', '')
+        self._counts.labels(self._process, method, path, str(status)).inc()
+        self._seconds.labels(self._process, method, path).observe(seconds)
+
+
+def is_public(options: ApiConfig) -> bool:
+    """Whether everybody may read them."""
+    return options.public_metrics
 
 
 def show(request: Request) -> webob.Response:
     """Everything, in Prometheus' text format."""
-    if not request.configuration.api.public_metrics:
+    if not is_public(request.configuration.api):
         policy.check(request.context, 'backup-framework:metrics')
     now = prometheus_client.CollectorRegistry()
     now.register(_Now(request.configuration, request.catalog))

@@ -18,6 +18,8 @@ from backup_framework.model import Page
 
 if TYPE_CHECKING:
     from backup_framework.api.context import RequestContext
+    from backup_framework.api.metrics import Requests
+    from backup_framework.api.routes import Route
     from backup_framework.catalog import Catalog
     from backup_framework.conf.configuration import Configuration
     from backup_framework.manager import Manager
@@ -36,17 +38,20 @@ class Request(webob.Request):
     :ivar version: the microversion that is wanted.
     :ivar url_project: the project in the URL, or None.
     :ivar document: the body, read and checked; None where the route takes none.
-    :ivar configuration, catalog, manager, dispatcher: those of the process.
+    :ivar route: None until it is found.
+    :ivar configuration, catalog, manager, dispatcher, counters: those of the process.
     """
 
     context: RequestContext
     version: Version
     url_project: str | None
     document: Any
+    route: Route | None
     configuration: Configuration
     catalog: Catalog
     manager: Manager
     dispatcher: Dispatcher
+    counters: Requests
 
 
 @dataclasses.dataclass(frozen=True)

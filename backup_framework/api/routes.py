@@ -12,16 +12,20 @@ import webob.exc
 from backup_framework.api import (
     answers,
     backups,
+    extensions,
     limits,
+    metrics,
     microversions,
+    openapi,
     page,
     schemas,
     services,
+    summary,
     versions,
     volumes,
 )
 from backup_framework.api.requests import Listable, Request, bad, check_document
-from backup_framework.conf.api import PROJECT
+from backup_framework.conf.api import PROJECT, ApiConfig
 
 PREFIX = '/v3'
 
@@ -37,7 +41,7 @@ class Route(NamedTuple):
     :ivar status: of an answer that is no response.
     :ivar since: the first microversion that has it.
     :ivar body: the schemas of its body, or None where it takes none.
-    :ivar public: it answers without asking who asks.
+    :ivar public: it answers without asking who asks; perhaps an option says so.
     :ivar answer: the schema of its answer, or None where that is empty or no JSON.
     :ivar listed: what its list can be filtered and sorted by.
     :ivar media: what its answer is where it is no JSON.
@@ -49,7 +53,7 @@ class Route(NamedTuple):
     status: int = 200
     since: Version = microversions.MIN
     body: schemas.Versions | None = None
-    public: bool = False
+    public: bool | Callable[[ApiConfig], bool] = False
     answer: schemas.Schema | None = None
     listed: Listable | None = None
     media: str | None = None
@@ -68,6 +72,8 @@ class Action(NamedTuple):
 ACTIONS: Mapping[str, Action] = {
     'os-reset_status': Action(backups.reset_status, schemas.RESET_STATUS),
     'os-force_delete': Action(backups.force_delete, schemas.ANYTHING),
+    'backup-framework:verify': Action(extensions.verify, extensions.VERIFY),
+    'backup-framework:cancel': Action(extensions.cancel, schemas.ANYTHING),
 }
 
 
@@ -123,6 +129,14 @@ ROUTES: tuple[Route, ...] = (
     Route('GET', '/extensions', versions.extensions, answer=answers.EXTENSIONS),
     Route('GET', '/projects', versions.projects, answer=answers.PROJECTS),
     Route('GET', '/projects/{id}', versions.project, answer=answers.PROJECT),
+    Route('GET', '/backup-framework/backends', extensions.list_backends, answer=answers.BACKENDS),
+    Route('GET', '/backup-framework/jobs', extensions.list_jobs, answer=answers.JOBS),
+    Route('GET', '/backup-framework/jobs/{id}', extensions.show_job, answer=answers.JOB),
+    Route('GET', '/backup-framework/summary', summary.show, answer=answers.SUMMARY),
+    Route('GET', '/backup-framework/schedules', extensions.list_schedules,
+          answer=answers.SCHEDULES),
+    Route('POST', '/backup-framework/prune', extensions.prune, 202, body=extensions.PRUNE,
+          answer=answers.PRUNED),
 )
 
 ROOT: tuple[Route, ...] = (
@@ -130,6 +144,8 @@ ROOT: tuple[Route, ...] = (
     Route('GET', '/v3', versions.current, public=True, answer=answers.VERSIONS),
     Route('GET', '/v3/', versions.current, public=True, answer=answers.VERSIONS),
     Route('GET', '/status', page.show, public=True, media='text/html'),
+    Route('GET', '/openapi.json', openapi.show, public=True, answer=answers.DESCRIPTION),
+    Route('GET', '/metrics', metrics.show, public=metrics.is_public, media='text/plain'),
 )
 
 _Table = tuple[tuple[re.Pattern[str], Mapping[str, Route]], ...]

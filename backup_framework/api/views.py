@@ -102,9 +102,11 @@ def volume_detail(request: Request, volume: Volume) -> View:
         'updated_at': time(volume.updated_at), 'description': volume.description,
         'metadata': volume.metadata, 'bootable': str(volume.bootable).lower(),
         'attachments': [], 'encrypted': False, 'multiattach': False,
-        'os-vol-tenant-attr:tenant_id': volume.project_id, 'volume_type': None,
+        'volume_type': None,
         **dict.fromkeys(('consistencygroup_id', 'replication_status', 'snapshot_id',
                          'source_volid', 'user_id'))}
+    if policy.allowed(request.context, 'volume_extension:volume_tenant_attribute', volume):
+        view['os-vol-tenant-attr:tenant_id'] = volume.project_id
     return view | _from(request, _OF_VOLUMES) | (
         _from(request, _OF_VOLUMES_FOR_ADMINS) if request.context.is_admin else {})
 

@@ -21,8 +21,7 @@ READERS = {
     'backup:get_all', 'backup:get', 'volume:get_all', 'volume:get', 'volume:get_all_snapshots',
     'volume:get_snapshot', 'volume_extension:volume_tenant_attribute',
     'limits_extension:used_limits'}
-MEMBERS = READERS | {'backup:create', 'backup:update', 'backup:delete', 'backup:restore',
-                     'volume:create'}
+MEMBERS = READERS | {'backup:create', 'backup:update', 'backup:delete', 'backup:restore'}
 ADMINS = MEMBERS | {
     'backup:backup-import', 'backup:export-import', 'backup:backup_project_attribute',
     'volume_extension:backup_admin_actions:reset_status',
