@@ -1,5 +1,6 @@
 # make demo          a real disk image backed up, backed up again, verified, restored, compared
 # make demo-stores   the same with three stores: a directory, an SSH server, an emulator of GCS
+# make serve         the service on this machine, port 8776 or BF_PORT, until Ctrl-C
 # make test          lint, then all tests but the long ones
 # make test-long     the long ones
 # make fuzz          coverage-guided inputs for every parser; SECONDS=60 for each, PARSERS='map table'
@@ -23,6 +24,7 @@ HERE := $(shell $(PYTHON) -c 'import os, sys, zlib; path = os.fsencode(os.getcwd
 ENV := .venvs/$(HERE)
 FOR_DEMO := .venv/.$(HERE).demo
 FOR_STORES := .venv/.$(HERE).stores
+FOR_SERVE := .venv/.$(HERE).serve
 FOR_TEST := .venv/.$(HERE).test
 FOR_BENCH := .venv/.$(HERE).bench
 PLUGINS := plugins/sftp plugins/gcs
@@ -32,13 +34,16 @@ PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 SECONDS ?= 60
 
-.PHONY: demo demo-stores test test-long fuzz coverage mutants bench bench-plot bench-service lint docs man genconfig system-deps check-python clean
+.PHONY: demo demo-stores serve test test-long fuzz coverage mutants bench bench-plot bench-service lint docs man genconfig system-deps check-python clean
 
 demo: $(FOR_DEMO)
 	@$(BIN)/python tools/demo.py
 
 demo-stores: $(FOR_STORES)
 	@$(BIN)/python tools/demo_stores.py
+
+serve: $(FOR_SERVE)
+	@$(BIN)/python tools/serve.py
 
 test: lint
 	@$(PYTEST)
@@ -96,7 +101,8 @@ $(ENV)/.made:
 	@$(PYTHON) -m venv $(@D)
 	@touch $@
 
-# Levels: the package alone, its plugins with emulators, what the tests need; what draws pictures.
+# Levels: the package alone, its plugins with emulators, the service, what the tests need; what
+# draws pictures.
 $(FOR_DEMO): setup.cfg $(ENV)/.made
 	@echo 'Installing backup_framework into .venv' >&2
 	@$(PIP) --editable .
@@ -109,11 +115,17 @@ $(FOR_STORES): setup.cfg $(PLUGINS:=/setup.cfg) $(ENV)/.made
 	@$(PUT_IN_PLACE)
 	@touch $(FOR_DEMO) $@
 
+$(FOR_SERVE): setup.cfg $(ENV)/.made
+	@echo 'Installing backup_framework and what the service needs into .venv' >&2
+	@$(PIP) --editable '.[service]'
+	@$(PUT_IN_PLACE)
+	@touch $(FOR_DEMO) $@
+
 $(FOR_TEST): setup.cfg $(PLUGINS:=/setup.cfg) $(ENV)/.made
 	@echo 'Installing backup_framework, its plugins and what the tests need into .venv' >&2
 	@$(PIP) --editable '.[test]' $(PLUGINS:%=--editable './%[test]')
 	@$(PUT_IN_PLACE)
-	@touch $(FOR_DEMO) $(FOR_STORES) $@
+	@touch $(FOR_DEMO) $(FOR_STORES) $(FOR_SERVE) $@
 
 $(FOR_BENCH): setup.cfg $(ENV)/.made
 	@echo 'Installing backup_framework and what the benchmarks need into .venv' >&2

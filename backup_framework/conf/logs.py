@@ -73,6 +73,7 @@ def setup_logging(configuration: Configuration, debug: bool = False, quiet: bool
 def prepare_daemon_logging(oslo: cfg.ConfigOpts) -> None:
     """Before the files are loaded: a changed `debug` takes effect when they are read again."""
     from oslo_log import log
+    log.set_defaults(default_log_levels=[*log.get_default_log_levels(), 'alembic=WARN'])
     log.register_options(oslo)
 
 
