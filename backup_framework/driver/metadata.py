@@ -75,7 +75,8 @@ def _base_changes(base: dict[str, Any], volume: model.Volume, version: int) -> d
     kept = dict(volume.base)
     changes: dict[str, Any] = {}
     name = base.get('display_name')
-    if isinstance(name, str) and name and (
+    # What a source has is called what the source calls it.
+    if isinstance(name, str) and name and volume.source is None and (
             not volume.name or volume.name.startswith(_RESTORED_NAME)):
         changes['name'] = name
         kept['display_description'] = base.get('display_description')

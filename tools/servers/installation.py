@@ -315,7 +315,9 @@ class Installation:
 
     def restored(self, backup_id: str, rest: Rest | None = None) -> bytes:
         """The bytes of a new volume that a backup is restored to; it is removed."""
-        path = self.path(self.restore(backup_id, rest), rest)
+        name = f'restored-{backup_id}'
+        self.restore(backup_id, rest, name=name)
+        path = self.volumes / name
         try:
             return path.read_bytes()
         finally:
