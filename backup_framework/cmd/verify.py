@@ -21,7 +21,7 @@ _COLUMNS = ('id', 'name', 'result', 'how', 'verified_at', 'objects', 'checked_by
 class Verify(base.Lister):
     """Read and check every byte of backups, or a part of them."""
 
-    observed = True
+    observed = remote = True
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)

@@ -183,7 +183,7 @@ class Jobs:
         report = verifying.verify(self._context, backup, how, job_id=job.id).report
         if report.ok:
             return None
-        return f'{len(report.problems)} problems were found: {report.problems[0]}'
+        return f'{len(report.problems)} {verifying.FOUND}: {report.problems[0]}'
 
     def _import(self, job: Job) -> None:
         known = self._catalog.backup_of(str(job.backup_id), None)

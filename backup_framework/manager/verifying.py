@@ -21,6 +21,10 @@ _SHOWN = 3
 _NEVER = datetime.datetime.min.replace(tzinfo=datetime.UTC)
 
 
+FOUND = 'problems were found'
+"""How a job fails that found damage; others could not look."""
+
+
 @dataclasses.dataclass(frozen=True)
 class How:
     """What `backup verify` is to do with each backup.

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 from typing import Any, Self
 
 from backup_framework import exceptions
 from backup_framework.cmd.remote.catalog import Catalog
 from backup_framework.cmd.remote.connection import Connection
+from backup_framework.engine import verify
 from backup_framework.engine.monitor import Monitor
-from backup_framework.manager import creating, restoring
-from backup_framework.model import Backup, Status, Volume
+from backup_framework.formats.base import Problem
+from backup_framework.manager import creating, restoring, verifying
+from backup_framework.model import Backup, JobState, Status, Volume, utcnow
 
 _PAUSE = 0.2
 _LONGEST_PAUSE = 3.0
@@ -99,6 +101,44 @@ class Manager:
         except exceptions.BackupNotFound:
             return True
         raise exceptions.BackupDriverException(f'backup {backup.id} was not deleted')
+
+    def verify_all(self, selection: verifying.Selection, how: verifying.How
+                   ) -> Iterator[tuple[Backup, verifying.Verified | Exception]]:
+        """The service keeps what it finds; of damage the first sentence comes back."""
+        if selection.backend or selection.container or selection.older_than is not None:
+            raise exceptions.InvalidInput('--backend, --container and --older-than work on a local '
+                                          'catalog')
+        if how.mark_bad or (how.sample and how.sample.seed is not None):
+            raise exceptions.InvalidInput('--mark-bad and --seed work on a local catalog')
+        chosen = [self.catalog.get_backup(ref) for ref in selection.backups]
+        if not chosen:
+            chosen = self.catalog.backups(volume_id=selection.volume_id,
+                                          status=str(Status.AVAILABLE), limit=selection.limit)
+        for backup in chosen:
+            try:
+                yield backup, self._verify(backup, how)
+            except exceptions.OperationCancelled:
+                raise
+            except exceptions.BackupFrameworkError as error:
+                yield backup, error
+
+    def _verify(self, backup: Backup, how: verifying.How) -> verifying.Verified:
+        wanted: dict[str, Any] = {'percent': how.sample.percent} if how.sample else {
+            'how': 'quick' if how.quick else 'full'}
+        job, = self._connection.call('POST', f'/backups/{backup.id}/action',
+                                     {'backup-framework:verify': wanted})['jobs']
+        pause = _PAUSE
+        while JobState(job['state']).is_open:
+            self._monitor.sleep(pause)
+            pause = min(_LONGEST_PAUSE, 1.5 * pause)
+            job = self._connection.call('GET', f'/backup-framework/jobs/{job["id"]}')['job']
+        report = verify.Report()
+        reason = str(job['fail_reason'] or job['state'])
+        if verifying.FOUND in reason:
+            report.add(Problem(reason))
+        elif job['state'] != JobState.DONE:
+            raise exceptions.BackupDriverException(f'backup {backup.id} was not verified: {reason}')
+        return verifying.Verified(backup, how.name, utcnow(), report)
 
     def export(self, ref: str) -> dict[str, str]:
         backup = self.catalog.get_backup(ref)
