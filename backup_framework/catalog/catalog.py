@@ -377,6 +377,7 @@ class Catalog(Accepted):
         """
         self._database.write(
             lambda c: waiting.postpone(c, operation, backup_id, awaited, fields))
+        operation.recorded = False
 
     def postponed(self) -> dict[str, list[str]]:
         """The backups whose delete waits, each with those that it waits for still."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.ext import compiler
 
 REVISION = '0004'
 """The newest file of `migrations/versions`: what `create` makes."""
@@ -27,6 +28,15 @@ metadata = sa.MetaData(naming_convention={
     'uq': 'uq_%(table_name)s_%(column_0_name)s',
     'pk': 'pk_%(table_name)s',
 })
+
+
+class LongText(sa.Text):
+    """Text that MySQL would cut at 64 KiB, such as records to be imported."""
+
+
+@compiler.compiles(LongText, 'mysql', 'mariadb')
+def _long(*_: Any, **__: Any) -> str:
+    return 'MEDIUMTEXT'
 
 
 def _name(column: str, **options: Any) -> sa.Column[Any]:
@@ -148,7 +158,7 @@ jobs = sa.Table(
     sa.Column('done', sa.BigInteger, nullable=False),
     sa.Column('total', sa.BigInteger),
     sa.Column('fail_reason', sa.Text),
-    _json('arguments'),
+    sa.Column('arguments', LongText, nullable=False),
 )
 
 # The ranges of a volume that several workers back up together; `job_id` is of the create, which

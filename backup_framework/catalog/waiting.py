@@ -50,6 +50,7 @@ def postpone(connection: sa.Connection, operation: operations.Running, backup_id
     """See `Catalog.postpone`."""
     operations.finish(connection, operation, backup_id, Status.DELETING, fields)
     _set(connection, backup_id, json.dumps(list(awaited)))
+    operations.end(connection, operation)
 
 
 def postponed(connection: sa.Connection) -> dict[str, list[str]]:

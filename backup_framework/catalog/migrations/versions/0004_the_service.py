@@ -2,6 +2,7 @@
 
 from alembic import op
 import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
 
 revision = '0004'
 down_revision = '0003'
@@ -75,7 +76,8 @@ def _jobs() -> None:
         sa.Column('done', sa.BigInteger(), nullable=False),
         sa.Column('total', sa.BigInteger()),
         sa.Column('fail_reason', sa.Text()),
-        sa.Column('arguments', sa.Text(), nullable=False),
+        sa.Column('arguments', sa.Text().with_variant(mysql.MEDIUMTEXT(), 'mysql', 'mariadb'),
+                  nullable=False),
         sa.PrimaryKeyConstraint('id', name='pk_jobs'),
         mysql_collate='utf8mb4_bin')
     for column in ('project_id', 'backup_id', 'volume_id', 'state'):
