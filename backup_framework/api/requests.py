@@ -102,7 +102,7 @@ def bad(message: str) -> NoReturn:
 def path_of(request: webob.Request) -> str:
     """The path behind the application's own; bytes that are no UTF-8 fit no name."""
     raw: str = request.environ.get('PATH_INFO', '')
-    return raw.encode('latin-1').decode('utf-8', 'replace')
+    return raw.encode('latin-1').decode('utf-8', 'replace') or '/'
 
 
 def query_of(request: webob.Request) -> dict[str, str]:

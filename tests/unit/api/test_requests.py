@@ -65,8 +65,9 @@ def test_all_that_a_query_may_say():
         with_count=True, all_projects=True)
 
 
-@pytest.mark.parametrize('query, limit', [('limit=100', 100), ('limit=101', 100), ('limit=0', 0),
-                                          ('limit=99999999999999999999', 100), ('limit=5&limit=6', 6)])
+@pytest.mark.parametrize('query, limit', [
+    ('limit=100', 100), ('limit=101', 100), ('limit=0', 0), ('limit=99999999999999999999', 100),
+    ('limit=5&limit=6', 6)])
 def test_a_limit_is_cut(query, limit):
     assert listing(asking(query), LISTABLE).limit == limit
 
