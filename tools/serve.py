@@ -122,7 +122,7 @@ def hints(place: pathlib.Path, number: int) -> str:
         f'  export OS_AUTH_TYPE=none OS_ENDPOINT={url}/v3/demo',
         '  openstack volume backup create demo --name first',
         '  openstack volume backup list',
-        '  openstack volume backup restore first',
+        '  openstack volume backup restore first again',
         '',
         f'Status page: {url}/status',
         f'Volumes:     each file in {place / "volumes"}']
