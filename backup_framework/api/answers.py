@@ -14,7 +14,6 @@ YES_NO: Schema = {'type': 'boolean'}
 NULL: Schema = {'type': 'null'}
 TIME: Schema = {'type': ['string', 'null'],
                 'pattern': r'^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}$'}
-TIME_WITH_ZONE: Schema = {'type': ['string', 'null']}
 PAIRS: Schema = {'type': 'object', 'additionalProperties': TEXT}
 
 
@@ -92,12 +91,12 @@ SWITCHED = closed({'host': TEXT, 'service': TEXT, 'binary': TEXT, 'disabled': YE
                    'status': TEXT}, {'disabled_reason': TEXT})
 
 _BACKEND = {'name': TEXT, 'driver': TEXT_OR_NULL, 'ok': {'type': ['boolean', 'null']},
-            'is_default': YES_NO, 'checked_at': TIME_WITH_ZONE}
+            'is_default': YES_NO, 'checked_at': TIME}
 _OF_BACKENDS = {
     'error': TEXT_OR_NULL, 'free_bytes': NUMBER_OR_NULL,
     'workers': each(closed({
         'host': TEXT, 'ok': {'type': ['boolean', 'null']}, 'error': TEXT_OR_NULL,
-        'free_bytes': NUMBER_OR_NULL, 'checked_at': TIME_WITH_ZONE}))}
+        'free_bytes': NUMBER_OR_NULL, 'checked_at': TIME}))}
 BACKENDS = closed({'backends': each(closed(_BACKEND, _OF_BACKENDS))})
 
 _JOB = {
@@ -109,6 +108,7 @@ _JOB = {
     'project_id': TEXT_OR_NULL}
 _OF_JOBS = {'user_id': TEXT_OR_NULL, 'host': TEXT_OR_NULL, 'source': TEXT_OR_NULL}
 JOB, JOBS = one('job', closed(_JOB, _OF_JOBS)), one('jobs', each(closed(_JOB, _OF_JOBS)))
+ACTED = JOBS
 
 SCHEDULES = closed({'schedules': each(closed({
     'name': TEXT, 'cron': TEXT, 'timezone': TEXT, 'volumes': each(TEXT), 'source': TEXT_OR_NULL,

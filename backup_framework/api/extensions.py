@@ -34,7 +34,7 @@ PRUNE: schemas.Versions = {MIN: schemas.within('prune', schemas.closed({
 VERIFY = schemas.closed({
     'how': {'enum': ['full', 'quick']},
     'percent': {'type': 'number', 'exclusiveMinimum': 0, 'maximum': 100}}, null=True) | {
-        'not': {'required': ['how', 'percent']}}
+        'not': {'type': 'object', 'required': ['how', 'percent']}}
 
 View = dict[str, Any]
 
@@ -55,13 +55,20 @@ def backend_view(request: Request, backend: backends.Backend) -> View:
     """Errors, space and hosts are for those who may see details."""
     view: View = {'name': backend.name, 'driver': backend.driver, 'ok': backend.ok,
                   'is_default': backend.name == request.configuration.default_backend,
-                  'checked_at': backend.checked_at}
+                  'checked_at': _moment(backend.checked_at)}
     if policy.allowed(request.context, 'backup-framework:backend_details'):
         view |= {'error': backend.error, 'free_bytes': backend.free_bytes,
-                 'workers': [{name: told.get(name) for name in (
-                     'host', 'ok', 'error', 'free_bytes', 'checked_at')}
-                     for told in backend.reports]}
+                 'workers': [_report(told) for told in backend.reports]}
     return view
+
+
+def _report(told: View) -> View:
+    return {name: told[name] for name in ('host', 'ok', 'error', 'free_bytes')} | {
+        'checked_at': _moment(told['checked_at'])}
+
+
+def _moment(text: str | None) -> str | None:
+    return time(datetime.datetime.fromisoformat(text)) if text else None
 
 
 def list_jobs(request: Request) -> View:

@@ -74,7 +74,8 @@ def _operation(prefix: str, route: Route) -> Description:
     if route.body is not None:
         made['requestBody'] = {'required': True, 'content': {JSON: {
             'schema': schemas.at(route.body, microversions.MAX)}}}
-        made['x-versions'] = {str(since): schema for since, schema in route.body.items()}
+        if len(route.body) > 1:
+            made['x-versions'] = {str(since): schema for since, schema in route.body.items()}
     if route.public is True:
         made['security'] = []
     return made

@@ -74,6 +74,14 @@ class World:
         return answer
 
 
+def _beat(catalog: Catalog) -> None:
+    now = utcnow()
+    catalog.beat(Service(
+        'worker-1', WORKER, 'backup1', 'nova', started_at=now, sources=['files'],
+        backends={'local': {'driver': 'local', 'ok': True, 'error': None, 'free_bytes': 1 << 40,
+                            'checked_at': now.isoformat()}}))
+
+
 def make(place: Path, text: str = '') -> World:
     """A new world below a directory.
 
@@ -91,6 +99,8 @@ def copy(world: World, template: Path, place: Path, text: str = '') -> World:
     place.mkdir(parents=True, exist_ok=True)
     shutil.copy(template / 'catalog.sqlite', place / 'catalog.sqlite')
     catalog = Catalog(f'sqlite:///{place}/catalog.sqlite', str(place))
+    # Else it were held to be down when the other world is a minute old.
+    _beat(catalog)
     return World(configure(place, text), catalog, dict(world.ids))
 
 
@@ -115,10 +125,7 @@ def configure(place: Path, text: str = '') -> conf.Configuration:
 def fill(world: World) -> None:
     catalog, ids = world.catalog, world.ids
     now = utcnow()
-    catalog.beat(Service(
-        'worker-1', WORKER, 'backup1', 'nova', started_at=now, sources=['files'],
-        backends={'local': {'driver': 'local', 'ok': True, 'error': None, 'free_bytes': 1 << 40,
-                            'checked_at': now.isoformat()}}))
+    _beat(catalog)
     for prefix, project in (('', ALPHA), ('other-', BETA)):
         name = SECRET if project == ALPHA else 'plain'
         for kind in ('volume', 'snapshot', 'backup', 'older', 'broken', 'busy', 'job', 'idle'):
