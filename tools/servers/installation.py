@@ -200,6 +200,16 @@ class Installation:
         for worker in self.workers:
             worker.start()
         self.wait_for_api()
+        self.wait_for_workers()
+
+    def wait_for_workers(self) -> None:
+        """Until all that run have reported themselves."""
+        names = {worker.name for worker in self.workers if worker.is_running()}
+
+        def look() -> bool:
+            found = self.rest.get('/os-services', binary='cinder-backup')['services']
+            return names <= {each['host'] for each in found if each['state'] == 'up'}
+        self.until(look, 'the workers are up')
 
     def wait_for_api(self) -> None:
         self.until(self._answers, 'the API answers')
