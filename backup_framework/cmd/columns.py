@@ -23,7 +23,7 @@ BACKUP = ('id', 'name', 'description', 'status', 'fail_reason', 'size', 'size_by
 BACKUP_LIST = tuple(name for name in BACKUP if name != 'has_dependent_backups')
 """What a listing has: all but what takes a question for each backup."""
 
-VOLUME = ('id', 'name', 'path', 'size_bytes', 'created_at', 'metadata')
+VOLUME = ('id', 'name', 'source', 'path', 'size_bytes', 'created_at', 'metadata')
 
 
 class Size(columns.FormattableColumn[int | None]):
@@ -147,5 +147,5 @@ class Rows:
 
 
 def volume(found: Volume) -> tuple[Any, ...]:
-    return (found.id, Text(found.name), Text(found.path), Size(found.size_bytes),
+    return (found.id, Text(found.name), found.source, Text(found.path), Size(found.size_bytes),
             time(found.created_at), Pairs(found.metadata))

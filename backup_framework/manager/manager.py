@@ -18,9 +18,9 @@ from backup_framework.manager import (
     cleaning,
     containers,
     copying,
-    creating,
     deleting,
     keys,
+    offered,
     pruning,
     records,
     repairing,
@@ -95,7 +95,7 @@ class Manager:
         :raises InvalidVolume: another backup of the volume is running; the message names it.
         :raises InvalidBackup: the parent that was asked for does not fit.
         """
-        backup = creating.create(self._context, request)
+        backup = offered.create(self._context, self.sources, request)
         deleting.take_up(self._context)
         return backup
 

@@ -58,7 +58,8 @@ class Sources:
             f'there is no section [volumes:{name}] in the configuration of this host')
 
     def _make(self, section: conf.SourceConfig) -> VolumeSource:
-        cls: type[VolumeSource] = loader.load_heir(section.type, loader.VOLUME_SOURCES, VolumeSource)
+        cls: type[VolumeSource] = loader.load_heir(
+            section.type, loader.VOLUME_SOURCES, VolumeSource)
         settings = self._context.configuration.source_settings(section, cls)
         try:
             return cls(settings, self._context)
@@ -153,9 +154,11 @@ class Sources:
 
     # Offering.
 
-    def offers(self) -> Iterator[Offer]:
-        """What each source has; one that fails stops no other."""
+    def offers(self, only: str | None = None) -> Iterator[Offer]:
+        """What each source has, or one of them; one that fails stops no other."""
         for section in self._context.configuration.sources():
+            if only not in (None, section.name):
+                continue
             try:
                 yield self._offer(section)
             except Exception as error:
