@@ -103,9 +103,11 @@ class Runner:
         finally:
             with self._lock:
                 del self._runs[run.job.id]
-                self._not_before.pop(run.job.id, None)
+                now = time.monotonic()
+                self._not_before = {job_id: then for job_id, then in self._not_before.items()
+                                    if then > now}
                 if not ended:
-                    self._not_before[run.job.id] = time.monotonic() + RETRY_SECONDS
+                    self._not_before[run.job.id] = now + RETRY_SECONDS
         return ended
 
     def _run(self, run: Run, claim: Claim) -> bool:
