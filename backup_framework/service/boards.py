@@ -76,7 +76,7 @@ class Board:
             board.post(job.kind, details=details_of(job))
 
     def postings(self) -> list[Any]:
-        """What is posted, the oldest of each job, in order.
+        """What is posted, the oldest of each job, in order. What others posted is not ours.
 
         :raises JobFailure:
         """
@@ -84,7 +84,8 @@ class Board:
             found = board.postings()
         first: dict[str, Any] = {}
         for posting in sorted(found, key=lambda posting: posting.sequence):
-            first.setdefault(str(posting.details.get('job')), posting)
+            if 'job' in posting.details:
+                first.setdefault(str(posting.details['job']), posting)
         return list(first.values())
 
     def iterjobs(self, only_unclaimed: bool = True, ensure_fresh: bool = True) -> Iterator[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import logging
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from backup_framework.catalog import Catalog
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from backup_framework.service.boards import Board
 
 LOG = logging.getLogger(__name__)
+
+
+AWAY_SECONDS = 10.0
+"""How long nothing is posted after a board did not answer: requests wait for that."""
 
 
 class Dispatcher:
@@ -29,10 +34,11 @@ class Dispatcher:
         self._config = configuration.jobboard()
         self._lock = threading.Lock()
         self._board: Board | None = None
+        self._away_until = 0.0
 
     def submit(self, job: Job) -> None:
         """Post a job. Without a board there is nothing to do: the worker asks the catalog."""
-        if self._config.connection is None:
+        if self._config.connection is None or time.monotonic() < self._away_until:
             return
         from taskflow.exceptions import JobFailure
 
@@ -42,6 +48,7 @@ class Dispatcher:
         try:
             self._board.post(job)
         except JobFailure as error:
+            self._away_until = time.monotonic() + AWAY_SECONDS
             LOG.warning('Job %s could not be posted (%s); a worker will do so', job.id,
                         reason_of(error))
 

@@ -125,14 +125,15 @@ def test_a_job_that_no_board_has_is_posted(tmp_path: Path, board: str, soon: Non
 
 
 def test_a_job_that_is_posted_twice_is_run_once(tmp_path: Path, board: str):
-    config = configure(tmp_path, board=board)
-    job = submit(config, seconds={'store': 1})
-    other = Board(config.jobboard())
+    one, two = (configure(tmp_path, board=board, host=host) for host in ('one', 'two'))
+    job = submit(one, seconds={'store': 2})
+    other = Board(one.jobboard())
     other.post(job)
-    with working(config) as (_, script):
-        until(lambda: is_done(config, job))
+    with working(one) as (_, script), working(two) as (_, second):
+        until(lambda: is_done(one, job))
         until(lambda: not other.postings())
-    assert script.of(job) == ['prepare', 'store', 'finish']
+    other.close()
+    assert script.of(job) + second.of(job) == ['prepare', 'store', 'finish']
 
 
 @pytest.mark.parametrize('engine', ENGINES)
