@@ -144,6 +144,7 @@ def _reload(configuration: conf.Configuration) -> bool:
         LOG.error('The configuration stays as it was: %s', error)
         return False
     LOG.info('Process %d has read the configuration again', os.getpid())
+    configuration.oslo.log_opt_values(LOG, logging.DEBUG)
     return True
 
 

@@ -9,6 +9,7 @@ from backup_framework.conf import Configuration
 from backup_framework.interface.volume_source import VolumeSource
 from backup_framework.manager import Manager
 from backup_framework.service import local, notifications, schedules
+from backup_framework.service.boards import Board
 from backup_framework.service.dispatch import Dispatcher
 from backup_framework.service.worker import LEAVE_SECONDS, THREAD_SECONDS, Worker
 
@@ -19,8 +20,16 @@ def check(configuration: Configuration) -> None:
     :raises ConfigurationError: what is wrong, or that a worker without a board runs already.
     """
     check_sections(configuration)
+    check_board(configuration)
     if configuration.jobboard().connection is None:
         local.Alone(configuration.state_path).release()
+
+
+def check_board(configuration: Configuration) -> None:
+    """:raises ConfigurationError: its connection makes no sense, or its client is missing."""
+    options = configuration.jobboard()
+    if options.connection is not None:
+        Board(options)
 
 
 def check_sections(configuration: Configuration) -> None:
