@@ -105,7 +105,7 @@ def test_a_full_verification_finds_what_is_damaged(service: Installation):
 def verify(service: Installation, backup: str) -> str:
     """The id of a job."""
     answer = service.rest.post(f'/backups/{backup}/action', {VERIFY: {}})
-    return str(answer['job']['id'])
+    return str(answer['jobs'][0]['id'])
 
 
 def ended(service: Installation, job: str, rest: Rest | None = None) -> dict[str, Any]:
@@ -201,7 +201,8 @@ def test_a_schedule_fires(service: Installation):
     def was_due() -> bool:
         with engine.begin() as link:
             return link.exec_driver_sql(
-                "UPDATE schedules SET next_at = '2020-01-01 00:00:00'").rowcount == 1
+                "UPDATE schedules SET next_at = '2020-01-01T00:00:00.000000' "
+                "WHERE name = 'schedule:clock'").rowcount == 1
     service.until(was_due, 'the schedule is known')
     engine.dispose()
     service.workers[0].kill()

@@ -68,8 +68,10 @@ def test_three_workers_one_of_them_killed(
         make_setup: Callable[[str], Setup], install: Callable[..., Installation], name: str):
     service = install(make_setup(name), workers=3, options=SPLIT)
     backup = service.create(service.make_volume('large', SIZE))
-    service.until(lambda: len(running(service, backup)) == 3 and len(stored(service)) > 4,
-                  'three workers store parts')
+    service.until(lambda: len(running(service, backup)) == 3 and len(stored(service)) > 4
+                  and jobs_of(service, backup, 'create')[0]['done'], 'three workers store parts')
+    whole, = jobs_of(service, backup, 'create')
+    assert whole['state'] == 'running' and 0 < whole['done'] < whole['total'] == SIZE
     victim = service.workers[1]
     part = running(service, backup)[victim.name]
     victim.kill()

@@ -345,8 +345,10 @@ class Installation:
         return found
 
     def logs(self, lines: int = 40) -> str:
-        """The last that each process said."""
-        return '\n'.join(f'--- {process.name}\n' + '\n'.join(process.log().splitlines()[-lines:])
+        """The last that each process said, requests that were answered left out."""
+        def last(process: Process) -> list[str]:
+            return [line for line in process.log().splitlines() if '.application [' not in line]
+        return '\n'.join('\n'.join([f'--- {process.name}', *last(process)[-lines:]])
                          for process in self.processes)
 
 
