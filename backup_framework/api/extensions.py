@@ -187,7 +187,9 @@ def prune(request: Request) -> View:
 
 
 def _rules(wanted: dict[str, Any]) -> dict[str, Any]:
-    rules = {name: wanted[name] for name in ('last', *PERIODS) if name in wanted}
+    # 7.0 is an integer of JSON too.
+    rules: dict[str, Any] = {name: int(wanted[name]) for name in ('last', *PERIODS)
+                             if name in wanted}
     if 'within' in wanted:
         rules['within'] = parse_duration(wanted['within'])
     return rules

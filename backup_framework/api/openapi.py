@@ -69,16 +69,31 @@ def _operation(prefix: str, route: Route) -> Description:
             str(status): _fault(text) for status, text in FAULTS.items()}}
     if prefix:
         made['parameters'].append({
-            'name': microversions.HEADER, 'in': 'header', 'required': True,
+            'name': microversions.HEADER, 'in': 'header', 'required': False,
+            'description': f'Without it the request is one of {microversions.MIN}.',
             'schema': {'enum': [_VERSION]}})
-    if route.body is not None:
-        made['requestBody'] = {'required': True, 'content': {JSON: {
-            'schema': schemas.at(route.body, microversions.MAX)}}}
+    if route.path.endswith('/action'):
+        made |= _actions()
+    elif route.body is not None:
+        made['requestBody'] = _body(schemas.at(route.body, microversions.MAX))
         if len(route.body) > 1:
             made['x-versions'] = {str(since): schema for since, schema in route.body.items()}
     if route.public is True:
         made['security'] = []
     return made
+
+
+def _actions() -> Description:
+    """One member of the body says which action it is, and so what the answer is."""
+    from backup_framework.api.routes import ACTIONS
+    return {'requestBody': _body({'oneOf': [
+                schemas.within(name, action.schema) for name, action in ACTIONS.items()]}),
+            'x-answers': {name: _reference(action.answer) for name, action in ACTIONS.items()
+                          if action.answer is not None}}
+
+
+def _body(schema: schemas.Schema) -> Description:
+    return {'required': True, 'content': {JSON: {'schema': schema}}}
 
 
 def _in_path(path: str) -> Iterator[Description]:

@@ -63,17 +63,19 @@ class Action(NamedTuple):
     """One of the actions that `POST /backups/{id}/action` takes, by the only member of the body.
 
     :ivar schema: of that member.
+    :ivar answer: the schema of its answer, or None where that is empty.
     """
 
     call: Callable[..., Any]
     schema: schemas.Schema
+    answer: schemas.Schema | None = None
 
 
 ACTIONS: Mapping[str, Action] = {
     'os-reset_status': Action(backups.reset_status, schemas.RESET_STATUS),
     'os-force_delete': Action(backups.force_delete, schemas.ANYTHING),
-    'backup-framework:verify': Action(extensions.verify, extensions.VERIFY),
-    'backup-framework:cancel': Action(extensions.cancel, schemas.ANYTHING),
+    'backup-framework:verify': Action(extensions.verify, extensions.VERIFY, answers.ACTED),
+    'backup-framework:cancel': Action(extensions.cancel, schemas.ANYTHING, answers.ACTED),
 }
 
 

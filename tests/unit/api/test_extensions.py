@@ -204,7 +204,7 @@ def test_a_prune_is_a_job_for_each_volume(where):
     kept = where.catalog.job(jobs[0]['id'])
     assert kept.project_id == ALPHA
     assert json.loads(json.dumps(kept.arguments))['rules'] == {'last': 2, 'within': 43200}
-    assert len(fits(prune(where, last=1), answers.PRUNED, 202)['jobs']) == 2
+    assert len(fits(prune(where, last=1.0, daily=1.0), answers.PRUNED, 202)['jobs']) == 2
 
 
 def test_a_volume_and_a_backend_are_chosen(where):

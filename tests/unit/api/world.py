@@ -37,6 +37,7 @@ ALPHA, BETA = 'alpha', 'beta'
 USERS = {'rita': {ALPHA: 'reader'}, 'mark': {ALPHA: 'member'}, 'ada': {ALPHA: 'admin'},
          'bob': {BETA: 'member'}, 'outsider': {BETA: 'other'}}
 PASSWORD = 'wonder'
+WORKER_ID = 'worker-1'
 VERSION = {'OpenStack-API-Version': 'volume 3.71'}
 
 _HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
@@ -61,6 +62,15 @@ class World:
         dispatcher = Dispatcher(self.configuration, self.catalog)
         self.application = application.make(self.configuration, self.catalog, dispatcher)
 
+    def revive(self) -> None:
+        """Let the worker give a sign of life, and get work."""
+        now = utcnow()
+        self.catalog.beat(Service(
+            WORKER_ID, WORKER, 'backup1', 'nova', started_at=now, sources=['files'],
+            backends={'local': {'driver': 'local', 'ok': True, 'error': None,
+                                'free_bytes': 1 << 40, 'checked_at': now.isoformat()}}))
+        self.catalog.set_service(WORKER_ID, False)
+
     def ask(self, user: str | None, path: str, method: str = 'GET', body: Any = None,
             **headers: str) -> webob.Response:
         headers = VERSION | {name.replace('_', '-'): value for name, value in headers.items()}
@@ -72,14 +82,6 @@ class World:
         answer = request.get_response(self.application)
         assert answer.headers['x-openstack-request-id'].startswith('req-')
         return answer
-
-
-def _beat(catalog: Catalog) -> None:
-    now = utcnow()
-    catalog.beat(Service(
-        'worker-1', WORKER, 'backup1', 'nova', started_at=now, sources=['files'],
-        backends={'local': {'driver': 'local', 'ok': True, 'error': None, 'free_bytes': 1 << 40,
-                            'checked_at': now.isoformat()}}))
 
 
 def make(place: Path, text: str = '') -> World:
@@ -99,9 +101,10 @@ def copy(world: World, template: Path, place: Path, text: str = '') -> World:
     place.mkdir(parents=True, exist_ok=True)
     shutil.copy(template / 'catalog.sqlite', place / 'catalog.sqlite')
     catalog = Catalog(f'sqlite:///{place}/catalog.sqlite', str(place))
-    # Else it were held to be down when the other world is a minute old.
-    _beat(catalog)
-    return World(configure(place, text), catalog, dict(world.ids))
+    made = World(configure(place, text), catalog, dict(world.ids))
+    # Else the worker were held to be down when the other world is a minute old.
+    made.revive()
+    return made
 
 
 def configure(place: Path, text: str = '') -> conf.Configuration:
@@ -125,7 +128,7 @@ def configure(place: Path, text: str = '') -> conf.Configuration:
 def fill(world: World) -> None:
     catalog, ids = world.catalog, world.ids
     now = utcnow()
-    _beat(catalog)
+    world.revive()
     for prefix, project in (('', ALPHA), ('other-', BETA)):
         name = SECRET if project == ALPHA else 'plain'
         for kind in ('volume', 'snapshot', 'backup', 'older', 'broken', 'busy', 'job', 'idle'):
