@@ -11,7 +11,7 @@ from taskflow import exceptions as errors
 
 from backup_framework.conf.service import JobboardConfig
 from backup_framework.model import Job
-from backup_framework.service.boards import Board, Details, why_away
+from backup_framework.service.boards import Board, Details
 
 TTL = 3
 
@@ -95,4 +95,3 @@ def test_a_server_that_is_away_says_so():
         assert list(board.iterjobs()) == []
         with pytest.raises(errors.JobFailure):
             board.post(Job(kind='create'))
-        assert why_away(config)

@@ -7,7 +7,9 @@ import time
 
 import pytest
 
+from tools.servers import parts
 from tools.servers.installation import Installation, Setup
+from tools.servers.rest import Refused
 
 CHUNK = 4 << 20
 SLOW = {'shelf': {'write_bandwidth': CHUNK, 'compression': 'none', 'chunk_size': CHUNK}}
@@ -74,3 +76,26 @@ def test_a_worker_that_is_told_to_stop_gives_its_backup_to_another(
     service.wait(backup)
     assert before.items() <= stored(service).items()
     assert service.restored(backup) == (service.volumes / 'large').read_bytes()
+
+
+def test_a_database_that_comes_back_has_lost_no_job(
+        start_part: Callable[[type[parts.Part]], parts.Part], etcd: parts.Etcd,
+        install: Callable[..., Installation]):
+    server = start_part(parts.PostgreSQL)
+    assert isinstance(server, parts.PostgreSQL)
+    service = install(Setup(server.database(), etcd.url), options=SLOW)
+    backup = start(service)
+    server.kill()
+    time.sleep(2)
+    server.start()
+    service.until(lambda: answers(service, backup) == 'available', 'the backup is there')
+    assert service.restored(backup) == (service.volumes / 'large').read_bytes()
+    assert all(process.is_running() for process in service.processes)
+
+
+def answers(service: Installation, backup: str) -> str | None:
+    """The status of a backup, where the API can tell."""
+    try:
+        return str(service.backup(backup)['status'])
+    except Refused:
+        return None
