@@ -159,6 +159,11 @@ class Accepted:
         """What became of the parts of a create, in the order of the volume."""
         return self._database.read(lambda c: parts.every(c, job_id))
 
+    def progress_of_parts(self, job_id: str) -> None:
+        """Record how far a create is, all its parts together."""
+        done, total = self._database.read(lambda c: parts.progress(c, job_id))
+        self._database.write(lambda c: jobs.progress(c, job_id, 'backup', done, total))
+
     def end_part(self, operation: Running, job: Job, result: str) -> bool:
         """Record what a part stored, with the end of its job; whether the create can go on now.
 

@@ -58,6 +58,21 @@ def end(connection: sa.Connection, job: Job, result: str) -> bool:
     return connection.scalar(goes_on) is not None
 
 
+def progress(connection: sa.Connection, job_id: str) -> tuple[int, int]:
+    """Bytes of all parts that are stored, and that there are."""
+    length = sa.func.coalesce(sa.func.sum(_table.c.length), 0)
+    mine = _table.c.job_id == job_id
+    total = connection.scalar(sa.select(length).where(mine))
+    stored = connection.scalar(sa.select(length).where(mine, _table.c.result.is_not(None)))
+    create = _jobs.alias()
+    going = connection.scalar(
+        sa.select(sa.func.coalesce(sa.func.sum(_jobs.c.done), 0))
+        .join(create, create.c.backup_id == _jobs.c.backup_id)
+        .where(create.c.id == job_id, _jobs.c.kind == KIND, _jobs.c.phase == 'backup',
+               _jobs.c.state == str(JobState.RUNNING)))
+    return int(stored or 0) + int(going or 0), int(total or 0)
+
+
 def job_ended(connection: sa.Connection, job: Job) -> None:
     """A create takes its parts along; a part that did not do what it should fails its create."""
     if job.kind == 'create':

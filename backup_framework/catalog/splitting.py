@@ -25,7 +25,6 @@ def split(connection: sa.Connection, operation: operations.Running, common: Mapp
             for number, extent in enumerate(extents, 1)]
     for job in made:
         jobs.add(connection, job)
-    jobs.put_back(connection, create.id)
     return made
 
 

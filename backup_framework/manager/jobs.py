@@ -93,7 +93,7 @@ class Jobs:
         attempt = self._catalog.start_job(job.id, self._context.configuration.service().host)
         if not attempt:
             return []
-        watch = _Watch(self._context, job.id, attempt)
+        watch = _Watch(self._context, job, attempt)
         outer, self._context.monitor.heartbeat = self._context.monitor.heartbeat, watch
         try:
             found = work(dataclasses.replace(self._catalog.job(job.id), attempts=attempt))
@@ -229,10 +229,10 @@ def _is_interruption(error: Exception) -> bool:
 class _Watch:
     """Called now and then while a job runs: tells how far it is, and stops it where it ended."""
 
-    def __init__(self, context: Context, job_id: str, attempt: int) -> None:
+    def __init__(self, context: Context, job: Job, attempt: int) -> None:
         self._catalog = context.catalog
         self._monitor: Monitor = context.monitor
-        self._job_id, self._attempt = job_id, attempt
+        self._job, self._attempt = job, attempt
         self._told = time.monotonic()
 
     def __call__(self) -> None:
@@ -242,10 +242,12 @@ class _Watch:
         self._told = now
         monitor = self._monitor
         try:
-            goes_on = self._catalog.progress(self._job_id, monitor.phase, monitor.done,
+            goes_on = self._catalog.progress(self._job.id, monitor.phase, monitor.done,
                                              monitor.total, attempt=self._attempt)
+            if 'create' in self._job.arguments:
+                self._catalog.progress_of_parts(self._job.arguments['create'])
         except (exceptions.CatalogError, exceptions.NoSpace) as error:
-            LOG.warning('The progress of job %s could not be recorded: %s', self._job_id, error)
+            LOG.warning('The progress of job %s could not be recorded: %s', self._job.id, error)
             return
         if not goes_on:
             monitor.cancel()

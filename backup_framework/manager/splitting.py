@@ -87,6 +87,7 @@ def store(context: Context, job: Job, read: Read) -> list[Job]:
         result = {name: getattr(stored, name) for name in _STORED}
         is_last = context.catalog.end_part(
             row, job, json.dumps(result | {'warnings': operation.warnings}))
+    context.catalog.progress_of_parts(create.id)
     return [create] if is_last else []
 
 

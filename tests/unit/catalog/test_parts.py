@@ -38,8 +38,21 @@ def test_each_part_is_a_job(catalog, create):
             first.total, first.arguments) == (
                 'part', 'b1', 'v1', 'local', 'disks', 100, {'create': create.id, 'number': 2})
     kept = catalog.job(create.id)
-    assert kept.state == JobState.QUEUED and kept.arguments['split'] == {'size': 207}
+    assert kept.state == JobState.RUNNING and kept.arguments['split'] == {'size': 207}
     assert [part.extent for part in catalog.parts(create.id)] == EXTENTS
+
+
+def test_its_progress_is_that_of_its_parts(catalog, create):
+    jobs = split(catalog, create)
+    store(catalog, jobs[0])
+    other = Job(kind='part', backup_id='other', arguments={'create': 'another', 'number': 1})
+    catalog.accept(other, Backup(id='other', volume_id='v2'))
+    for job, phase, done in ((jobs[1], 'backup', 30), (jobs[2], 'hashes', 3), (other, 'backup', 9)):
+        catalog.start_job(job.id, 'here')
+        catalog.progress(job.id, phase, done, 100)
+    catalog.progress_of_parts(create.id)
+    found = catalog.job(create.id)
+    assert (found.phase, found.done, found.total) == ('backup', 130, 207)
 
 
 def test_the_create_goes_on_after_the_last_one(catalog, create):

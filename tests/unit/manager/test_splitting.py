@@ -40,7 +40,7 @@ class Split(World):
 
     def begin(self, volume: Volume, **wanted: object) -> tuple[Backup, Job]:
         backup, job = self.accept(volume, **wanted)
-        assert self.run(job).state == JobState.QUEUED
+        assert self.run(job).state == JobState.RUNNING
         assert len(self.parts()) == 6
         return backup, job
 
