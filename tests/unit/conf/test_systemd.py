@@ -10,6 +10,8 @@ import pytest
 UNITS = pathlib.Path(__file__).parents[3] / 'etc' / 'systemd'
 SERVICE = UNITS / 'backup-framework.service'
 TIMER = UNITS / 'backup-framework.timer'
+DAEMONS = [UNITS / 'backup-framework-api.service', UNITS / 'backup-framework-worker.service']
+SERVICES = [SERVICE, *DAEMONS]
 
 
 def read(unit):
@@ -29,8 +31,37 @@ def test_the_command():
     assert 'backup_run' in [line.partition('=')[0].strip() for line in commands.splitlines()]
 
 
-def test_the_service_has_no_privileges():
-    service = read(SERVICE)['Service']
+def by_name(unit):
+    return unit.name
+
+
+@pytest.mark.parametrize('unit', DAEMONS, ids=by_name)
+def test_the_daemons(unit):
+    service = read(unit)['Service']
+    assert service['ExecStart'] == f'/usr/bin/{unit.stem}'
+    setup = configparser.ConfigParser()
+    setup.read(UNITS.parents[1] / 'setup.cfg')
+    programs = setup['options.entry_points'].get('console_scripts')
+    assert unit.stem in [line.partition('=')[0].strip() for line in programs.splitlines()]
+    # cotyledon tells when it is ready; its master ends its processes in order.
+    assert (service['Type'], service['KillMode']) == ('notify', 'mixed')
+    # What is wrong with a configuration is wrong at the next start too.
+    assert service['RestartPreventExitStatus'] == '2'
+
+
+def test_the_worker_has_time_to_come_to_its_end():
+    from backup_framework import conf
+    from backup_framework.service import working
+    configuration = conf.load([], state_path='/nonexistent')
+    assert read(DAEMONS[1])['Service']['TimeoutStopSec'] == '3min'
+    assert working.patience(configuration) + 30 < 180
+    assert read(DAEMONS[0])['Service']['TimeoutStopSec'] == '90s'
+    assert configuration.api.request_timeout + 30 < 90
+
+
+@pytest.mark.parametrize('unit', SERVICES, ids=by_name)
+def test_the_service_has_no_privileges(unit):
+    service = read(unit)['Service']
     assert service['User'] == 'backup-framework'
     assert service['NoNewPrivileges'] == 'yes'
     assert service['ProtectSystem'] == 'strict'
@@ -38,9 +69,10 @@ def test_the_service_has_no_privileges():
     assert service['StateDirectory'] == 'backup_framework'
 
 
-def test_the_state_directory_is_the_one_that_the_service_user_gets():
+@pytest.mark.parametrize('unit', SERVICES, ids=by_name)
+def test_the_state_directory_is_the_one_that_the_service_user_gets(unit):
     """StateDirectory is below /var/lib, and XDG_STATE_HOME must lead to the same place."""
-    service = read(SERVICE)['Service']
+    service = read(unit)['Service']
     assert service['Environment'] == 'XDG_STATE_HOME=/var/lib'
 
 
@@ -54,13 +86,15 @@ def test_the_timer_starts_the_service_every_night():
 def test_systemd_agrees(tmp_path):
     if shutil.which('systemd-analyze') is None:
         pytest.skip('systemd-analyze is not installed')
-    # The program is not installed at its final place here.
-    service = SERVICE.read_text().replace('/usr/bin/backup-framework', shutil.which('true'))
-    (tmp_path / SERVICE.name).write_text(service)
+    # The programs are not installed at their final places here.
+    for unit in SERVICES:
+        text = read(unit)['Service']['ExecStart'].split()[0]
+        (tmp_path / unit.name).write_text(unit.read_text().replace(text, shutil.which('true')))
     (tmp_path / TIMER.name).write_text(TIMER.read_text())
     done = subprocess.run(
-        ['systemd-analyze', 'verify', '--man=no', str(tmp_path / SERVICE.name),
-         str(tmp_path / TIMER.name)], capture_output=True, text=True)
+        ['systemd-analyze', 'verify', '--man=no',
+         *(str(tmp_path / unit.name) for unit in [*SERVICES, TIMER])],
+        capture_output=True, text=True)
     complaints = [line for line in (done.stdout + done.stderr).splitlines()
                   if 'backup-framework' in line]
     assert complaints == []
