@@ -243,7 +243,9 @@ def import_(context: Context, record: object, quota: Quota | None, asker: Asker
     backup = Backup(
         id=told.id, volume_id=told.volume_id, size=told.size, snapshot_id=told.snapshot_id,
         created_at=told.created_at, user_id=asker.user_id, project_id=asker.project_id,
-        availability_zone=context.configuration.service().zone)
-    job = asker.job('import', backup, arguments={'record': record})
+        availability_zone=context.configuration.service().zone,
+        # Until it is found on one of them.
+        backend=context.configuration.default_backend)
+    job = asker.job('import', backup, backend=None, arguments={'record': record})
     context.catalog.accept(job, backup, quota=quota)
     return backup, job

@@ -120,15 +120,22 @@ def _delete(context: Context, backup: Backup, adopt: bool = False, job_id: str |
             else:
                 _postpone(context, row, backup, freeing.awaited)
         except BaseException as error:
-            untouched = isinstance(error, exceptions.ForeignContainer) and was in _DELETABLE
-            # What came of a job says whoever runs it.
-            if job_id is None or untouched:
-                with contextlib.suppress(exceptions.BackupFrameworkError):
-                    context.catalog.finish(
-                        row, backup.id, was if untouched else Status.ERROR_DELETING,
-                        fail_reason=backup.fail_reason if untouched else reason_of(error))
+            with contextlib.suppress(exceptions.BackupFrameworkError):
+                _record_failure(context, row, backup, was, error)
             raise
     return done
+
+
+def _record_failure(context: Context, row: Running, backup: Backup, was: str, error: BaseException
+                    ) -> None:
+    """Nothing has happened where the container is another installation's."""
+    untouched = isinstance(error, exceptions.ForeignContainer) and was in _DELETABLE
+    if row.job_id is None:
+        context.catalog.finish(row, backup.id, was if untouched else Status.ERROR_DELETING,
+                               fail_reason=backup.fail_reason if untouched else reason_of(error))
+    elif untouched:
+        # What else came of a job says whoever runs it.
+        context.catalog.transition(backup.id, [Status.DELETING], was)
 
 
 def _begin(context: Context, row: Running, backup: Backup) -> Freeing:

@@ -1,0 +1,558 @@
+"""Accepted operations, run as jobs: the rules, what comes of them, and kills at every step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+import os
+from pathlib import Path
+import signal
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from backup_framework import conf, exceptions, store
+from backup_framework.catalog.database import Database
+from backup_framework.engine.monitor import Monitor
+from backup_framework.manager import CreateJob, Manager, jobs
+from backup_framework.manager.verifying import How
+from backup_framework.model import Backup, Job, JobState, Quota, Status, Volume
+
+MIB = 1 << 20
+CONFIGURATION = """
+[DEFAULT]
+enabled_backends = local, old
+state_path = {root}/state
+[backend_defaults]
+chunk_size = 1MiB
+[local]
+driver = local
+path = {root}/store
+[old]
+driver = local
+path = {root}/old
+format = 1.0.0
+[volumes:demo]
+type = file
+path = {root}/volumes
+"""
+
+
+class World:
+    """An installation with one source, and a manager for each thing that is done."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        for name in ('volumes', 'store', 'old'):
+            (root / name).mkdir(0o700)
+        (root / 'c.conf').write_text(CONFIGURATION.format(root=root))
+        self.configuration = conf.load([str(root / 'c.conf')])
+        self.manager = Manager(self.configuration)
+        self.catalog = self.manager.catalog
+
+    def volume(self, name: str = 'a.img', size: int = 6 * MIB, data: bytes | None = None) -> Volume:
+        (self.root / 'volumes' / name).write_bytes(os.urandom(size) if data is None else data)
+        self.offer()
+        found: Volume = self.catalog.volume_page(None, filters={'name': name}).items[0]
+        return found
+
+    def offer(self) -> None:
+        for offer in self.manager.sources.offers():
+            self.catalog.offer_volumes(offer.source, offer.volumes, offer.snapshots)
+
+    def bytes_of(self, volume: Volume) -> bytes:
+        source_id = self.catalog.get_volume(volume.id).source_id
+        return (self.root / 'volumes' / str(source_id)).read_bytes()
+
+    def accept(self, volume: Volume, **wanted: Any) -> tuple[Backup, Job]:
+        return self.manager.accept_create(CreateJob(volume.id, **{'project_id': 'p', **wanted}))
+
+    def run(self, job: Job, monitor: Monitor | None = None) -> Job:
+        """What came of it, run by a process that has just begun."""
+        with Manager(self.configuration, monitor=monitor) as manager:
+            manager.run_job(manager.catalog.job(job.id))
+        return self.catalog.job(job.id)
+
+    def make(self, volume: Volume, **wanted: Any) -> Backup:
+        backup, job = self.accept(volume, **wanted)
+        assert self.run(job).state == JobState.DONE
+        return self.backup(backup)
+
+    def backup(self, backup: Backup) -> Backup:
+        return self.catalog.backup_of(backup.id, None)
+
+    def restored(self, backup: Backup) -> bytes:
+        _, volume, job = self.manager.accept_restore(backup.id)
+        ended = self.run(job)
+        assert ended.state == JobState.DONE, ended.fail_reason
+        return self.bytes_of(volume)
+
+    def check(self) -> None:
+        """Nothing is wrong, and nothing is left."""
+        assert self.catalog.open_jobs() == [] and self.catalog.check() == []
+        assert self.manager.check_catalog() == []
+
+
+@pytest.fixture
+def world(tmp_path) -> Iterator[World]:
+    made = World(tmp_path)
+    yield made
+    made.manager.close()
+    made.catalog.close()
+
+
+# The rules
+
+@pytest.mark.parametrize('status, wanted, message', [
+    ('in-use', {}, 'force flag'), ('error', {}, '"error"'), ('error', {'force': True}, '"error"')])
+def test_a_volume_in_a_wrong_state(world, status, wanted, message):
+    volume = world.volume()
+    world.catalog.update_volume(volume.id, status=status)
+    with pytest.raises(exceptions.InvalidVolume, match=message):
+        world.accept(volume, **wanted)
+
+
+def test_a_volume_in_use_by_force(world):
+    volume = world.volume()
+    world.catalog.update_volume(volume.id, status='in-use')
+    assert 'volume is in use' in world.make(volume, force=True).warnings[0]
+
+
+def test_a_volume_of_another_project(world):
+    volume = world.volume()
+    world.catalog.update_volume(volume.id, project_id='q')
+    backup = world.make(volume, project_id='q')
+    for ask in (lambda: world.accept(volume),
+                lambda: world.manager.accept_restore(backup.id, volume_id=volume.id,
+                                                     project_id='p')):
+        with pytest.raises(exceptions.VolumeNotFound):
+            ask()
+    world.make(volume, all_projects=True)
+
+
+def test_what_a_backup_is_given(world):
+    volume = world.volume()
+    backup, job = world.accept(
+        volume, user_id='u', request_id='r', name='n', description='d', metadata={'k': 'v'},
+        container='box', availability_zone='z')
+    assert (backup.status, backup.size, backup.container) == (Status.CREATING, 1, 'p/box')
+    assert world.catalog.volume_of(volume.id, 'p').status == 'backing-up'
+    assert (job.user_id, job.request_id, job.project_id, job.source, job.backend) == (
+        'u', 'r', 'p', 'demo', 'local')
+    world.run(job)
+    backup = world.backup(backup)
+    assert (backup.status, backup.display_name, backup.display_description, backup.metadata,
+            backup.availability_zone, backup.user_id, backup.project_id, backup.container,
+            backup.size_bytes, backup.host) == (
+        'available', 'n', 'd', {'k': 'v'}, 'z', 'u', 'p', 'p/box', 6 * MIB,
+        world.configuration.service().host)
+    assert world.catalog.volume_of(volume.id, 'p').status == 'available'
+    ended = world.catalog.job(job.id)
+    assert ended.state == JobState.DONE and ended.ended_at is not None
+
+
+@pytest.mark.parametrize('name', ['../q/box', '/box', 'a//b', '.hidden', 'x' * 300])
+def test_a_container_that_would_leave_the_project(world, name):
+    with pytest.raises(exceptions.InvalidName):
+        world.accept(world.volume(), container=name)
+
+
+@pytest.mark.parametrize('backend', ['local', 'old'])
+def test_projects_share_no_container(world, backend):
+    volume = world.volume()
+    mine = world.make(volume, backend=backend)
+    other = world.make(volume, backend=backend, project_id='q')
+    assert mine.container.startswith('p/') and other.container.startswith('q/')
+
+
+def test_an_incremental(world):
+    """On the newest of the caller's project, on the same backend."""
+    volume = world.volume()
+    with pytest.raises(exceptions.InvalidBackup, match='No backups available'):
+        world.accept(volume, incremental=True)
+    world.make(volume, project_id='q')
+    world.make(volume, backend='old')
+    with pytest.raises(exceptions.InvalidBackup, match='No backups available'):
+        world.accept(volume, incremental=True)
+    world.make(volume)
+    newest = world.make(volume, container='box')
+    child, job = world.accept(volume, incremental=True)
+    assert (child.parent_id, child.container) == (newest.id, 'p/box')
+    # It needs its parent until it is known in which format it is.
+    with pytest.raises(exceptions.BackupInUse):
+        world.manager.accept_delete(newest.id)
+    world.run(job)
+    child = world.backup(child)
+    assert child.parent_id == newest.id and child.warnings == []
+    assert child.stored_bytes < MIB and world.restored(child) == world.bytes_of(volume)
+
+
+def test_an_incremental_whose_parent_is_lost(world):
+    volume = world.volume()
+    parent = world.make(volume)
+    child, job = world.accept(volume, incremental=True)
+    world.catalog.update_backup(parent.id, status=Status.ERROR)
+    assert world.run(job).state == JobState.DONE
+    child = world.backup(child)
+    assert child.parent_id is None and 'full backup, because' in child.warnings[0]
+
+
+def test_a_quota(world):
+    volume, other = world.volume(), world.volume('b.img')
+    world.accept(volume, quota=Quota(backups=1))
+    with pytest.raises(exceptions.QuotaExceeded):
+        world.accept(other, quota=Quota(backups=1))
+
+
+def test_restores(world):
+    volume = world.volume()
+    before = world.bytes_of(volume)
+    backup = world.make(volume)
+    new_name = world.manager.accept_restore(backup.id, name='new')
+    _, made, job = new_name
+    assert made.status == 'creating' and made.name == 'new'
+    assert world.catalog.volume_of(made.id, None).status == 'creating'
+    assert world.backup(backup).status == Status.RESTORING
+    assert world.run(job).state == JobState.DONE
+    assert world.bytes_of(made) == before
+    assert world.catalog.volume_of(made.id, None).status == 'available'
+    (world.root / 'volumes' / 'a.img').write_bytes(bytes(6 * MIB))
+    _, _, job = world.manager.accept_restore(backup.id, volume_id=volume.id)
+    assert world.catalog.volume_of(volume.id, None).status == 'restoring-backup'
+    with pytest.raises(exceptions.InvalidVolume):
+        world.manager.accept_restore(backup.id, volume_id=volume.id)
+    assert world.run(job).state == JobState.DONE
+    assert world.bytes_of(volume) == before
+    small = world.volume('small.img', size=MIB)
+    with pytest.raises(exceptions.InvalidVolume, match='too small'):
+        world.manager.accept_restore(backup.id, volume_id=small.id)
+    world.check()
+
+
+def test_a_restore_that_fails(world):
+    backup = world.make(world.volume())
+    for data in (world.root / 'store').rglob('*-00001'):
+        data.write_bytes(b'damaged')
+    _, volume, job = world.manager.accept_restore(backup.id)
+    with pytest.raises(exceptions.FormatError):
+        world.run(job)
+    ended = world.catalog.job(job.id)
+    assert ended.state == JobState.FAILED and '-00001' in ended.fail_reason
+    assert world.catalog.volume_of(volume.id, None).status == 'error_restoring'
+    assert world.backup(backup).status == Status.AVAILABLE
+
+
+def test_a_create_that_fails(world):
+    volume = world.volume()
+    backup, job = world.accept(volume)
+    (world.root / 'volumes' / 'a.img').unlink()
+    with pytest.raises(exceptions.VolumeNotFound):
+        world.run(job)
+    found = world.backup(backup)
+    assert found.status == Status.ERROR and 'a.img' in found.fail_reason
+    assert world.catalog.job(job.id).state == JobState.FAILED
+    world.run(world.manager.accept_delete(backup.id)[1])
+    with pytest.raises(exceptions.BackupNotFound):
+        world.backup(backup)
+
+
+def test_deletes(world):
+    backup = world.make(world.volume(), backend='old')
+    child = world.make(world.volume(), backend='old', incremental=True)
+    for force in (False, True):
+        with pytest.raises(exceptions.BackupInUse):
+            world.manager.accept_delete(backup.id, force=force)
+    for each in (child, backup):
+        shown, job = world.manager.accept_delete(each.id)
+        assert shown.status == world.backup(each).status == Status.DELETING
+        with pytest.raises(exceptions.InvalidBackup):
+            world.manager.accept_delete(each.id)
+        assert world.run(job).state == JobState.DONE
+        with pytest.raises(exceptions.BackupNotFound):
+            world.backup(each)
+    assert not [each for each in (world.root / 'old').rglob('*') if each.is_file()]
+
+
+def test_a_container_of_another_installation_is_left_alone(world):
+    """A refused delete changes nothing, not even the status."""
+    backup = world.make(world.volume())
+    mark, = (world.root / 'store').rglob('bf-container.owner-1')
+    mark.write_text(mark.read_text().replace(world.catalog.owner[:8], '0' * 8))
+    _, job = world.manager.accept_delete(backup.id)
+    with pytest.raises(exceptions.ForeignContainer):
+        world.run(job)
+    assert world.backup(backup).status == Status.AVAILABLE
+    assert world.catalog.job(job.id).state == JobState.FAILED
+
+
+def test_verify(world):
+    backup = world.make(world.volume())
+    _, job = world.manager.accept_verify(backup.id, How(quick=True))
+    assert world.run(job).state == JobState.DONE
+    assert world.backup(backup).verified_how == 'quick'
+    for data in (world.root / 'store').rglob('*-00001'):
+        data.write_bytes(b'damaged')
+    _, job = world.manager.accept_verify(backup.id)
+    ended = world.run(job)
+    assert ended.state == JobState.FAILED and 'problems were found' in ended.fail_reason
+    assert world.backup(backup).damage
+
+
+def test_import(world):
+    backup = world.make(world.volume(), name='mine', metadata={'k': 'v'})
+    record = world.manager.export(backup.id)
+    with pytest.raises(exceptions.InvalidBackup, match='already exists'):
+        world.manager.accept_import(record)
+    world.manager.forget(backup.id)
+    taken, job = world.manager.accept_import(record, project_id='q', user_id='u')
+    assert world.backup(taken).status == Status.CREATING
+    assert world.run(job).state == JobState.DONE
+    taken = world.backup(taken)
+    assert (taken.project_id, taken.user_id, taken.owner, taken.metadata, taken.status) == (
+        'q', 'u', None, {'k': 'v'}, 'available')
+    assert (taken.container, taken.service_metadata, taken.manifest_digest) == (
+        backup.container, backup.service_metadata, backup.manifest_digest)
+    world.check()
+
+
+def test_an_import_of_what_is_not_there(world):
+    backup = world.make(world.volume())
+    record = world.manager.export(backup.id)
+    world.run(world.manager.accept_delete(backup.id)[1])
+    with pytest.raises(exceptions.InvalidInput):
+        world.manager.accept_import({'backup_service': 'x', 'backup_url': 'nonsense'})
+    taken, job = world.manager.accept_import(record, project_id='p')
+    with pytest.raises(exceptions.InvalidInput):
+        world.run(job)
+    found = world.backup(taken)
+    # It names no objects, so that deleting it can do no harm.
+    assert (found.status, found.container, found.service_metadata) == ('error', None, None)
+    assert world.run(world.manager.accept_delete(taken.id)[1]).state == JobState.DONE
+
+
+def test_prune_is_for_one_project(world):
+    volume = world.volume()
+    made = [world.make(volume, project_id=project) for project in 'ppqq']
+    job = world.manager.accept_prune(volume_id=volume.id, rules={'last': 1}, project_id='p')
+    assert world.run(job).state == JobState.DONE
+    assert {each.id for each in world.catalog.backups()} == {each.id for each in made[1:]}
+
+
+# Cancelling
+
+class Slow(Monitor):
+    """Tells when data moves, and makes it last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.moving = threading.Event()
+
+    def advance(self, length: int) -> None:
+        if length:
+            self.moving.set()
+            time.sleep(0.05)
+        super().advance(length)
+
+
+@pytest.fixture
+def attentive(monkeypatch):
+    """A job looks at its state as often as it can."""
+    monkeypatch.setattr(jobs, 'PROGRESS_SECONDS', 0.0)
+
+
+def start(world: World, job: Job) -> tuple[threading.Thread, list[BaseException]]:
+    """Run a job in a thread, as far as its first bytes."""
+    monitor, raised = Slow(), list[BaseException]()
+
+    def run() -> None:
+        try:
+            world.run(job, monitor)
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert monitor.moving.wait(30)
+    return thread, raised
+
+
+def test_progress_is_told(world, attentive):
+    backup, job = world.accept(world.volume())
+    thread, _ = start(world, job)
+    seen = set()
+    while thread.is_alive():
+        found = world.catalog.job(job.id)
+        seen.add((found.phase, found.done, found.total))
+        time.sleep(0.01)
+    thread.join()
+    told = sorted(done for phase, done, total in seen
+                  if phase == 'backup' and total == 6 * MIB)
+    assert len(told) > 2 and 0 < told[1] < 6 * MIB and told[-1] <= 6 * MIB
+
+
+@pytest.mark.parametrize('how', ['cancel', 'delete', 'reset'])
+def test_a_create_that_is_stopped(world, attentive, how):
+    backup, job = world.accept(world.volume(size=40 * MIB))
+    thread, raised = start(world, job)
+    if how == 'cancel':
+        assert world.manager.cancel(job.id) and not world.manager.cancel(job.id)
+    elif how == 'reset':
+        world.catalog.reset(backup.id, Status.ERROR)
+    else:
+        _, delete = world.manager.accept_delete(backup.id, force=True)
+        # It waits for the create to end.
+        assert world.run(delete).state == JobState.DONE
+    thread.join(30)
+    assert not thread.is_alive() and isinstance(raised[0], exceptions.OperationCancelled)
+    assert world.catalog.job(job.id).state == JobState.CANCELLED
+    if how != 'delete':
+        assert world.backup(backup).status == Status.ERROR
+        world.run(world.manager.accept_delete(backup.id)[1])
+    assert not list((world.root / 'store').rglob('*-0*'))
+    world.check()
+
+
+def test_a_job_is_cancelled_before_it_begins(world):
+    backup, job = world.accept(world.volume())
+    world.manager.cancel(job.id)
+    assert world.run(job).state == JobState.CANCELLED
+    assert world.backup(backup).status == Status.ERROR
+
+
+def test_a_worker_that_is_stopped(world):
+    """Its job goes on elsewhere; the monitor cancels, the job does not."""
+    volume = world.volume()
+    backup, job = world.accept(volume)
+    monitor = Monitor()
+    monitor.cancel()
+    with pytest.raises(exceptions.OperationCancelled):
+        world.run(job, monitor)
+    assert JobState(world.catalog.job(job.id).state).is_open
+    assert world.backup(backup).status == Status.CREATING
+    assert world.run(job).state == JobState.DONE
+    assert world.restored(backup) == world.bytes_of(volume)
+
+
+def test_two_workers_have_one_job(world, attentive):
+    """The board gave it to another one: who had it first learns that, and harms nobody."""
+    volume = world.volume(size=20 * MIB)
+    backup, job = world.accept(volume)
+    thread, raised = start(world, job)
+    assert world.run(job).state == JobState.DONE
+    thread.join(60)
+    assert not thread.is_alive() and len(raised) == 1
+    assert world.backup(backup).status == Status.AVAILABLE
+    assert world.catalog.job(job.id).state == JobState.DONE
+    assert world.restored(backup) == world.bytes_of(volume)
+
+
+# Kills
+
+def killed(work: Callable[[], object], cls: type, name: str, number: int, *, after: bool) -> bool:
+    """Run it in a child that is killed at a call of a method; whether it came so far."""
+    child = os.fork()
+    if not child:
+        method, calls = getattr(cls, name), iter(range(10 ** 6))
+
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            due = next(calls) == number
+            if due and not after:
+                os.kill(os.getpid(), signal.SIGKILL)
+            found = method(*args, **kwargs)
+            if due:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return found
+
+        setattr(cls, name, counted)
+        try:
+            work()
+        finally:
+            os._exit(0)
+    _, status = os.waitpid(child, 0)
+    return os.WIFSIGNALED(status)
+
+
+def points(world: World, prepare: Callable[[], Job]) -> Iterator[tuple[Job, str]]:
+    """A job again and again, killed one step later each time, until it is not killed any more."""
+    for cls, name in ((Database, 'write'), (store.Container, 'put')):
+        for number in range(200):
+            for after in (False, True):
+                job = prepare()
+                label = f'{"after" if after else "before"} {name} {number}'
+                if not killed(lambda job=job: world.run(job), cls, name, number, after=after):
+                    world.run(job)
+                    break
+                # Another command does not take it for dead.
+                with Manager(world.configuration) as manager:
+                    assert manager.catalog.check() == []
+                yield job, label
+            else:
+                continue
+            break
+
+
+@pytest.mark.parametrize('backend', ['local', 'old'])
+def test_a_create_that_is_killed_anywhere(world, backend):
+    """With a format that resumes, and with one that begins anew."""
+    volume = world.volume(size=3 * MIB)
+    count = 0
+    for job, label in points(world, lambda: world.accept(volume, backend=backend)[1]):
+        count += 1
+        before = world.catalog.job(job.id)
+        ended = world.run(job)
+        assert ended.state == JobState.DONE, (label, ended.fail_reason)
+        if not JobState(before.state).is_open:
+            # An outcome is recorded once.
+            assert ended == before, label
+        found = world.backup(Backup(id=str(job.backup_id)))
+        assert found.status == Status.AVAILABLE and found.fail_reason is None, label
+        assert world.manager.verify(found.id).ok, label
+    assert count > 12
+    assert world.restored(found) == world.bytes_of(volume)
+    world.check()
+
+
+def test_a_delete_that_is_killed_anywhere(world):
+    volume = world.volume(size=MIB)
+    for job, label in points(world, lambda: world.manager.accept_delete(
+            world.make(volume, backend='old').id)[1]):
+        ended = world.run(job)
+        assert ended.state == JobState.DONE, (label, ended.fail_reason)
+        assert world.catalog.backups() == [], label
+    assert not [each for each in (world.root / 'old').rglob('*') if each.is_file()]
+    world.check()
+
+
+def test_other_jobs_that_are_killed_anywhere(world):
+    volume = world.volume(size=MIB)
+    before = world.bytes_of(volume)
+    backup = world.make(volume)
+    record = world.manager.export(backup.id)
+
+    def restore() -> Job:
+        (world.root / 'volumes' / 'a.img').write_bytes(bytes(MIB))
+        return world.manager.accept_restore(backup.id, volume_id=volume.id)[2]
+
+    def import_() -> Job:
+        world.manager.forget(backup.id)
+        return world.manager.accept_import(record, project_id='p')[1]
+
+    for prepare in (restore, import_, lambda: world.manager.accept_verify(backup.id)[1]):
+        for job, label in points(world, prepare):
+            ended = world.run(job)
+            assert ended.state == JobState.DONE, (job.kind, label, ended.fail_reason)
+            assert world.backup(backup).status == Status.AVAILABLE, (job.kind, label)
+            assert job.kind != 'restore' or world.bytes_of(volume) == before, label
+    world.check()
+
+
+def test_a_restore_to_a_new_volume_that_is_killed_anywhere(world):
+    volume = world.volume(size=MIB)
+    backup = world.make(volume)
+    for job, label in points(world, lambda: world.manager.accept_restore(backup.id)[2]):
+        ended = world.run(job)
+        assert ended.state == JobState.DONE, (label, ended.fail_reason)
+        made = world.catalog.volume_of(str(job.volume_id), None)
+        assert made.status == 'available' and world.bytes_of(made) == world.bytes_of(volume), label
+    world.check()
