@@ -15,7 +15,8 @@ class ZooKeeperBoard(ZookeeperJobBoard):  # type: ignore[misc]
     ERRORS = (KazooException, KazooTimeoutError)
 
     def __init__(self, name: str, conf: dict[str, Any], timeout: float) -> None:
-        super().__init__(name, conf)
+        # A server of today does not tell its version without being told to, and is new enough.
+        super().__init__(name, {'check_compatible': False} | conf)
 
     def failed(self) -> None:
         """Nothing is to be done."""
