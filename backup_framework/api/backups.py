@@ -48,18 +48,14 @@ def _list(request: Request, *, detailed: bool) -> Answer:
     by_name = request.version >= SORT_BY_NAME
     wanted = listing(request, LISTABLE if by_name else _BEFORE_NAMES)
     found = page_of(request, request.catalog.backup_page, wanted)
-    if not detailed:
-        return views.page(request, 'backups', found, wanted, views.backup_summary)
-    depended = request.catalog.depended([backup.id for backup in found.items])
-    return views.page(request, 'backups', found, wanted, lambda request, backup:
-                      views.backup_detail(request, backup, backup.id in depended))
+    view = views.backup_details(request, found.items) if detailed else views.backup_summary
+    return views.page(request, 'backups', found, wanted, view)
 
 
 def show(request: Request, id: str) -> Answer:
     """One backup."""
     backup = get(request, id, 'backup:get')
-    depended = bool(request.catalog.depended([backup.id]))
-    return {'backup': views.backup_detail(request, backup, depended)}
+    return {'backup': views.backup_details(request, [backup])(request, backup)}
 
 
 def create(request: Request) -> Answer:

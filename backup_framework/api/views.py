@@ -64,8 +64,14 @@ def backup_summary(request: Request, backup: Backup) -> View:
             'links': links(request, 'backups', backup.id)}
 
 
-def backup_detail(request: Request, backup: Backup, depended: bool) -> View:
-    """All of a backup. `depended`: others cannot be restored without it."""
+def backup_details(request: Request, backups: Sequence[Backup]) -> Callable[..., View]:
+    """The view of all that is known of each of these; what they have in common is asked once."""
+    depended = request.catalog.depended([backup.id for backup in backups])
+    owners = policy.allowed(request.context, 'backup:backup_project_attribute')
+    return lambda request, backup: _backup_detail(request, backup, backup.id in depended, owners)
+
+
+def _backup_detail(request: Request, backup: Backup, depended: bool, owners: bool) -> View:
     view = backup_summary(request, backup) | {
         'status': backup.status, 'size': backup.size, 'object_count': backup.object_count,
         'availability_zone': backup.availability_zone, 'container': backup.container,
@@ -75,11 +81,10 @@ def backup_detail(request: Request, backup: Backup, depended: bool) -> View:
         'has_dependent_backups': depended, 'snapshot_id': backup.snapshot_id,
         'data_timestamp': time(backup.data_timestamp)}
     version = request.version
-    if version >= versions.BACKUP_PROJECT:
-        if policy.allowed(request.context, 'backup:backup_project_attribute', backup):
-            view['os-backup-project-attr:project_id'] = backup.project_id
-            if version >= versions.BACKUP_USER:
-                view['user_id'] = backup.user_id
+    if owners and version >= versions.BACKUP_PROJECT:
+        view['os-backup-project-attr:project_id'] = backup.project_id
+    if owners and version >= versions.BACKUP_USER:
+        view['user_id'] = backup.user_id
     if version >= versions.BACKUP_METADATA:
         view['metadata'] = backup.metadata
     if version >= versions.ENCRYPTION_KEY and backup.encryption_key_id is not None:
