@@ -87,6 +87,7 @@ def test_one_that_fails_stops_no_other(make: Make) -> None:
                       + shelf('d', 'project_id = demo\navailability_zone = nova'))
     offers = {offer.source: offer for offer in sources.offers()}
     assert list(offers) == sources.names() == ['a', 'b', 'c', 'd']
+    assert [offer.source for offer in sources.offers('c')] == ['c']
     assert offers['a'].error == 'a bug' and offers['a'].volumes == []
     assert 'section [volumes:b]: it is odd' in str(offers['b'].error)
     assert 'offers a source of volumes nobody' in str(offers['c'].error)

@@ -69,3 +69,5 @@ def test_one_that_is_mounted(tmp_path: Path, device: str) -> None:
 def test_patterns_are_absolute() -> None:
     with pytest.raises(exceptions.ConfigurationError, match='absolute'):
         of('loop*')
+    with pytest.raises(ValueError, match='missing option: devices'):
+        BlockVolumes(Settings(BlockVolumes.OPTIONS, {}))

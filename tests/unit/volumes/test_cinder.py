@@ -105,6 +105,14 @@ def test_the_requests_of_a_backup_of_one_in_use(source: CinderVolumes, cinder: C
     assert list(cinder.volumes) == [volume.source_id] and not cinder.snapshots
 
 
+def test_a_snapshot_of_another_volume(source: CinderVolumes, cinder: Cinder) -> None:
+    mine, other = (Volume(source_id=cinder.add(name, DATA)) for name in ('mine', 'other'))
+    snapshot = source.make_snapshot(other)
+    with pytest.raises(exceptions.VolumeNotFound, match='is none of volume'), \
+            source.open(mine, snapshot):
+        pass
+
+
 def test_restoring(source: CinderVolumes, cinder: Cinder) -> None:
     made = source.create('new', GIB + 1)
     assert made.size_bytes == 2 * GIB and made.id in cinder.volumes
