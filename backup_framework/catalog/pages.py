@@ -55,7 +55,7 @@ class _List:
 
 _BACKUPS = _List('backup', backups.selected, {
     **{column.name: column for column in schema.backups.c
-       if isinstance(column.type, sa.String | sa.BigInteger)},
+       if column.name not in ('damage', 'metadata', 'waits_for', 'warnings')},
     'status': backups.shown_status, 'name': schema.backups.c.display_name,
     'description': schema.backups.c.display_description,
 }, records.backup, exceptions.BackupNotFound)
