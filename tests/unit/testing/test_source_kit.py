@@ -9,6 +9,7 @@ import io
 import os
 from pathlib import Path
 import shutil
+import time
 from typing import Any, BinaryIO
 import uuid
 
@@ -104,6 +105,7 @@ class OneAtATime(Copies):
         if self.busy:
             raise exceptions.VolumeError('busy')
         self.busy = True
+        time.sleep(0.1)
         try:
             with super().open(volume, *args, **more) as opened:
                 yield opened
