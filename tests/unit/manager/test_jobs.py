@@ -413,6 +413,23 @@ def test_a_create_that_is_stopped(world, attentive, how):
     world.check()
 
 
+def test_hosts_of_one_catalog_share_containers(world, tmp_path):
+    """One makes a backup, another one builds on it and deletes both."""
+    volume = world.volume()
+    world.make(volume)
+    text = (tmp_path / 'c.conf').read_text().replace(f'{tmp_path}/state', f'{tmp_path}/host2')
+    (tmp_path / 'c2.conf').write_text(
+        f'{text}[database]\nconnection = sqlite:///{tmp_path}/state/catalog.sqlite\n')
+    world.configuration = conf.load([str(tmp_path / 'c2.conf')])
+    with Manager(world.configuration) as other:
+        assert other.catalog.installation != world.catalog.installation
+    child = world.make(volume, incremental=True)
+    assert child.warnings == [] and child.parent_id is not None
+    for each in (child.parent_id, child.id):
+        assert world.run(world.manager.accept_delete(each)[1]).state == JobState.DONE
+    assert not [each for each in (tmp_path / 'store').rglob('*') if each.is_file()]
+
+
 def test_a_job_is_cancelled_before_it_begins(world):
     backup, job = world.accept(world.volume())
     world.manager.cancel(job.id)
