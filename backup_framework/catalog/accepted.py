@@ -107,7 +107,11 @@ class Accepted:
         return self._database.read(lambda c: jobs.select(c, *conditions, limit=limit))
 
     def open_jobs(self) -> list[Job]:
-        """Those that can be run, oldest first: not those that wait for their parts."""
+        """Those that are to be run, oldest first.
+
+        One that waits for its parts is not. One that has ended is, while it has parts: it may have
+        been cancelled while it waited, and there is something to tidy up.
+        """
         return self._database.read(jobs.runnable)
 
     def start_job(self, job_id: str, host: str) -> int:
@@ -158,6 +162,10 @@ class Accepted:
     def parts(self, job_id: str) -> list[Part]:
         """What became of the parts of a create, in the order of the volume."""
         return self._database.read(lambda c: parts.every(c, job_id))
+
+    def drop_parts(self, job_id: str) -> None:
+        """Forget the parts of a create that has ended."""
+        self._database.write(lambda c: parts.drop(c, job_id))
 
     def progress_of_parts(self, job_id: str) -> None:
         """Record how far a create is, all its parts together."""

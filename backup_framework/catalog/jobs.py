@@ -78,7 +78,8 @@ def opened(connection: sa.Connection, **wanted: str | None) -> list[Job]:
 
 def runnable(connection: sa.Connection) -> list[Job]:
     """See `Catalog.open_jobs`."""
-    return select(connection, is_open, ~parts.waits, oldest_first=True)
+    wanted = sa.or_(sa.and_(is_open, ~parts.waits), sa.and_(~is_open, parts.has_parts))
+    return select(connection, wanted, oldest_first=True)
 
 
 def refuse_busy_volume(connection: sa.Connection, job: Job) -> None:

@@ -35,6 +35,7 @@ def _some(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
     return sa.exists().where(_table.c.job_id == _jobs.c.id, condition)
 
 
+has_parts = sa.exists().where(_table.c.job_id == _jobs.c.id)
 waits = sa.and_(_some(_table.c.result.is_(None)), ~_some(_table.c.fail_reason.is_not(None)))
 """Whether a job has to wait for its parts."""
 
@@ -76,12 +77,15 @@ def progress(connection: sa.Connection, job_id: str) -> tuple[int, int]:
 def job_ended(connection: sa.Connection, job: Job) -> None:
     """A create takes its parts along; a part that did not do what it should fails its create."""
     if job.kind == 'create':
-        found = connection.execute(_table.delete().where(_table.c.job_id == job.id))
-        if found.rowcount:
+        if every(connection, job.id):
             _cancel(connection, job)
     elif job.kind == KIND and job.state != JobState.DONE:
         connection.execute(_table.update().where(_of(job), _table.c.result.is_(None)).values(
             fail_reason=job.fail_reason or f'it was {job.state}'))
+
+
+def drop(connection: sa.Connection, job_id: str) -> None:
+    connection.execute(_table.delete().where(_table.c.job_id == job_id))
 
 
 def _of(job: Job) -> sa.ColumnElement[bool]:

@@ -67,16 +67,24 @@ class Jobs:
         :param error: why an earlier step failed.
         """
         current = self._catalog.job(job.id)
-        snapshot = _kept_snapshot(current)
-        if snapshot is not None:
-            try:
-                self._sources.delete_snapshot(self._volume(current), snapshot)
-            except exceptions.BackupFrameworkError as problem:
-                self._context.warn(f'snapshot {snapshot.source_id} of volume {current.volume_id} '
-                                   f'could not be removed: {problem}')
-        if error is not None:
-            self._catalog.end_job(job.id, JobState.FAILED, error)
+        try:
+            self._remove_snapshot(current)
+        finally:
+            if error is not None:
+                self._catalog.end_job(job.id, JobState.FAILED, error)
+            if splitting.is_begun(current):
+                self._catalog.drop_parts(job.id)
         deleting.take_up(self._context)
+
+    def _remove_snapshot(self, job: Job) -> None:
+        snapshot = _kept_snapshot(job)
+        if snapshot is None:
+            return
+        try:
+            self._sources.delete_snapshot(self._volume(job), snapshot)
+        except exceptions.BackupFrameworkError as problem:
+            self._context.warn(f'snapshot {snapshot.source_id} of volume {job.volume_id} could not '
+                               f'be removed: {problem}')
 
     def run(self, job: Job) -> list[Job]:
         """All of a job of another kind. The last part of a create gives that, which can go on."""

@@ -141,9 +141,12 @@ def test_an_end_before_the_end(world: Split, end: str) -> None:
         _, delete = world.manager.accept_delete(backup.id, force=True)
     else:
         world.manager.cancel(job.id if end == 'cancel the create' else part.id)
+    assert [each.id for each in world.catalog.open_jobs()].count(job.id) == 1
     if end == 'cancel a part':
         with pytest.raises(exceptions.BackupFrameworkError, match='it was cancelled'):
             world.run(job)
+    else:
+        assert world.run(job).state == JobState.CANCELLED
     assert {world.run(each).state for each in others[1:]} == {JobState.CANCELLED}
     if end != 'delete':
         assert world.backup(backup).status == Status.ERROR
