@@ -56,11 +56,12 @@ class Place:
     def _operations(self, job: Job, monitor: Monitor) -> Iterator[Work]:
         def work(step: str, failure: str | None) -> str | None:
             self.done.append(step)
+            attempt = self.catalog.start_job(job.id, 'here')
             if step in self.steps:
                 self.steps[step](failure)
             elif step in ('finish', 'run'):
                 state = JobState.FAILED if failure else JobState.DONE
-                self.catalog.end_job(job.id, state, failure, attempt=job.attempts)
+                self.catalog.end_job(job.id, state, failure, attempt=attempt)
             return None
         yield work
 
