@@ -71,7 +71,7 @@ def _worker_part(configuration: conf.Configuration) -> Part:
     from backup_framework.service import daemon, working
     working.check(configuration)
     return daemon.Part('worker', lambda: working.Working(configuration),
-                       patience=working.patience(configuration))
+                       lambda: working.patience(configuration))
 
 
 def _api_part(configuration: conf.Configuration) -> Part:
@@ -84,7 +84,7 @@ def _api_part(configuration: conf.Configuration) -> Part:
 
     def make() -> _Serving:
         return _Serving(server.serve(application.make(configuration), options, listener))
-    return daemon.Part('api', make, options.workers, options.request_timeout)
+    return daemon.Part('api', make, lambda: options.request_timeout, options.workers)
 
 
 class _Serving:

@@ -85,7 +85,7 @@ class Configuration:
         self.oslo = values.oslo
         self.files = list(values.text.files)
         self.state_path = self._read_state_path(state_path)
-        self.debug = bool(values.oslo.debug)
+        self.debug = bool(values.get(None, 'debug'))
         self.metrics_file: str | None = self._values.get(None, 'metrics_file')
         self.failure_command = values.words(None, 'failure_command')
         self.connection = self._read_connection()
@@ -313,16 +313,22 @@ class Configuration:
     def reload(self) -> None:
         """Read the files again: options that are mutable have their new values from now on.
 
-        :raises ConfigurationError: a file cannot be read; nothing has changed then.
+        :raises ConfigurationError: a file cannot be read or makes no sense; nothing has changed.
         """
         text = files.read(self.files)
         checks.check_case(text)
-        try:
-            self.oslo.mutate_config_files()
-        except (cfg.Error, ValueError, OSError) as error:
-            raise ConfigurationError(f'{", ".join(self.files)}: {masking.mask(str(error))}') \
-                from None
+        self._try(text)
+        self.oslo.mutate_config_files()
         self._values.text = text
+
+    def _try(self, text: files.Text) -> None:
+        """Read what a reload would, with an oslo.config object of its own."""
+        values = Values(cfg.ConfigOpts(), text)
+        values.oslo.register_opts([*logs.options(), *core.CORE])
+        _read(values.oslo, text)
+        tried = Configuration(values, self.state_path)
+        tried.service()
+        tried.schedules()
 
 
 def load(config_files: Sequence[str] | None = None, config_dirs: Sequence[str] | None = None,
@@ -352,9 +358,13 @@ def load(config_files: Sequence[str] | None = None, config_dirs: Sequence[str] |
 
 
 def _parse(oslo: cfg.ConfigOpts, text: files.Text) -> None:
-    config_files = list(text.files)
     logs.register_options(oslo, text)
     oslo.register_opts(core.CORE)
+    _read(oslo, text)
+
+
+def _read(oslo: cfg.ConfigOpts, text: files.Text) -> None:
+    config_files = list(text.files)
     said = io.StringIO()
     try:
         # No arguments: the command line has a parser of its own.

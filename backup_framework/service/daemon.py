@@ -48,13 +48,13 @@ class Part:
     """Some child processes that do the same.
 
     :ivar make: called in each of them.
-    :ivar patience: seconds that `stop` may take.
+    :ivar patience: seconds that `stop` may take, as the configuration says now.
     """
 
     name: str
     make: Callable[[], Running]
+    patience: Callable[[], float]
     processes: int = 1
-    patience: float = 60.0
 
 
 class _Child(cotyledon.Service):
@@ -68,9 +68,10 @@ class _Child(cotyledon.Service):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         # cotyledon shows these of the object, and has them of the class.
         self.name = part.name  # type: ignore[misc]
-        self.graceful_shutdown_timeout = _whole(part.patience + MERCY)  # type: ignore[misc]
+        self._part = part
         self._configuration = configuration
         self._stopping = False
+        self._set_patience()
         try:
             self._running = part.make()
         except BackupFrameworkError as error:
@@ -88,7 +89,12 @@ class _Child(cotyledon.Service):
 
     def reload(self) -> None:
         if _reload(self._configuration):
+            self._set_patience()
             self._running.reload()
+
+    def _set_patience(self) -> None:
+        seconds = self._part.patience() + MERCY
+        self.graceful_shutdown_timeout = _whole(seconds)  # type: ignore[misc]
 
 
 class _Master(cotyledon.ServiceManager):
@@ -97,16 +103,25 @@ class _Master(cotyledon.ServiceManager):
     Its own SIGHUP goes to the process group, and so ends the programs that backups are using.
     """
 
-    def __init__(self, configuration: conf.Configuration, patience: float) -> None:
+    def __init__(self, configuration: conf.Configuration, parts: Sequence[Part]) -> None:
         # Configuration and listening socket are inherited.
-        super().__init__(graceful_shutdown_timeout=_whole(patience + 2 * MERCY),
-                         mp_context=multiprocessing.get_context('fork'))
+        super().__init__(mp_context=multiprocessing.get_context('fork'))
         self._configuration = configuration
+        self._parts = parts
+        for part in parts:
+            self.add(_Child, part.processes, (part, configuration))
+        self._set_patience()
+
+    def _set_patience(self) -> None:
+        """Long enough for its children to end themselves."""
+        longest = max(part.patience() for part in self._parts)
+        self._graceful_shutdown_timeout = _whole(longest + 2 * MERCY)
 
     def _on_signal_received(self, sig: int) -> None:
         if sig == signal.SIGHUP:
             self._forktimes.clear()
-            _reload(self._configuration)
+            if _reload(self._configuration):
+                self._set_patience()
             for process in self._child_processes:
                 if process.pid is not None and process.is_alive():
                     os.kill(process.pid, sig)
@@ -122,9 +137,7 @@ def run(configuration: conf.Configuration, parts: Sequence[Part]) -> None:
     All that can be wrong is to be found before, and nothing may be open that a child must not
     share: the catalog, drivers, threads.
     """
-    master = _Master(configuration, max(part.patience for part in parts))
-    for part in parts:
-        master.add(_Child, part.processes, (part, configuration))
+    master = _Master(configuration, parts)
     signal.signal(signal.SIGUSR2, _print_report)
     LOG.info('backup-framework %s begins, process %d. %s', backup_framework.__version__,
              os.getpid(), configuration.describe_source())

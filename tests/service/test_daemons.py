@@ -195,14 +195,18 @@ def test_sighup_reads_mutable_options_and_leaves_programs_alone(shared: Tree) ->
     assert sleeper.is_running() and sleeper.status() != psutil.STATUS_ZOMBIE
 
 
-def test_a_file_that_cannot_be_read_changes_nothing(shared: Tree) -> None:
-    before = shared.file.read_text()
-    shared.file.write_text('[DEFAULT\n')
-    os.kill(shared.pid, signal.SIGHUP)
-    until(lambda: shared.log().count('The configuration stays as it was') >= 4,
-          f'all say so\n{shared.log()}')
-    shared.file.write_text(before)
-    assert shared.is_healthy()
+@pytest.mark.parametrize('text', ['[DEFAULT\n', '[service]\ndrain_timeout = soon\n',
+                                  '[schedule:x]\ncron = 0 2 * * *\n'])
+def test_files_that_make_no_sense_change_nothing(shared: Tree, text: str) -> None:
+    pids = {child.pid for child in parts(shared)}
+    before, said = shared.file.read_text(), shared.log().count('stays as it was')
+    shared.file.write_text(before + text)
+    try:
+        os.kill(shared.pid, signal.SIGHUP)
+        until(lambda: shared.log().count('stays as it was') == said + 4, f'all say so\n{text}')
+    finally:
+        shared.file.write_text(before)
+    assert shared.is_healthy() and {child.pid for child in parts(shared)} == pids
 
 
 def test_sigusr2_prints_a_report_and_ends_nobody(shared: Tree) -> None:
@@ -211,7 +215,6 @@ def test_sigusr2_prints_a_report_and_ends_nobody(shared: Tree) -> None:
     (worker,) = shared.children('worker worker')
     worker.send_signal(signal.SIGUSR2)
     until(lambda: 'in _run_engine' in shared.log(), f'the report of the worker\n{shared.log()}')
-    assert shared.log().count('Guru Meditation') >= 2
     assert re.search(r'product = backup-framework', shared.log())
     assert worker.is_running() and shared.is_healthy()
 

@@ -91,3 +91,16 @@ def test_a_reload_of_files_that_cannot_be_read_changes_nothing(loaded, tmp_path)
     with pytest.raises(exceptions.ConfigurationError, match='line 1'):
         configuration.reload()
     assert [each.name for each in configuration.schedules()] == ['a']
+
+
+@pytest.mark.parametrize('text', [
+    '[service]\nbackup_max_operations = many', '[DEFAULT]\nenabled_backends = vault',
+    '[DEFAULT]\ndebug = perhaps', '[schedule:a]\ncron = 0 4 * * *'])
+def test_a_reload_of_files_that_make_no_sense_changes_nothing(loaded, tmp_path, text):
+    configuration = loaded('[schedule:a]\ncron = 0 2 * * *\nvolumes = *\n')
+    before = configuration.service()
+    (tmp_path / 'test.conf').write_text(text + '\n')
+    with pytest.raises(exceptions.ConfigurationError):
+        configuration.reload()
+    assert [each.cron for each in configuration.schedules()] == ['0 2 * * *']
+    assert configuration.service() == before and configuration.debug is False
