@@ -251,8 +251,9 @@ def _remove(directory: str) -> None:
         os.rmdir(directory)
     except OSError:
         # nbdfuse does not unmount where it ends by itself, as when the server is gone.
-        subprocess.run(('fusermount3', '-u', '-z', directory), check=False, capture_output=True,
-                       stdin=subprocess.DEVNULL, timeout=_SECONDS)
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            subprocess.run(('fusermount3', '-u', '-z', directory), check=False,
+                           capture_output=True, stdin=subprocess.DEVNULL, timeout=_SECONDS)
         with contextlib.suppress(OSError):
             os.rmdir(directory)
 
