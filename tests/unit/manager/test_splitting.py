@@ -3,22 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+import contextlib
 import json
 import os
 from pathlib import Path
 import random
+import shutil
 import signal
 
 import pytest
 
 from backup_framework import conf, exceptions, store
 from backup_framework.catalog import parts
+from backup_framework.engine import source
 from backup_framework.engine.monitor import Monitor
+from backup_framework.interface.volume_source import Capabilities, Reading
 from backup_framework.manager import Manager
-from backup_framework.model import Backup, Job, JobState, Status, Volume
+from backup_framework.manager.restoring import Request as Restore
+from backup_framework.model import Backup, Job, JobState, Snapshot, Status, Volume
+from backup_framework.volumes.file import FileVolumes
 from tests.unit.manager.test_jobs import MIB, World
 
 SIZE = 10 * MIB + 4321
+HERE = 'tests.unit.manager.test_splitting'
+
+
+class Copied(FileVolumes):
+    """Every backup reads a copy, which is kept for the next one."""
+
+    def capabilities(self) -> Capabilities:
+        return Capabilities(creates=True, snapshots=True, keeps=True)
+
+    def make_snapshot(self, volume: Volume) -> Snapshot:
+        shutil.copyfile(self._path(str(volume.source_id)), self._path('.copy'))
+        return Snapshot(source_id='.copy', volume_id=volume.id)
+
+    @contextlib.contextmanager
+    def open(self, volume: Volume, snapshot: Snapshot | None = None, *, since: str | None = None
+             ) -> Iterator[Reading]:
+        assert snapshot is not None
+        with source.open_volume(self._path(str(snapshot.source_id))) as file:
+            yield Reading(file, source.size_of(file), taken='a state')
+
+    def delete_snapshot(self, volume: Volume, snapshot: Snapshot) -> None:
+        os.unlink(self._path(str(snapshot.source_id)))
+
+    def keep(self, volume: Volume, taken: str, backup_id: str) -> None:
+        with open(self._path('.kept'), 'a', encoding='utf-8') as file:
+            file.write(f'{taken} {backup_id}')
+
+    def _path(self, name: str) -> str:
+        return os.path.join(str(self._directory), name)
 
 
 class Split(World):
@@ -27,7 +62,9 @@ class Split(World):
     def __init__(self, root: Path) -> None:
         super().__init__(root)
         path = root / 'c.conf'
-        path.write_text(path.read_text() + '[service]\nsplit_size = 2MiB\n')
+        path.write_text(path.read_text() + f'[service]\nsplit_size = 2MiB\n[volumes:copied]\n'
+                        f'type = {HERE}:Copied\npath = {root}/copied\n')
+        (root / 'copied').mkdir()
         self.configuration = conf.load([str(path)])
         self.manager = Manager(self.configuration)
         self.catalog = self.manager.catalog
@@ -223,6 +260,32 @@ def test_kills_before_each_call_of_the_store(world: Split, what: str) -> None:
     world.manager.check_catalog(repair=True)
     world.check()
     assert len(world.objects()) == world.backup(backup).object_count + 2
+
+
+@pytest.mark.parametrize('is_cancelled', [False, True])
+def test_all_parts_read_one_state(world: Split, is_cancelled: bool) -> None:
+    path = world.root / 'copied' / 'a.img'
+    path.write_bytes(data := os.urandom(SIZE))
+    world.offer()
+    volume = world.catalog.volume_page(None, filters={'name': 'a.img'}).items[0]
+    backup, job = world.begin(volume)
+    path.write_bytes(bytes(SIZE))
+    found = world.parts()
+    for part in found[:3] if is_cancelled else found:
+        world.run(part)
+    copy, kept = path.with_name('.copy'), path.with_name('.kept')
+    assert copy.exists() and not kept.exists()
+    if is_cancelled:
+        world.manager.cancel(job.id)
+    world.run(job)
+    assert not copy.exists()
+    if is_cancelled:
+        assert not kept.exists()
+    else:
+        assert kept.read_text() == f'a state {backup.id}'
+        with Manager(world.configuration) as manager:
+            manager.restore(backup.id, Restore(str(world.root / 'restored')))
+        assert (world.root / 'restored').read_bytes() == data
 
 
 def test_what_parts_have_to_say(world: Split) -> None:
