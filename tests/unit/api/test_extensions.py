@@ -85,6 +85,8 @@ def test_jobs_of_a_project_and_of_all(where):
     assert every[0]['host'] == 'backup1' and every[0]['user_id']
     one = where.ask('mark', f'{EXTENSIONS}/jobs/{where.ids["job"]}')
     assert fits(one, answers.JOB)['job'] == job
+    one = where.ask('mark', f'{EXTENSIONS}/jobs/{where.ids["job"].upper()}')
+    assert one.json['job'] == job
 
 
 def test_jobs_are_chosen(where):
@@ -294,6 +296,7 @@ def test_a_summary_is_small_however_much_there_is(where):
     assert len(found['recent']) == summary.MOST_RECENT
     assert len(found['failures']) == summary.MOST_FAILURES
     assert len(found['services']) == summary.MOST_SERVICES
+    assert [each['up'] for each in found['services'][:2]] == [True, False]
     assert len(answer.body) < 100_000
 
 

@@ -215,6 +215,25 @@ def test_a_full_bucket_is_forgotten_first(clock, monkeypatch):
     assert made(limiter, of('busy')) == 5, 'it begins anew only when all are used'
 
 
+def test_requests_are_limited_once_it_is_known_who_asks(make_world):
+    world = make_world('rate_limit = 0.1\n')
+    assert [world.ask('mark', '/v3/backups').status_int for _ in range(2)] == [200, 429]
+    assert world.ask('mark', '/v3/alpha/limits').status_int == 429
+    assert world.ask('rita', '/v3/backups').status_int == 200
+    assert world.ask(None, '/v3/backups').status_int == 401
+    assert world.ask(None, '/v3').status_int == 200, 'what is public is not limited'
+
+
+@pytest.mark.parametrize('user, status', [('mark', 413), (None, 401)])
+def test_large_bodies_are_refused_by_the_application(make_world, user, status):
+    world = make_world('max_request_body_size = 1024\n')
+    body = {'backup': {'volume_id': 'x' * 2000}}
+    answer = world.ask(user, '/v3/backups', 'POST', body)
+    assert answer.status_int == status
+    if status == 413:
+        assert '1024' in answer.json['overLimit']['message']
+
+
 def test_the_answer_is_cinders(pipeline, clock):
     limiter = rates.Limiter(1)
 
