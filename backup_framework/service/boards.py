@@ -39,12 +39,14 @@ class Board:
     again does no harm.
 
     :param wanted: whether this worker can do a job, of which it is told what `details_of` says.
+    :ivar has_room: whether it can do any.
     """
 
     def __init__(self, config: JobboardConfig,
                  wanted: Callable[[Details], bool] = lambda details: True) -> None:
         """:raises ConfigurationError: the connection makes no sense, or a client is missing."""
         self.ttl = config.claim_ttl
+        self.has_room: Callable[[], bool] = lambda: True
         self._wanted = wanted
         # So that a worker stops in time where the server does not answer.
         timeout = min(TIMEOUT, self.ttl / 3)
@@ -94,6 +96,8 @@ class Board:
         A conductor stops looking at the first one that it does not claim, so the others must not
         be among them. While the board is not there, nothing is.
         """
+        if not self.has_room():
+            return
         try:
             for posting in self.postings():
                 if self._wanted(posting.details) and self._is_free(posting):

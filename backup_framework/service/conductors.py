@@ -6,15 +6,17 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 import contextlib
 import logging
+import math
 import threading
 import time
 from typing import Any
 
 from taskflow.conductors.backends.impl_nonblocking import NonBlockingConductor
 from taskflow.exceptions import JobFailure, NotFound
+from taskflow.types.timing import Timeout
 
 from backup_framework.service.boards import Board
-from backup_framework.service.local import MOST
+from backup_framework.service.local import MOST, POLL_SECONDS
 from backup_framework.service.running import Run, Runner
 
 LOG = logging.getLogger(__name__)
@@ -39,6 +41,8 @@ class Held:
         with self._lock:
             if not self.check_time():
                 return False
+            if self._until == math.inf:
+                return True
             asked = time.monotonic()
             try:
                 ours = self._board.extend(self._posting, self._who)
@@ -47,6 +51,12 @@ class Held:
                 return self.check_time()
             self._until = asked + self._board.ttl if ours else 0.0
             return self.check_time()
+
+    def release(self) -> None:
+        """The posting is to be consumed or abandoned: that the claim is gone then is no loss."""
+        with self._lock:
+            if self.check_time():
+                self._until = math.inf
 
     def check_time(self) -> bool:
         """Whether it has not ended; else the job is interrupted."""
@@ -58,6 +68,25 @@ class Held:
         return False
 
 
+class Pause(Timeout):  # type: ignore[misc]
+    """How long a conductor that has nothing to do waits: until a job ends, at most."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self._over = threading.Event()
+
+    def end(self) -> None:
+        self._over.set()
+
+    def interrupt(self) -> None:
+        super().interrupt()
+        self.end()
+
+    def wait(self) -> None:
+        self._over.wait(self.value)
+        self._over.clear()
+
+
 class Conductor(NonBlockingConductor):  # type: ignore[misc]
     """Claims as many jobs as it may run, and consumes those that have ended.
 
@@ -65,9 +94,13 @@ class Conductor(NonBlockingConductor):  # type: ignore[misc]
     """
 
     def __init__(self, name: str, board: Board, runner: Runner, limit: int) -> None:
+        self._pause = Pause(POLL_SECONDS)
         super().__init__(name, board, max_simultaneous_jobs=limit, log=LOG,
+                         wait_timeout=self._pause,
                          executor_factory=lambda: ThreadPoolExecutor(MOST, 'job'))
         self._board = board
+        # It would ask the board for what it cannot claim.
+        board.has_room = lambda: self._can_claim_more_jobs(None)
         self._runner = runner
         self._held: set[Held] = set()
         self._ended = threading.Event()
@@ -100,6 +133,11 @@ class Conductor(NonBlockingConductor):  # type: ignore[misc]
             yield held
         finally:
             self._held.discard(held)
+            held.release()
+
+    def _on_job_done(self, posting: Any, future: Any) -> None:
+        super()._on_job_done(posting, future)
+        self._pause.end()
 
     def _try_finish_job(self, posting: Any, consume: bool, trash: bool = False) -> None:
         try:

@@ -73,6 +73,7 @@ class Local:
         self._wanted = wanted
         self._limit = limit
         self._stopped = threading.Event()
+        self._wake = threading.Event()
         self._troubled = False
         self._given: set[str] = set()
         self._is_first = True
@@ -81,12 +82,14 @@ class Local:
         """Until `stop` is called and what runs has ended."""
         with ThreadPoolExecutor(MOST, 'job') as pool:
             while not self._stopped.is_set():
+                self._wake.clear()
                 self._turn(pool)
-                self._stopped.wait(POLL_SECONDS)
+                self._wake.wait(POLL_SECONDS)
 
     def stop(self) -> None:
         """Take no more jobs."""
         self._stopped.set()
+        self._wake.set()
 
     def _turn(self, pool: ThreadPoolExecutor) -> None:
         room = self._limit() - len(self._given)
@@ -115,3 +118,4 @@ class Local:
             self._runner.run(Run(job_id), _Ours())
         finally:
             self._given.discard(job_id)
+            self._wake.set()
