@@ -15,6 +15,8 @@ import textwrap
 import pytest
 
 from backup_framework import conf, loader
+from backup_framework.api import policies, users
+from backup_framework.api.policy import Rules
 from backup_framework.driver import options
 from backup_framework.engine import hints
 from backup_framework.model import Extent
@@ -138,6 +140,20 @@ def test_the_configurations_for_operators_are_valid(tmp_path: Path) -> None:
         rules |= set(configuration.retention('db'))
         commands += configuration.failure_command
     assert {'hourly', 'monthly', 'within', 'protect'} <= rules and commands
+
+
+def test_the_page_on_access_to_the_api_is_valid(tmp_path: Path) -> None:
+    page = ROOT / 'doc/source/api-access.rst'
+    strategies = {load(block, tmp_path).api.auth_strategy for block in blocks(page, 'ini')}
+    assert strategies == {'none', 'http_basic', 'keystone'}
+    [projects] = blocks(page, 'text')
+    (tmp_path / 'users').write_text(projects)
+    assert users.read_projects(str(tmp_path / 'users'))['operator'] == {'admin': ['admin']}
+    changed, _ = blocks(page, 'yaml')
+    (tmp_path / 'policy.yaml').write_text(changed)
+    Rules(load('', tmp_path).oslo)
+    rules = set(re.findall(r'"([\w-]+:[\w-]+)"', changed))
+    assert rules <= {rule.name for rule in policies.list_rules()} and rules
 
 
 @pytest.mark.parametrize('page', PLUGIN_PAGES, ids=lambda page: page.stem)
