@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import logging
 import socket
 import threading
 import time
@@ -33,10 +34,15 @@ class Waiting:
 
 
 @pytest.fixture
-def options(tmp_path):
+def patience():
+    return PATIENCE
+
+
+@pytest.fixture
+def options(tmp_path, patience):
     file = tmp_path / 'backup_framework.conf'
     file.write_text(f'[DEFAULT]\nstate_path = {tmp_path}\n[api]\nthreads = 2\n'
-                    f'request_timeout = {PATIENCE}\nmax_request_body_size = 2048\n')
+                    f'request_timeout = {patience}\nmax_request_body_size = 2048\n')
     return conf.load([str(file)], oslo=cfg.ConfigOpts()).api
 
 
@@ -117,10 +123,22 @@ def test_silent_clients_hold_no_thread(started):
 @pytest.mark.parametrize('begin', [
     b'GET / HTTP/1.1\r\nHost: x\r\n',
     b'POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n'], ids=['header', 'body'])
-def test_a_client_that_drips_is_sent_away(started, begin):
+def test_a_client_that_drips_is_sent_away(started, begin, caplog):
     before = time.monotonic()
     talk(started.port, begin, *[b'x'] * 40, pause=PATIENCE / 10)
     assert time.monotonic() - before < 3 * PATIENCE + 1
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+@pytest.mark.parametrize('patience', [2])
+def test_a_client_that_falls_silent_gets_no_more_time(started):
+    with socket.create_connection(('127.0.0.1', started.port), timeout=20) as client:
+        before = time.monotonic()
+        client.sendall(b'GET / HTTP/1.1\r\n')
+        time.sleep(1.5)
+        client.sendall(b'Host: x\r\n')
+        client.recv(1)
+        assert time.monotonic() - before < 3.2
 
 
 def test_requests_in_flight_end_and_no_others_begin(options, application):

@@ -15,14 +15,14 @@ import pytest
 from tools.servers.installation import SIZE, Installation, Setup, running
 
 LISTENER = Path(__file__).with_name('listener.py')
-LARGE = 20 * SIZE
-SLOW = {'shelf': {'bandwidth': '1MiB'}}
+LARGE = 40 * SIZE
+SLOW = {'shelf': {'write_bandwidth': '1500KiB'}}
 
 
 @pytest.fixture(scope='module', params=['sqlite', 'postgresql-etcd-rabbitmq'])
 def service(request: pytest.FixtureRequest, make_setup: Callable[[str], Setup],
             tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    """It stores a mebibyte a second."""
+    """It stores little more than a mebibyte a second."""
     with running(tmp_path_factory.mktemp('slow'), make_setup(request.param), options=SLOW) as made:
         yield made
 

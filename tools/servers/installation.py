@@ -204,9 +204,12 @@ class Installation:
 
     def wait_for_workers(self) -> None:
         """Until all that run have reported themselves."""
-        names = {worker.name for worker in self.workers if worker.is_running()}
+        started = [worker for worker in self.workers if worker.is_running()]
+        names = {worker.name for worker in started}
 
         def look() -> bool:
+            if not all(worker.is_running() for worker in started):
+                raise NotInTime(f'a worker has ended:\n{self.logs()}')
             found = self.rest.get('/os-services', binary='cinder-backup')['services']
             return names <= {each['host'] for each in found if each['state'] == 'up'}
         self.until(look, 'the workers are up')
