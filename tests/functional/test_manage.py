@@ -2,8 +2,11 @@
 
 import contextlib
 import datetime
+import importlib.util
 import json
+import logging
 import os
+from pathlib import Path
 import sqlite3
 import subprocess
 import sys
@@ -26,18 +29,38 @@ def place(tmp_path):
     return write
 
 
-def program(name, *words):
-    """Its exit code, what it printed and what it said; run as by its entry point."""
-    done = subprocess.run(
-        [sys.executable, '-c', f'import sys; from backup_framework.cmd import {name}; '
-                               f'sys.exit({name}.main())', *words],
-        capture_output=True, text=True, timeout=60)
-    assert 'Traceback' not in done.stderr, done.stderr
-    return done.returncode, done.stdout.strip(), done.stderr.strip()
+@pytest.fixture
+def program(monkeypatch, capsys):
+    """Runs one of the two: its exit code, what it printed and what it said."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+
+    def run(program, *words):
+        monkeypatch.setattr(sys, 'argv', ['backup-framework', *words])
+        try:
+            code = program.main()
+        except SystemExit as error:
+            code = error.code
+        said = capsys.readouterr()
+        return code, said.out.strip(), said.err.strip()
+    yield run
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
-def manage(config, *words):
-    return program('manage', '--config-file', config, *words)
+@pytest.fixture
+def manage(program):
+    return lambda config, *words: program(manage_program, '--config-file', config, *words)
+
+
+@pytest.fixture
+def check(program):
+    def run(config):
+        code, said, why = program(status, '--config-file', config, 'upgrade', 'check', '--json')
+        assert why == ''
+        return code, {each['check']: (each['result'], each['details'])
+                      for each in json.loads(said)['checks']}
+    return run
 
 
 def tables(path):
@@ -45,7 +68,7 @@ def tables(path):
         return {row[0] for row in found.execute('SELECT name FROM sqlite_master')}
 
 
-def test_sync_makes_all_tables_and_version_shows_them(place):
+def test_sync_makes_all_tables_and_version_shows_them(manage, place):
     config = place()
     code, said, hint = manage(config, 'db', 'version')
     assert (code, said) == (0, 'none') and 'db sync' in hint
@@ -58,7 +81,7 @@ def test_sync_makes_all_tables_and_version_shows_them(place):
     assert (code, hint) == (0, '') and version.isdigit()
 
 
-def test_purge_forgets_jobs_that_ended_and_nothing_else(place):
+def test_purge_forgets_jobs_that_ended_and_nothing_else(manage, place):
     config = place()
     catalog = Catalog(f'sqlite:///{place.catalog}', str(place.catalog.parent))
     ids = [catalog.accept(Job(kind='prune')).id for _ in range(3)]
@@ -81,14 +104,12 @@ def test_purge_forgets_jobs_that_ended_and_nothing_else(place):
 @pytest.mark.parametrize('words', [
     (), ('db',), ('db', 'drop'), ('db', 'purge'), ('db', 'purge', '--older-than', '-1'),
     ('db', 'purge', '--older-than', 'all'), ('db', 'purge', '--older-than', '99999999')])
-def test_words_that_make_no_sense(monkeypatch, capsys, words):
-    monkeypatch.setattr(sys, 'argv', ['backup-framework-manage', *words])
-    with pytest.raises(SystemExit, match='2'):
-        manage_program.main()
-    assert capsys.readouterr().err.startswith('usage: backup-framework-manage')
+def test_words_that_make_no_sense(manage, place, words):
+    code, said, why = manage(place(), *words)
+    assert (code, said) == (2, '') and why.startswith('usage: backup-framework-manage')
 
 
-def test_a_database_that_is_away(place):
+def test_a_database_that_is_away(manage, place):
     config = place('[database]\nconnection = postgresql+psycopg2://me:secret@127.0.0.1:1/none\n')
     code, _, why = manage(config, 'db', 'sync')
     assert code == 5 and why.startswith('Error: ') and 'secret' not in why
@@ -96,14 +117,7 @@ def test_a_database_that_is_away(place):
 
 # Status
 
-def check(config):
-    code, said, why = program('status', '--config-file', config, 'upgrade', 'check', '--json')
-    assert why == ''
-    return code, {each['check']: (each['result'], each['details'])
-                  for each in json.loads(said)['checks']}
-
-
-def test_all_is_well_after_a_sync(place):
+def test_all_is_well_after_a_sync(manage, check, place):
     config = place()
     code, found = check(config)
     assert code == 1 and found['Database'][0] == 1 and 'db sync' in found['Database'][1]
@@ -115,7 +129,7 @@ def test_all_is_well_after_a_sync(place):
                            'Policies']
 
 
-def test_what_stands_in_the_way_is_named(place, tmp_path):
+def test_what_stands_in_the_way_is_named(manage, check, place, tmp_path):
     manage(place(), 'db', 'sync')
     with contextlib.closing(sqlite3.connect(place.catalog)) as found:
         found.execute("UPDATE alembic_version SET version_num = '9999'")
@@ -136,20 +150,16 @@ def test_what_stands_in_the_way_is_named(place, tmp_path):
 @pytest.mark.parametrize('text, extra', [
     ('[jobboard]\nconnection = zookeeper://127.0.0.1:1\n', 'zookeeper'),
     ('[oslo_messaging_notifications]\ndriver = log\n', 'messaging')])
-def test_packages_that_are_missing(place, tmp_path, text, extra):
-    """Hidden by modules of their names that cannot be found."""
-    script = ('import sys, importlib.util as u; find = u.find_spec; '
-              'u.find_spec = lambda name, *rest: None if name in ("kazoo", "oslo_messaging") '
-              'else find(name, *rest); from backup_framework.cmd import status; '
-              'sys.exit(status.main())')
-    done = subprocess.run([sys.executable, '-c', script, '--config-file', place(text), 'upgrade',
-                           'check', '--json'], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 2
-    packages = json.loads(done.stdout)['checks'][0]
-    assert packages['result'] == 2 and f'backup-framework[{extra}]' in packages['details']
+def test_packages_that_are_missing(check, place, monkeypatch, text, extra):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name, *rest: (
+        None if name in ('kazoo', 'oslo_messaging') else find(name, *rest)))
+    code, found = check(place(text))
+    assert code == 2
+    assert found['Packages'][0] == 2 and f'backup-framework[{extra}]' in found['Packages'][1]
 
 
-def test_another_users_state(place):
+def test_another_users_state(manage, check, place):
     if os.geteuid() != 0:
         pytest.skip('only root can give a directory away')
     config = place()
@@ -159,8 +169,15 @@ def test_another_users_state(place):
     assert code == 2 and '65534' in found['State directory'][1]
 
 
-def test_other_words(monkeypatch, capsys):
-    monkeypatch.setattr(sys, 'argv', ['backup-framework-status', 'upgrade'])
-    with pytest.raises(SystemExit, match='2'):
-        status.main()
-    assert 'upgrade check' in capsys.readouterr().err
+def test_other_words(program, place):
+    code, said, why = program(status, '--config-file', place(), 'upgrade')
+    assert (code, said) == (2, '') and 'upgrade check' in why
+
+
+def test_they_are_installed_as_programs():
+    """The entry points, in processes of their own."""
+    for name in ('manage', 'status'):
+        done = subprocess.run([Path(sys.executable).with_name(f'backup-framework-{name}'),
+                               '--version'], capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stderr) == (0, '') and done.stdout.startswith(
+            f'backup-framework-{name} ')
