@@ -20,6 +20,7 @@ from backup_framework.api import (
     rates,
     routes,
 )
+from backup_framework.api.context import RequestContext
 from backup_framework.api.requests import Request, check_document, path_of, read_document
 from backup_framework.api.schemas import at
 from backup_framework.catalog import Catalog
@@ -65,6 +66,8 @@ class Application:
         request = Request(environ)
         request.version = microversions.MIN
         request.route = None
+        # Nobody, until it is known who asks: what is logged before must not bear another's id.
+        request.context = RequestContext(request_id=environ.get('openstack.request_id'))
         for name, value in self._shared.items():
             setattr(request, name, value)
         try:

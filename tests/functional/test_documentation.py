@@ -151,7 +151,9 @@ def test_the_page_on_access_to_the_api_is_valid(tmp_path: Path) -> None:
     assert users.read_projects(str(tmp_path / 'users'))['operator'] == {'admin': ['admin']}
     changed, _ = blocks(page, 'yaml')
     (tmp_path / 'policy.yaml').write_text(changed)
-    Rules(load('', tmp_path).oslo)
+    made = Rules(load('', tmp_path).oslo)
+    assert not made.allow('backup:restore', {'project_id': 'p'}, {
+        'project_id': 'p', 'roles': ['member', 'reader']})
     rules = set(re.findall(r'"([\w-]+:[\w-]+)"', changed))
     assert rules <= {rule.name for rule in policies.list_rules()} and rules
 

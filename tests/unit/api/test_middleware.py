@@ -7,6 +7,7 @@ import json
 import re
 
 from oslo_config import cfg
+import oslo_context.context
 import pytest
 import webob
 import webob.dec
@@ -213,6 +214,15 @@ def test_a_full_bucket_is_forgotten_first(clock, monkeypatch):
     clock.now += 5
     limiter.check(of('new'))
     assert made(limiter, of('busy')) == 5, 'it begins anew only when all are used'
+
+
+def test_what_is_logged_bears_the_id_of_its_own_request(make_world):
+    world = make_world()
+    for user, path in (('mark', '/v3/backups'), (None, '/v3'), (None, '/v3/backups')):
+        answer = world.ask(user, path)
+        logged = oslo_context.context.get_current()
+        assert logged.request_id == answer.headers['x-openstack-request-id']
+        assert logged.user_id == user
 
 
 def test_requests_are_limited_once_it_is_known_who_asks(make_world):
