@@ -84,7 +84,8 @@ def _api_part(configuration: conf.Configuration) -> Part:
 
     def make() -> _Serving:
         return _Serving(server.serve(application.make(configuration), options, listener))
-    return daemon.Part('api', make, lambda: options.request_timeout, options.workers)
+    return daemon.Part('api', make, lambda: options.request_timeout, options.workers,
+                       listener.close)
 
 
 class _Serving:

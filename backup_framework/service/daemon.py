@@ -49,12 +49,14 @@ class Part:
 
     :ivar make: called in each of them.
     :ivar patience: seconds that `stop` may take, as the configuration says now.
+    :ivar leave: lets go of what only these processes need, where it was inherited by others.
     """
 
     name: str
     make: Callable[[], Running]
     patience: Callable[[], float]
     processes: int = 1
+    leave: Callable[[], object] = lambda: None
 
 
 class _Child(cotyledon.Service):
@@ -62,8 +64,11 @@ class _Child(cotyledon.Service):
 
     name: ClassVar[str | None] = 'child'
 
-    def __init__(self, worker_id: Any, part: Part, configuration: conf.Configuration) -> None:
+    def __init__(self, worker_id: Any, part: Part, others: Sequence[Part],
+                 configuration: conf.Configuration) -> None:
         super().__init__(worker_id)
+        for other in others:
+            other.leave()
         # Ctrl-C reaches all processes of a terminal; the master tells us to end.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         # cotyledon shows these of the object, and has them of the class.
@@ -109,7 +114,10 @@ class _Master(cotyledon.ServiceManager):
         self._configuration = configuration
         self._parts = parts
         for part in parts:
-            self.add(_Child, part.processes, (part, configuration))
+            others = [other for other in parts if other is not part]
+            self.add(_Child, part.processes, (part, others, configuration))
+            # Else who connects while we drain would wait for nobody.
+            self.register_hooks(on_terminate=part.leave)  # type: ignore[arg-type]
         self._set_patience()
 
     def _set_patience(self) -> None:

@@ -233,10 +233,18 @@ def statuses(tree: Tree) -> list[str]:
         catalog.close()
 
 
+def is_refused(port: int) -> bool:
+    try:
+        socket.create_connection((HOST, port), timeout=5).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
 def test_sigterm_lets_a_backup_and_a_request_come_to_their_end(make_tree: Callable[[], Tree]
                                                               ) -> None:
     tree = make_tree()
-    tree.write(local='write_bandwidth = 200KiB')
+    tree.write(local='write_bandwidth = 100KiB')
     tree.start()
     tree.ready()
     volume = tree.make_volume()
@@ -253,6 +261,8 @@ def test_sigterm_lets_a_backup_and_a_request_come_to_their_end(make_tree: Callab
         assert statuses(tree) == ['creating']
         client.sendall(body[10:])
         assert client.recv(4096).startswith(b'HTTP/1.1 200')
+    until(lambda: is_refused(tree.port), 'nobody listens while the worker drains')
+    assert tree.process is not None and tree.process.poll() is None
     assert tree.ended() == 0, tree.log()
     assert statuses(tree) == ['available']
     assert 'Traceback' not in tree.log()
