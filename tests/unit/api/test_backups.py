@@ -9,6 +9,7 @@ import re
 import pytest
 
 from backup_framework.model import Backup, JobState, Status, utcnow
+from backup_framework.service.dispatch import Dispatcher
 from tests.unit.api.world import ALPHA, BETA, SECRET, named
 
 TIME = re.compile(r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}')
@@ -168,6 +169,15 @@ def test_what_is_not_there_is_not_found(world, id):
         assert fault(world.ask('ada', f'/v3/{kind}/{id}'), 'itemNotFound')
 
 
+def test_what_another_project_has_is_not_found(world):
+    for method, path in (('GET', ''), ('DELETE', ''), ('GET', '/export_record')):
+        for user in ('bob', 'mark'):
+            theirs = world.ids['backup' if user == 'bob' else 'other-backup']
+            answer = world.ask(user, f'/v3/backups/{theirs}{path}', method)
+            assert fault(answer, 'itemNotFound') == f"there is no backup '{theirs}'"
+    assert world.ask('ada', f'/v3/backups/{world.ids["other-backup"]}').status_int == 200
+
+
 def test_dependent_backups_are_told(world):
     child = Backup(volume_id=world.ids['volume'], project_id=ALPHA, status=Status.AVAILABLE,
                    parent_id=world.ids['older'], format='1.0.0', backend='local',
@@ -252,6 +262,23 @@ def test_no_worker_no_job(world):
     assert world.ask('mark', f'/v3/backups/{world.ids["broken"]}', 'DELETE').status_int == 202
     world.catalog.set_service(service.id, False)
     assert ask_for(world).status_int == 202
+
+
+def test_what_was_accepted_is_given_to_the_workers(world, monkeypatch):
+    given = []
+    monkeypatch.setattr(Dispatcher, 'submit', lambda self, job: given.append(job.id))
+    made = ask_for(world).json['backup']['id']
+    backup, new = world.ids['backup'], named('imported')
+    for path, method, body, of in (
+            ('/volumes', 'POST', {'volume': {'backup_id': backup}}, backup),
+            (f'/backups/{world.ids["older"]}/restore', 'POST', {'restore': {}}, world.ids['older']),
+            (f'/backups/{world.ids["broken"]}', 'DELETE', None, world.ids['broken']),
+            (f'/backups/{made}/action', 'POST', {'os-force_delete': None}, made),
+            ('/backups/import_record', 'POST', {'backup-record': exported(world, new)}, new)):
+        answer = world.ask('ada', f'/v3{path}', method, body)
+        assert answer.status_int in (201, 202), answer.text
+        assert given.pop() == world.catalog.jobs(backup_id=of)[0].id
+    assert len(given) == 1, 'the create'
 
 
 # Change

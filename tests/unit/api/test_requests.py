@@ -209,8 +209,8 @@ def test_a_deep_body_is_an_error_of_the_client():
     for _ in range(950):
         deep = {'a': deep}
     for document in (deep, create(metadata={'k': deep}), create(name=deep)):
-        read = read_document(body(json.dumps(document).encode()))
-        refused(check_document, CREATE, read)
+        data = json.dumps(document).encode()
+        refused(lambda data=data: check_document(CREATE, read_document(body(data))))
 
 
 @pytest.mark.parametrize('version, names', [

@@ -7,13 +7,13 @@ import os
 import subprocess
 import sys
 
-ASK = '''
+ASK = """
 import json, webob
 from backup_framework.api.wsgi import application
 answers = [webob.Request.blank(path).get_response(application)
            for path in ('/v3', '/v3/backups', '/healthcheck')]
 print(json.dumps([answer.status_int for answer in answers]))
-'''
+"""
 
 
 def test_the_module_that_servers_are_given(tmp_path):
