@@ -131,8 +131,7 @@ class Accepted:
 
         That is where it has ended, or another attempt than this was begun.
         """
-        return self._database.write(
-            lambda c: jobs.progress(c, job_id, phase, done, total, attempt))
+        return bool(self._database.change(jobs.progress(job_id, phase, done, total, attempt)))
 
     def change_job(self, job_id: str, **arguments: Any) -> None:
         """Keep arguments of a job that its worker has to find when it is run again."""
@@ -170,7 +169,7 @@ class Accepted:
     def progress_of_parts(self, job_id: str) -> None:
         """Record how far a create is, all its parts together."""
         done, total = self._database.read(lambda c: parts.progress(c, job_id))
-        self._database.write(lambda c: jobs.progress(c, job_id, 'backup', done, total))
+        self._database.change(jobs.progress(job_id, 'backup', done, total))
 
     def end_part(self, operation: Running, job: Job, result: str) -> bool:
         """Record what a part stored, with the end of its job; whether the create can go on now.
@@ -274,7 +273,8 @@ class Accepted:
 
         Whether it is disabled stays as others have set it.
         """
-        self._database.write(lambda c: services.beat(c, service))
+        if not self._database.change(services.beat(service)):
+            self._database.write(lambda c: services.add(c, service))
 
     def services(self) -> list[Service]:
         """All that are known, living or not."""

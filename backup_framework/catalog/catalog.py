@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 import contextlib
 import logging
 import os
-import time
 from typing import Any
 
 import sqlalchemy as sa
@@ -300,7 +299,7 @@ class Catalog(Accepted):
             return
         try:
             if operation.recorded:
-                self._database.write(lambda c: operations.remove(c, operation.id))
+                self._database.change(operations.removal(operation.id))
         except (exceptions.CatalogError, exceptions.NoSpace) as error:
             LOG.warning('The end of a %s could not be recorded: %s', operation.kind, error)
         finally:
@@ -311,17 +310,16 @@ class Catalog(Accepted):
 
         :raises InvalidBackup: another process took it for dead.
         """
-        now = time.monotonic()
-        seconds = (operations.RENEW_SECONDS if operation.job_id is None
-                   else operations.RENEW_JOB_SECONDS)
-        if not operation.recorded or now - operation.renewed < seconds:
+        if not (operation.recorded and operation.is_due()):
             return
-        operation.renewed = now
         try:
-            self._database.write(lambda c: operations.renew(c, operation))
+            found = self._database.change(operations.renewal(operation))
         except (exceptions.CatalogError, exceptions.NoSpace) as error:
             # Several such minutes fit into a lease.
             LOG.warning('The lease of a %s could not be renewed: %s', operation.kind, error)
+            return
+        if not found:
+            raise operations.lost(operation)
 
     def finish(self, operation: Running, backup_id: str, to: str, **fields: Any) -> None:
         """Record the outcome of a create or a delete, if the operation is still the caller's.

@@ -112,10 +112,9 @@ def change_arguments(connection: sa.Connection, job_id: str, changes: dict[str, 
     _change(connection, job_id, **records.job_values({'arguments': job.arguments | changes}))
 
 
-def progress(connection: sa.Connection, job_id: str, phase: str, done: int, total: int | None,
-             attempt: int | None = None) -> bool:
-    return _change(connection, job_id, attempt, phase=phase[:_PHASE_LENGTH], done=done,
-                   total=total)
+def progress(job_id: str, phase: str, done: int, total: int | None, attempt: int | None = None
+             ) -> sa.Update:
+    return _changing(job_id, attempt).values(phase=phase[:_PHASE_LENGTH], done=done, total=total)
 
 
 def end(connection: sa.Connection, job_id: str, state: str, reason: str | None,
@@ -175,7 +174,9 @@ def purge(connection: sa.Connection, before: datetime.datetime) -> int:
 def _change(connection: sa.Connection, job_id: str, attempt: int | None = None, **values: Any
             ) -> bool:
     """Whether it has not ended, and no other attempt was begun; only then it is changed."""
+    return bool(connection.execute(_changing(job_id, attempt).values(values)).rowcount)
+
+
+def _changing(job_id: str, attempt: int | None) -> sa.Update:
     mine = sa.true() if attempt is None else _table.c.attempts == attempt
-    changed = connection.execute(_table.update().where(_table.c.id == job_id, is_open, mine)
-                                 .values(values))
-    return bool(changed.rowcount)
+    return _table.update().where(_table.c.id == job_id, is_open, mine)

@@ -64,6 +64,15 @@ class Running:
             raise exceptions.InvalidInput(f'a {self.kind} must say of what')
         return f'{self.kind}:{thing}'
 
+    def is_due(self) -> bool:
+        """Whether its lease is to be renewed; not again for some time then."""
+        seconds = RENEW_SECONDS if self.job_id is None else RENEW_JOB_SECONDS
+        now = time.monotonic()
+        if now - self.renewed < seconds:
+            return False
+        self.renewed = now
+        return True
+
     def release(self) -> None:
         """Let go of the lock."""
         lock, self.lock = self.lock, None
@@ -153,10 +162,10 @@ def _volume_name(connection: sa.Connection, volume_id: str | None) -> str:
 def check_mine(connection: sa.Connection, operation: Running) -> None:
     """Raise InvalidBackup if `recover` has taken the operation for dead: its row is gone."""
     if _first(connection, _table.c.id == operation.id) is None:
-        raise _lost(operation)
+        raise lost(operation)
 
 
-def _lost(operation: Running) -> exceptions.InvalidBackup:
+def lost(operation: Running) -> exceptions.InvalidBackup:
     return exceptions.InvalidBackup(
         f'this {operation.kind} of backup {operation.backup_id} was taken over by another worker'
         if operation.job_id else
@@ -175,13 +184,10 @@ def finish(connection: sa.Connection, operation: Running, backup_id: str, to: st
         backups.transition(connection, backup_id, (unfinished,), to, fields)
 
 
-def renew(connection: sa.Connection, operation: Running) -> None:
-    """Give the lease another LEASE; raises InvalidBackup if it was taken for dead."""
+def renewal(operation: Running) -> sa.Update:
+    """Gives the lease as much time again; finds no row if the operation was taken for dead."""
     until = records.time_text(utcnow() + _lease(operation))
-    changed = connection.execute(
-        _table.update().where(_table.c.id == operation.id).values(lease_until=until))
-    if not changed.rowcount:
-        raise _lost(operation)
+    return _table.update().where(_table.c.id == operation.id).values(lease_until=until)
 
 
 def end(connection: sa.Connection, operation: Running, failed: str | None = None) -> None:
@@ -200,10 +206,13 @@ def every(*conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
     return sa.select(_table, jobs.of_operation(_table).label('has_job')).where(*conditions)
 
 
+def removal(operation_id: str) -> sa.Delete:
+    return _table.delete().where(_table.c.id == operation_id)
+
+
 def remove(connection: sa.Connection, operation_id: str) -> bool:
     """Delete the row; False if it was gone."""
-    return bool(connection.execute(
-        _table.delete().where(_table.c.id == operation_id)).rowcount)
+    return bool(connection.execute(removal(operation_id)).rowcount)
 
 
 def refuse_others(connection: sa.Connection, backup_id: str, own: Running | None) -> None:

@@ -21,14 +21,17 @@ _SETS = ('disabled', 'disabled_reason')
 """What others say of a service, and not it itself."""
 
 
-def beat(connection: sa.Connection, service: Service) -> None:
+def beat(service: Service) -> sa.Update:
     """See `Catalog.beat`."""
     service.seen_at = utcnow()
-    values = records.new_service(service)
-    told = {name: value for name, value in values.items() if name not in ('id', *_SETS)}
-    changed = connection.execute(_table.update().where(_table.c.id == service.id).values(told))
-    if not changed.rowcount:
-        connection.execute(_table.insert().values(values))
+    told = {name: value for name, value in records.new_service(service).items()
+            if name not in ('id', *_SETS)}
+    return _table.update().where(_table.c.id == service.id).values(told)
+
+
+def add(connection: sa.Connection, service: Service) -> None:
+    if not connection.execute(beat(service)).rowcount:
+        connection.execute(_table.insert().values(records.new_service(service)))
 
 
 def every(connection: sa.Connection) -> list[Service]:
