@@ -114,9 +114,14 @@ def _tokens(configuration: Configuration) -> WSGIApplication:
 
 def _keystone(rules: Rules, tokens: WSGIApplication, request: webob.Request,
               url_project: str | None) -> RequestContext:
-    answer = request.get_response(tokens)
+    from keystoneauth1.exceptions import ClientException
+    try:
+        answer = request.get_response(tokens)
+    except ClientException as error:
+        LOG.error('Keystone cannot be asked about a token: %s', error)
+        answer = webob.Response(status=503)
     if answer.status_int == 503:
-        raise webob.exc.HTTPServiceUnavailable('The identity service cannot be reached.')
+        raise webob.exc.HTTPServiceUnavailable('The identity service cannot be asked.')
     known = answer.status_int == 204
     context = RequestContext.from_environ(request.environ, rules=rules) if known else None
     if context is None or not context.user_id or not context.project_id:

@@ -261,6 +261,8 @@ TOKENS = {
 class Keystone(http.server.BaseHTTPRequestHandler):
     """The three answers of Keystone that its middleware asks for."""
 
+    catalog = True
+
     def log_message(self, *_: object) -> None:
         pass
 
@@ -286,7 +288,8 @@ class Keystone(http.server.BaseHTTPRequestHandler):
                  'user': {'id': known['user'], 'name': known['user'], 'domain': domain},
                  'catalog': [{'type': 'identity', 'id': 'x', 'name': 'keystone', 'endpoints': [
                      {'id': side, 'interface': side, 'url': endpoint, 'region': 'r',
-                      'region_id': 'r'} for side in ('public', 'internal', 'admin')]}]}
+                      'region_id': 'r'} for side in ('public', 'internal', 'admin')]}]
+                 if self.catalog else []}
         if known['project']:
             token |= {'project': {'id': known['project'], 'name': 'n', 'domain': domain},
                       'roles': [{'id': role, 'name': role} for role in known['roles']]}
@@ -375,6 +378,13 @@ def test_a_keystone_that_is_away_is_no_fault_of_the_caller(make, caplog):
         pass
     with pytest.raises(webob.exc.HTTPServiceUnavailable):
         make(OF_KEYSTONE.format(url=url))(asking(X_Auth_Token='member-token'), 'p1')
+
+
+def test_a_keystone_that_does_not_know_where_it_is_is_no_fault_either(make, monkeypatch, caplog):
+    monkeypatch.setattr(Keystone, 'catalog', False)
+    with keystone_server() as url, pytest.raises(webob.exc.HTTPServiceUnavailable):
+        make(OF_KEYSTONE.format(url=url))(asking(X_Auth_Token='member-token'), 'p1')
+    assert 'Keystone cannot be asked' in caplog.text
 
 
 def test_keystone_needs_its_section(make):
