@@ -41,15 +41,12 @@ class Storm:
     made: dict[str, Path] = dataclasses.field(default_factory=dict)
 
     def queue(self) -> None:
-        """Ask for a backup of each volume; nobody works yet but a worker to offer them."""
+        """Ask for a backup of each volume."""
         names = [f'disk{number:03}' for number in range(self.backups)]
-        for name in names[:-1]:
-            self._make(name)
-        self.service.workers[0].start()
-        self.service.make_volume(names[-1], SMALL, seed=len(names))
-        ids = {volume['name']: volume['id']
-               for volume in self.service.rest.get('/volumes', limit=1000)['volumes']}
-        self.service.workers[0].kill()
+        for number, name in enumerate(names):
+            (self.service.volumes / name).write_bytes(random.Random(number).randbytes(SMALL))
+        self.service.start()
+        ids = self.service.until(lambda: self._offered(len(names)), 'all volumes are offered')
 
         def ask(name: str) -> str:
             rest = self.service.client()
@@ -62,9 +59,9 @@ class Storm:
         self.made = {backup: self.service.volumes / name
                      for backup, name in zip(made, names, strict=True)}
 
-    def _make(self, name: str) -> None:
-        number = int(name.removeprefix('disk'))
-        (self.service.volumes / name).write_bytes(random.Random(number).randbytes(SMALL))
+    def _offered(self, count: int) -> dict[str, str] | None:
+        found = self.service.rest.get('/volumes', limit=1000)['volumes']
+        return {each['name']: each['id'] for each in found} if len(found) == count else None
 
     def rage(self, seconds: float) -> None:
         """Until all has happened and every backup has ended; nobody is left dead."""
@@ -75,8 +72,6 @@ class Storm:
         for name, part in self.engines.items():
             events += [(name, lambda _, part=part: self._crash(part))] * self.crashes
         chance.shuffle(events)
-        for worker in self.service.workers:
-            worker.start()
         for number, (name, event) in enumerate(events):
             self._wait_for(number * self.backups // (len(events) + 1), deadline)
             self.happened.append(f'{self._ended()}: {name} {event(chance)}'.strip())

@@ -15,14 +15,12 @@ from tools.servers.installation import Installation, Setup
 @pytest.fixture
 def storm(start_part: Callable[[type], parts.Part], tmp_path: Path,
           request: pytest.FixtureRequest) -> Storm:
-    """Engines that it may kill, and a service whose workers do not run yet."""
+    """Engines that it may kill, and a service that does not run yet."""
     database = start_part(parts.PostgreSQL)
     board, broker = start_part(parts.Etcd), start_part(parts.RabbitMQ)
     service = Installation(tmp_path / 'service',
                            Setup(database.database(), board.url, broker.url), workers=3)
     request.addfinalizer(service.close)
-    service.api.start()
-    service.wait_for_api()
     engines = {'postgresql': database, 'etcd': board, 'rabbitmq': broker}
     return Storm(service, engines, backups=0, kills=0, crashes=1, seed=1)
 
