@@ -35,8 +35,11 @@ class Values:
         self._registered: list[tuple[list[cfg.Opt], str]] = []
 
     def register(self, options: Iterable[cfg.Opt], section: str) -> None:
-        self._registered.append((list(options), section))
-        self.oslo.register_opts(self._registered[-1][0], group=cfg.OptGroup(section))
+        """As often as one likes: daemons read some sections again and again."""
+        group = cfg.OptGroup(section)
+        new = [option for option in options if self.oslo.register_opt(option, group=group)]
+        if new:
+            self._registered.append((new, section))
 
     def unregister(self) -> None:
         """Leave the oslo.config object as it was before; values are gone afterwards."""
