@@ -179,8 +179,6 @@ class Scheduler:
         try:
             return self._manager.accept_create(wanted)[1]
         except exceptions.InvalidBackup:
-            if not schedule.incremental:
-                raise
             # There is nothing to build on yet.
             return self._manager.accept_create(dataclasses.replace(wanted, incremental=False))[1]
 
