@@ -103,7 +103,7 @@ def hinted(source: Source, read: base.Fill, writer: base.ChunkWriter, changed: S
         raise exceptions.InvalidInput(
             'the changed extents end behind the end of the volume: they are of another one')
     try:
-        wrong = _differing(read, writer, changed, size)
+        wrong = _differing(read, writer, changed, size, source.within or Extent(0, size))
     except exceptions.FormatError as error:
         warn(f'the changed extents were not used, because the parent is damaged: {error}')
         return source
@@ -114,10 +114,10 @@ def hinted(source: Source, read: base.Fill, writer: base.ChunkWriter, changed: S
     return source
 
 
-def _differing(read: base.Fill, writer: base.ChunkWriter, changed: Sequence[Extent], size: int
-               ) -> Extent | None:
+def _differing(read: base.Fill, writer: base.ChunkWriter, changed: Sequence[Extent], size: int,
+               within: Extent) -> Extent | None:
     """A block outside of the hint that is not the parent's, if the sample holds one."""
-    for block in _sample(changed, size, writer.block_size):
+    for block in _sample(changed, size, within, writer.block_size):
         data = memoryview(bytearray(block.length))
         read(block.offset, data)
         if not writer.is_as_parent(block, data):
@@ -125,9 +125,13 @@ def _differing(read: base.Fill, writer: base.ChunkWriter, changed: Sequence[Exte
     return None
 
 
-def _sample(changed: Sequence[Extent], size: int, block_size: int) -> Iterator[Extent]:
+def _sample(changed: Sequence[Extent], size: int, within: Extent, block_size: int
+            ) -> Iterator[Extent]:
     """Whole blocks that no extent touches, a few at each of some places chosen at random."""
-    gaps = list(_untouched(changed, size, block_size))
+    start, stop = within.offset // block_size, -(-within.end // block_size)
+    clipped = ((max(first, start), min(last, stop))
+               for first, last in _untouched(changed, size, block_size))
+    gaps = [(first, last) for first, last in clipped if first < last]
     ends = list(itertools.accumulate(last - first for first, last in gaps))
     if not ends:
         return

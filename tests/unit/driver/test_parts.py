@@ -10,12 +10,14 @@ import random
 import pytest
 
 from backup_framework import exceptions, model
-from backup_framework.engine import source
+from backup_framework.engine import hints, source
 from backup_framework.engine.monitor import Operation
 from backup_framework.formats.splitting import Part, Split, StoredPart
+from backup_framework.formats.v2 import sealer, writer
 from backup_framework.testing import memory
 from tests.trust.sealing import rig
 from tests.unit.driver import chains
+from tests.unit.driver.test_hints import Tracked
 
 CHUNK = chains.CHUNK
 DATA = chains.make_bytes(40 * CHUNK + 777)
@@ -121,12 +123,37 @@ def test_an_incremental_in_parts(workers: Workers) -> None:
     assert chains.bring_back(workers.driver(), backup) == CHANGED
 
 
-def test_what_a_hint_leaves_out_is_not_read(workers: Workers) -> None:
+@pytest.mark.parametrize('told', [True, False])
+def test_what_a_hint_leaves_out_is_not_read(workers: Workers, told: bool,
+                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file knows what changed, or the caller does."""
+    monkeypatch.setattr(hints, 'SAMPLES', 1)
     parent = workers.take(DATA)
-    workers.operation.changed = [model.Extent(17 * CHUNK, 7)]
-    backup = workers.take(CHANGED, parent)
+    read: list[int] = []
+
+    def opened(data: bytes) -> Tracked:
+        volume = Tracked(data, [(17 * CHUNK, 7)] if told else [])
+        known = volume.read
+        volume.read = lambda size=-1: (  # type: ignore[method-assign]
+            read.append(len(found := known(size))), found)[1]
+        workers.operation = Operation(changed=None if told else [model.Extent(17 * CHUNK, 7)])
+        return volume
+
+    backup = workers.take(CHANGED, parent, opened)
     assert chains.bring_back(workers.driver(), backup) == CHANGED
     assert workers.operation.warnings == []
+    assert sum(read) < len(DATA) / 4
+
+
+def test_a_wrong_hint_reads_everything(workers: Workers) -> None:
+    parent = workers.take(DATA)
+    other = bytes(byte ^ 1 for byte in DATA)
+    workers.operation.changed = [model.Extent(0, 1)]
+    backup = workers.take(other, parent)
+    assert chains.bring_back(workers.driver(), backup) == other
+    # Each part has compared what is its own.
+    assert len(workers.operation.warnings) == 5
+    assert all('changed extents are wrong' in told for told in workers.operation.warnings)
 
 
 def test_a_parent_that_goes_while_it_runs(workers: Workers) -> None:
@@ -176,6 +203,50 @@ def test_another_volume_is_refused(workers: Workers) -> None:
     assert split is not None
     with pytest.raises(exceptions.VolumeChanged, match=f'had {len(DATA)} when the backup began'):
         workers.store(backup, io.BytesIO(DATA + b'\0'), split, 1)
+
+
+def test_a_beginning_that_fails_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    workers = Workers(encryption='required', keys=['a'])
+    workers.keys = rig.ring('a')
+    known = sealer.Sealer.begin
+
+    def fail(self: sealer.Sealer) -> None:
+        known(self)
+        assert len(chains.names(workers.first)) == 1
+        raise exceptions.StoreFull('no space')
+
+    monkeypatch.setattr(sealer.Sealer, 'begin', fail)
+    with pytest.raises(exceptions.StoreFull):
+        workers.begin(chains.record(), io.BytesIO(DATA))
+    assert chains.names(workers.first) == []
+
+
+def test_each_step_asks_whether_the_store_is_there(workers: Workers,
+                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    backup = chains.record()
+    split = workers.begin(backup, io.BytesIO(DATA))
+    assert split is not None
+    stored = [workers.store(backup, io.BytesIO(DATA), split, number)
+              for number in range(1, len(split.parts) + 1)]
+
+    def gone(self: object, kind: str) -> None:
+        raise exceptions.StoreError(f'{kind}: nothing is mounted')
+
+    monkeypatch.setattr(memory.MemoryBackupDriver, 'before_operation', gone)
+    for step in (lambda: workers.begin(chains.record(), io.BytesIO(DATA)),
+                 lambda: workers.store(backup, io.BytesIO(DATA), split, 1, 2),
+                 lambda: workers.end(backup, split, stored)):
+        with pytest.raises(exceptions.StoreError, match='backup: nothing is mounted'):
+            step()
+
+
+def test_writers_are_closed(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = []
+    known = writer.ChunkWriter.close
+    monkeypatch.setattr(writer.ChunkWriter, 'close',
+                        lambda self: (closed.append(type(self).__name__), known(self)))
+    workers.take(DATA)
+    assert closed == ['Writer', *['PartWriter'] * 5, 'EndWriter']
 
 
 def test_what_has_no_parts(workers: Workers) -> None:
