@@ -195,8 +195,6 @@ class Jobs:
 
     def _import(self, job: Job) -> None:
         known = self._catalog.backup_of(str(job.backup_id), None)
-        if known.status != Status.CREATING:
-            return
         with self._context.running('import', known, job_id=job.id) as (row, _):
             found = records.look_up(self._context, job.arguments['record'], job.backend)
             self._catalog.finish(row, known.id, Status.AVAILABLE, **{

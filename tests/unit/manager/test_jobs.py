@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+import io
 import os
 from pathlib import Path
 import signal
@@ -15,9 +16,10 @@ import pytest
 from backup_framework import conf, exceptions, store
 from backup_framework.catalog.database import Database
 from backup_framework.engine.monitor import Monitor
-from backup_framework.manager import CreateJob, Manager, jobs
+from backup_framework.interface.volume_source import Reading
+from backup_framework.manager import CreateJob, Manager, jobs, making
 from backup_framework.manager.verifying import How
-from backup_framework.model import Backup, Job, JobState, Quota, Status, Volume
+from backup_framework.model import Backup, Extent, Job, JobState, Quota, Status, Volume
 
 MIB = 1 << 20
 CONFIGURATION = """
@@ -462,6 +464,38 @@ def test_two_workers_have_one_job(world, attentive):
     assert world.backup(backup).status == Status.AVAILABLE
     assert world.catalog.job(job.id).state == JobState.DONE
     assert world.restored(backup) == world.bytes_of(volume)
+
+
+def test_a_run_that_lost_its_job_does_not_fail_it(world, monkeypatch):
+    """Another one was begun meanwhile, and is at work still."""
+    backup, job = world.accept(world.volume())
+
+    def fail(*_: Any) -> None:
+        world.catalog.start_job(job.id, 'another')
+        raise exceptions.StoreFull('no space left')
+
+    with monkeypatch.context() as patched:
+        patched.setattr(making, 'make', fail)
+        with pytest.raises(exceptions.StoreFull):
+            world.manager.jobs.store(job)
+    assert world.catalog.job(job.id).state == JobState.RUNNING
+    assert world.backup(backup).status == Status.CREATING
+    assert world.run(job).state == JobState.DONE
+
+
+def test_a_delete_of_what_is_gone(world):
+    backup = world.make(world.volume())
+    _, job = world.manager.accept_delete(backup.id)
+    world.manager.forget(backup.id)
+    assert world.run(job).state == JobState.DONE
+
+
+@pytest.mark.parametrize('parent, since, used', [
+    ('b1', 'b1', True), ('b1', 'b2', False), ('b1', None, False), (None, None, False)])
+def test_a_hint_is_for_the_parent_that_it_was_taken_against(parent, since, used):
+    reading = Reading(io.BytesIO(), 9, [Extent(0, 1)], since)
+    found = making._changed(reading, Backup(parent_id=parent))
+    assert found == ([Extent(0, 1)] if used else None)
 
 
 # Kills
