@@ -59,16 +59,15 @@ def test_another_worker_goes_on_where_one_was_killed(tmp_path: Path, board: str)
     one, two = (configure(tmp_path, board=board, host=host) for host in ('one', 'two'))
     with processes() as start:
         first = start(one)
-        job = submit(one, seconds={'store': 3})
+        job = submit(one, seconds={'store': 600})
         until(lambda: 'store' in first.steps(job))
         second = start(two)
+        until(lambda: len(workers.catalog_of(one).services()) == 2)
         first.kill()
-        killed = time.monotonic()
-        until(lambda: second.steps(job), one.jobboard().claim_ttl + 10)
-        taken = time.monotonic() - killed
+        workers.shorten(one, job)
+        until(lambda: second.steps(job), one.jobboard().claim_ttl + 15)
         until(lambda: is_done(one, job))
         assert second.steps(job) == ['store', 'finish']
-        assert taken < one.jobboard().claim_ttl + 10
 
 
 def test_no_more_than_the_limit_run_at_once(tmp_path: Path, board: str):
@@ -79,8 +78,8 @@ def test_no_more_than_the_limit_run_at_once(tmp_path: Path, board: str):
     assert script.most == 3
 
 
-def test_claims_outlive_their_first_lease(tmp_path: Path, board: str):
-    one, two = (configure(tmp_path, board=board, host=host) for host in ('one', 'two'))
+def test_claims_outlive_their_first_lease(tmp_path: Path, etcd: parts.Etcd):
+    one, two = (configure(tmp_path, board=etcd.url, host=host) for host in ('one', 'two'))
     with working(one) as (_, script), working(two) as (_, other):
         job = submit(one, kind='verify', seconds={'run': 5})
         until(lambda: is_done(one, job))
@@ -100,11 +99,14 @@ def test_what_a_worker_cannot_do_is_left_and_stops_nobody(tmp_path: Path, board:
 
 def test_a_worker_that_was_gone_too_long_stops(tmp_path: Path, board: str):
     """It was frozen, its claim ended, and the other one has done the job."""
-    one, two = (configure(tmp_path, board=board, host=host) for host in ('one', 'two'))
+    # It says little, so that it holds no lock on the catalog when it is frozen.
+    one = configure(tmp_path, board=board, host='one', report_interval=99, check_interval=99)
+    two = configure(tmp_path, board=board, host='two')
     with processes() as start:
         first = start(one)
         job = submit(one, seconds={'store': 4})
         until(lambda: 'store' in first.steps(job))
+        time.sleep(1)
         first.freeze()
         second = start(two)
         until(lambda: is_done(one, job))
@@ -116,16 +118,16 @@ def test_a_worker_that_was_gone_too_long_stops(tmp_path: Path, board: str):
         assert second.steps(job) == ['store', 'finish']
 
 
-def test_a_job_that_no_board_has_is_posted(tmp_path: Path, board: str, soon: None):
-    config = configure(tmp_path, board=board)
+def test_a_job_that_no_board_has_is_posted(tmp_path: Path, etcd: parts.Etcd, soon: None):
+    config = configure(tmp_path, board=etcd.url)
     job = accept(config)
     with working(config) as (_, script):
         until(lambda: is_done(config, job))
     assert script.of(job) == ['prepare', 'store', 'finish']
 
 
-def test_a_job_that_is_posted_twice_is_run_once(tmp_path: Path, board: str):
-    one, two = (configure(tmp_path, board=board, host=host) for host in ('one', 'two'))
+def test_a_job_that_is_posted_twice_is_run_once(tmp_path: Path, etcd: parts.Etcd):
+    one, two = (configure(tmp_path, board=etcd.url, host=host) for host in ('one', 'two'))
     job = submit(one, seconds={'store': 2})
     other = Board(one.jobboard())
     other.post(job)
