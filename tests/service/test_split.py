@@ -76,6 +76,7 @@ def test_three_workers_one_of_them_killed(
     part = running(service, backup)[victim.name]
     victim.kill()
     before = {name: inode for name, inode in stored(service).items() if is_data(name)}
+    check(service.workers[0], '--repair')
     service.wait(backup)
     assert before.items() <= stored(service).items()
     parts = jobs_of(service, backup, 'part')
