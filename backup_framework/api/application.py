@@ -25,6 +25,7 @@ from backup_framework.api.requests import Request, check_document, path_of, read
 from backup_framework.api.schemas import at
 from backup_framework.catalog import Catalog
 from backup_framework.manager import Manager
+from backup_framework.service import notifications
 from backup_framework.service.dispatch import Dispatcher
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ class Application:
                  dispatcher: Dispatcher) -> None:
         self._shared = {'configuration': configuration, 'catalog': catalog,
                         'manager': Manager(configuration, catalog), 'dispatcher': dispatcher,
-                        'counters': metrics.Requests()}
+                        'counters': metrics.Requests(),
+                        'notifications': notifications.open(configuration, catalog)}
         self._authenticate = auth.make(configuration, policy.Rules(configuration.oslo))
         self._limiter = rates.Limiter(configuration.api.rate_limit)
         self._options = configuration.api

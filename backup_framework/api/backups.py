@@ -109,8 +109,10 @@ def _delete(request: Request, backup: Backup, *, force: bool) -> None:
 def reset_status(request: Request, id: str) -> None:
     """Say that a backup is available, or that it failed. What works on it is cancelled."""
     backup = get(request, id, 'volume_extension:backup_admin_actions:reset_status')
+    request.notifications.reset(backup, 'start', request.context.request_id)
     request.catalog.reset(
         backup.id, Status(request.document['os-reset_status']['status'].lower()))
+    request.notifications.reset(backup, 'end', request.context.request_id)
 
 
 def restore(request: Request, id: str) -> Answer:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from backup_framework.conf.configuration import Configuration
     from backup_framework.manager import Manager
     from backup_framework.service.dispatch import Dispatcher
+    from backup_framework.service.notifications import Notifications
 
 JSON_TYPES = ('application/json', 'application/vnd.openstack.volume+json')
 LARGEST = (1 << 31) - 1
@@ -39,7 +40,8 @@ class Request(webob.Request):
     :ivar url_project: the project in the URL, or None.
     :ivar document: the body, read and checked; None where the route takes none.
     :ivar route: None until it is found.
-    :ivar configuration, catalog, manager, dispatcher, counters: those of the process.
+    :ivar configuration, catalog, manager, dispatcher, counters, notifications: those of the
+        process.
     """
 
     context: RequestContext
@@ -52,6 +54,7 @@ class Request(webob.Request):
     manager: Manager
     dispatcher: Dispatcher
     counters: Requests
+    notifications: Notifications
 
 
 @dataclasses.dataclass(frozen=True)

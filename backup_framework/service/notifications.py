@@ -12,6 +12,7 @@ import queue
 import threading
 from typing import Any
 
+from backup_framework.catalog import Catalog
 from backup_framework.conf import Configuration
 from backup_framework.exceptions import BackupFrameworkError, ConfigurationError
 from backup_framework.model import Backup, Job, JobState
@@ -181,17 +182,18 @@ class Notifications:
         self._outbox.put(context, event, payload(backup, dependents, **more), priority)
 
 
-def open(configuration: Configuration, host: str,
-         look_up: Callable[[str], tuple[Backup, int]]) -> Notifications:
+def open(configuration: Configuration, catalog: Catalog) -> Notifications:
     """What tells of jobs, or of nothing where [oslo_messaging_notifications] names no driver.
 
     To be called after any fork; connects when there is something to tell.
-
-    :param host: whose name is behind `backup.` in the id of the publisher.
     """
+    def look_up(backup_id: str) -> tuple[Backup, int]:
+        return catalog.get_backup(backup_id), len(catalog.dependents(backup_id))
+
     if not configured(configuration):
         return Notifications(look_up, None)
-    return Notifications(look_up, Outbox(lambda: _connect(configuration, f'backup.{host}')))
+    publisher = f'backup.{configuration.service().host}'
+    return Notifications(look_up, Outbox(lambda: _connect(configuration, publisher)))
 
 
 def configured(configuration: Configuration) -> bool:

@@ -15,7 +15,7 @@ from taskflow.exceptions import JobFailure
 from backup_framework import exceptions
 from backup_framework.catalog import Catalog
 from backup_framework.conf import Configuration
-from backup_framework.model import Backup, Job
+from backup_framework.model import Job
 from backup_framework.service import flows, notifications, reports
 from backup_framework.service.boards import Board, Details
 from backup_framework.service.conductors import Conductor
@@ -47,7 +47,7 @@ class Worker:
         self.catalog = Catalog(configuration.connection, configuration.state_path)
         self.reports = reports.Reports(configuration, self.catalog, self.config.host,
                                        self.config.zone)
-        self._notifications = notifications.open(configuration, self.config.host, self._look_up)
+        self._notifications = notifications.open(configuration, self.catalog)
         self._store = flows.Store(self.catalog)
         self.runner = Runner(self.catalog, self._store, self.config.host,
                              operations or by_manager(configuration, self.catalog,
@@ -81,9 +81,6 @@ class Worker:
         if self._board is not None:
             with contextlib.suppress(JobFailure):
                 self._board.post(job)
-
-    def _look_up(self, backup_id: str) -> tuple[Backup, int]:
-        return self.catalog.get_backup(backup_id), len(self.catalog.dependents(backup_id))
 
     def run(self) -> None:
         """Until `stop` is called by another thread, and is done."""

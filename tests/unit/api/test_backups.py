@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+import queue
 import re
 
 import pytest
 
 from backup_framework.model import Backup, JobState, Status, utcnow
+from backup_framework.service import notifications
 from backup_framework.service.dispatch import Dispatcher
 from tests.unit.api.world import ALPHA, BETA, SECRET, named
 
@@ -298,6 +300,17 @@ def test_an_update_changes_what_it_names(world):
     assert world.ask('mark', path, 'PUT', {'backup': {}}).status_int == 200
     world.ask('mark', path, 'PUT', {'backup': {'metadata': {}}})
     assert world.catalog.backup_of(world.ids['backup'], None).metadata == {}
+
+
+def test_who_listens_is_told_of_a_reset(make_world, monkeypatch):
+    told: queue.Queue = queue.Queue()
+    monkeypatch.setattr(notifications, '_connect', lambda configuration, publisher: (
+        lambda context, event, payload, priority: told.put((publisher, event, payload['status']))))
+    world = make_world('[oslo_messaging_notifications]\ndriver = log\n[service]\nhost = here\n')
+    world.ask('ada', f'/v3/backups/{world.ids["busy"]}/action', 'POST',
+              {'os-reset_status': {'status': 'error'}})
+    assert told.get(timeout=30) == ('backup.here', 'backup.reset_status.start', 'creating')
+    assert told.get(timeout=30) == ('backup.here', 'backup.reset_status.end', 'error')
 
 
 def test_an_update_came_with_a_version(world):

@@ -220,7 +220,13 @@ from backup_framework.service import notifications
 configuration = conf.load([sys.argv[1]], state_path=sys.argv[2])
 if sys.argv[3] == 'log':
     conf.setup_logging(configuration, debug=True)
-told = notifications.open(configuration, 'host1', lambda ref: (Backup(ref, project_id='p'), 0))
+
+class Catalog:
+    def get_backup(self, ref):
+        return Backup(ref, project_id='p')
+    def dependents(self, ref):
+        return []
+told = notifications.open(configuration, Catalog())
 notifications.check(configuration)
 told.started(Job(kind='create', backup_id='b1'))
 told.ended(Job(kind='create', backup_id='b1', state=JobState.DONE))
@@ -244,7 +250,8 @@ def test_the_library_is_not_imported_where_nothing_is_configured(tmp_path):
 def test_the_real_library_writes_what_it_is_given(tmp_path):
     """Its driver `log`: as the broker would get it."""
     pytest.importorskip('oslo_messaging')
-    done = run_script(tmp_path, '[oslo_messaging_notifications]\ndriver = log\n', 'log')
+    done = run_script(tmp_path, '[service]\nhost = host1\n'
+                                '[oslo_messaging_notifications]\ndriver = log\n', 'log')
     assert done.returncode == 0, done.stderr
     assert '"publisher_id": "backup.host1"' in done.stderr
     for event in ('backup.create.start', 'backup.create.end'):
