@@ -97,7 +97,24 @@ class _Headers(server.HeaderReader):
 
 
 class _RequestHandler(server.HTTPRequest):
+    """Lets nothing in doubt about where a body ends: what is behind it is another request, perhaps
+    of another client of the same proxy.
+    """
+
     header_reader = _Headers()
+
+    def read_request_headers(self) -> bool:
+        if not super().read_request_headers():  # type: ignore[no-untyped-call]
+            return False
+        length = self.inheaders.get(b'Content-Length')
+        coded = b'Transfer-Encoding' in self.inheaders
+        if length is not None and (coded or not length.isdigit()):
+            self.simple_response('400 Bad Request', 'Malformed Content-Length Header.')
+            return False
+        if coded:
+            # Nobody may have read the chunks to their end.
+            self.close_connection = True
+        return True
 
 
 class _Connection(server.HTTPConnection):

@@ -29,6 +29,8 @@ class Waiting:
         if request.path == '/wait':
             self.arrived.set()
             assert self.released.wait(20)
+        if request.path == '/silent':
+            return webob.Response()(environ, start_response)
         said = {'length': len(request.body), 'project': request.headers.get('X-Project-Id')}
         return webob.Response(json=said)(environ, start_response)
 
@@ -93,6 +95,16 @@ def test_bodies_with_a_length_and_in_chunks(started):
     raw = talk(started.port, b'POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n'
                b'Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n')
     assert raw.startswith(b'HTTP/1.1 200') and b'"length":7' in raw.replace(b' ', b'')
+
+
+@pytest.mark.parametrize('header', [
+    b'Transfer-Encoding: chunked', b'Transfer-Encoding: chunked\r\nContent-Length: 0',
+    b'Content-Length: -4', b'Content-Length: 1_0', b'Content-Length: +0'])
+def test_what_stands_in_a_body_is_no_other_request(started, header):
+    """A proxy would give its answer to the next client."""
+    hidden = b'7d;A /x HTTP/1.1\r\nHost: x\r\n\r\nGET /hidden HTTP/1.1\r\nHost: x\r\n\r\n'
+    raw = talk(started.port, b'GET /silent HTTP/1.1\r\nHost: x\r\n' + header + b'\r\n\r\n' + hidden)
+    assert raw.count(b'HTTP/1.1 ') == 1, raw
 
 
 def test_what_is_far_too_large_never_reaches_the_application(started):
