@@ -8,14 +8,13 @@ import contextlib
 import logging
 import math
 import threading
-import time
 from typing import Any
 
 from taskflow.conductors.backends.impl_nonblocking import NonBlockingConductor
 from taskflow.exceptions import JobFailure, NotFound
 from taskflow.types.timing import Timeout
 
-from backup_framework.service.boards import Board
+from backup_framework.service.boards import Board, now
 from backup_framework.service.local import MOST, POLL_SECONDS
 from backup_framework.service.running import Run, Runner
 
@@ -43,7 +42,7 @@ class Held:
                 return False
             if self._until == math.inf:
                 return True
-            asked = time.monotonic()
+            asked = now()
             try:
                 ours = self._board.extend(self._posting, self._who)
             except JobFailure as error:
@@ -60,7 +59,7 @@ class Held:
 
     def check_time(self) -> bool:
         """Whether it has not ended; else the job is interrupted."""
-        if time.monotonic() < self._until:
+        if now() < self._until:
             return True
         if not self._run.interrupted:
             LOG.warning('The claim of job %s is lost: it stops here', self._run.job.id)

@@ -30,7 +30,25 @@ Operations = Callable[[Job, Monitor], contextlib.AbstractContextManager[Work]]
 class Claim(Protocol):
     """That a job is this worker's."""
 
-    def is_ours(self) -> bool: ...
+    def is_ours(self) -> bool:
+        """Whether it is so, asked where that is known."""
+
+    def check_time(self) -> bool:
+        """Whether it may be so still, without asking anybody."""
+
+
+class _Monitor(Monitor):
+    """Looks at the clock of the claim each time the operation asks whether to go on.
+
+    Who was frozen for long must not write one more chunk to a volume.
+    """
+
+    claim: Claim | None = None
+
+    def check(self) -> None:
+        if self.claim is not None and not self.claim.check_time():
+            self.cancel()
+        super().check()
 
 
 class Run:
@@ -38,7 +56,7 @@ class Run:
 
     def __init__(self, job_id: str) -> None:
         self.job = Job(job_id)
-        self.monitor = Monitor()
+        self.monitor = _Monitor()
         self.interrupted = False
 
     def interrupt(self) -> None:
@@ -84,6 +102,7 @@ class Runner:
 
         Nothing is raised: whoever asks has other jobs to run.
         """
+        run.monitor.claim = claim
         with self._lock:
             if run.job.id in self._runs:
                 return False

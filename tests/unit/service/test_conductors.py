@@ -10,6 +10,7 @@ import pytest
 from taskflow.exceptions import JobFailure
 
 from backup_framework.exceptions import OperationCancelled
+from backup_framework.service.boards import now
 from backup_framework.service.conductors import Held, Pause
 from backup_framework.service.running import Run
 
@@ -32,7 +33,9 @@ class Board:
 
 def held(board: Board) -> tuple[Held, Run]:
     run = Run('job')
-    return Held(board, object(), 'me', time.monotonic() + board.ttl, run), run  # type: ignore
+    claim = Held(board, object(), 'me', now() + board.ttl, run)  # type: ignore
+    run.monitor.claim = claim
+    return claim, run
 
 
 def is_stopped(run: Run) -> bool:
@@ -76,6 +79,14 @@ def test_a_claim_that_has_ended_is_not_extended():
     time.sleep(Board.ttl)
     assert not claim.is_ours()
     assert is_stopped(run) and board.asked == 0
+
+
+def test_who_was_frozen_does_not_write_one_more_chunk():
+    """Nobody has looked at the claim meanwhile."""
+    claim, run = held(Board())
+    run.monitor.check()
+    time.sleep(Board.ttl)
+    assert is_stopped(run)
 
 
 def test_what_is_given_back_is_not_asked_for():

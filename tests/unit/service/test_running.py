@@ -26,6 +26,8 @@ class Claim:
     def is_ours(self) -> bool:
         return self.ours
 
+    check_time = is_ours
+
 
 class Told(Notifications):
     """Remembers what it was told."""
