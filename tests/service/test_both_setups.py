@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tools.servers.installation import Installation, running
+from tools.servers.installation import Installation, Setup, running
 from tools.servers.rest import Refused, Rest
 
 VERIFY = 'backup-framework:verify'
@@ -216,6 +217,24 @@ def test_a_schedule_fires(service: Installation):
     assert record['name'].startswith('clock ')
     assert len(service.rest.get('/backups', volume_id=volume)['backups']) == 1
     assert service.restored(backup) == contents(service, 'clock')
+
+
+def test_mariadb_and_redis_do_as_well(make_setup: Callable[[str], Setup],
+                                      install: Callable[..., Installation]):
+    service = install(make_setup('mariadb-redis'), workers=2)
+    volumes = [service.make_volume(f'other{number}', seed=number) for number in range(6)]
+    backups = [service.create(volume) for volume in volumes]
+    service.workers[0].kill()
+    service.workers[0].start()
+    for number, backup in enumerate(backups):
+        service.wait(backup)
+        assert service.restored(backup) == contents(service, f'other{number}')
+    service.change('other0')
+    later = service.create(volumes[0], incremental=True)
+    assert service.wait(later)['is_incremental']
+    service.rest.delete(f'/backups/{backups[0]}')
+    service.wait_gone(backups[0])
+    assert service.restored(later) == contents(service, 'other0')
 
 
 def test_the_catalog_fits_the_store(service: Installation):

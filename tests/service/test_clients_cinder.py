@@ -119,8 +119,7 @@ def test_records(cinder: stock.Cinder, service: Installation, web: str):
     record = cinder('backup-export', backup).properties
     refused = cinder.try_('backup-import', record['backup_service'], record['backup_url'])
     assert refused.status == 1
-    with running(service.folder / 'other', options={
-            'shelf': {'path': service.store}, 'volumes:disks': {'path': service.volumes}}) as other:
+    with running(service.folder / 'other', options={'shelf': {'path': service.store}}) as other:
         imported = stock.Cinder(cinder.clients, other.endpoint)(
             'backup-import', record['backup_service'], record['backup_url']).properties['id']
         assert imported == backup
