@@ -80,6 +80,8 @@ def _change_volume(connection: sa.Connection, row: sa.RowMapping, volume: Volume
     told = records.volume_values({each: getattr(volume, each) for each in _TOLD})
     if row['status'] == jobs.RESTORE_FAILED and told['status'] == 'available':
         told['status'] = jobs.RESTORE_FAILED
+    # A restore made it for a project; what a source says of nobody's volumes must not share it.
+    told['project_id'] = told['project_id'] or row['project_id']
     changes = {each: value for each, value in told.items() if value != row[each]}
     if changes or row['offered_at'] is None:
         now = records.time_text(utcnow())

@@ -173,7 +173,7 @@ def restore(context: Context, sources: Sources, backup_id: str, volume_id: str |
 def _new_volume(context: Context, sources: Sources, backup: Backup, size: int, name: str | None,
                 asker: Asker) -> Volume:
     known = context.catalog.volumes([backup.volume_id])
-    source = sources.creator(known[0].source if known else None)
+    source = sources.creator(known[0].source if known else None, backup.project_id)
     now = model.utcnow()
     return Volume(
         name=name or f'restore_backup_{backup.id}', size_bytes=size, source=source,

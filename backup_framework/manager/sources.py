@@ -133,12 +133,15 @@ class Sources:
         with self.get(volume.source).open_target(volume) as target:
             yield target
 
-    def creator(self, preferred: str | None = None) -> str:
-        """The name of a source that makes volumes.
+    def creator(self, preferred: str | None = None, project_id: str | None = None) -> str:
+        """The name of a source that makes volumes for a project.
+
+        Not one whose volumes are another project's, which would see the new one.
 
         :raises Refused: none does.
         """
-        names = self.names()
+        names = [each.name for each in self._context.configuration.sources()
+                 if project_id is None or each.project_id in (None, project_id)]
         for name in sorted(names, key=lambda name: name != preferred):
             if self.get(name).capabilities().creates:
                 return name

@@ -149,7 +149,9 @@ def test_offers(catalog):
         catalog.volume_of(gone, None)
     assert catalog.get_volume(gone).offered_at is None
     catalog.offer_volumes('s', [Volume(source_id='b', name='B')])
-    assert offered(catalog)['B'].id == gone
+    assert offered(catalog)['B'].id == gone and set(offered(catalog, 'p')) == set()
+    catalog.offer_volumes('s', [Volume(source_id='b', name='B', project_id='p')])
+    assert set(offered(catalog, 'p')) == {'B'} and offered(catalog, 'q') == {}
 
 
 def test_offers_of_several_sources(catalog):
@@ -199,6 +201,9 @@ def test_a_volume_that_a_restore_makes(catalog, add):
     catalog.end_job(job.id, JobState.DONE)
     catalog.offer_volumes('s', [])
     assert catalog.volume_of(new.id, 'p').status == 'available'
+    # Nor does a source that knows no projects give it to all of them.
+    catalog.offer_volumes('s', [Volume(source_id='x', name='new')])
+    assert catalog.volume_of(new.id, 'p').project_id == 'p' and offered(catalog, 'q') == {}
     with pytest.raises(exceptions.VolumeNotFound):
         catalog.volume_made('nosuch', Volume(source_id='y'))
 

@@ -156,6 +156,7 @@ def test_new_volumes(make: Make, tmp_path: Path) -> None:
                       f'[volumes:c]\ntype = file\npath = {tmp_path}/images\n')
     assert sources.creator() == sources.creator('a') == sources.creator('b') == 'b'
     assert sources.creator('c') == 'c'
+    assert sources.creator('b', 'demo') == 'b' and sources.creator('b', 'other') == 'c'
     made = sources.create('b', 'new', 5000, 'theirs')
     assert (made.source, made.source_id, made.project_id, made.availability_zone) == (
         'b', 'new', 'theirs', 'nova')
