@@ -158,6 +158,18 @@ def test_the_page_on_access_to_the_api_is_valid(tmp_path: Path) -> None:
     assert rules <= {rule.name for rule in policies.list_rules()} and rules
 
 
+def test_the_configuration_for_production_is_valid(tmp_path: Path) -> None:
+    secret = tmp_path / 'database.url'
+    secret.touch(0o600)
+    secret.write_text('postgresql+psycopg2://backup:secret@10.0.0.11/backup')
+    [block] = blocks(ROOT / 'doc/source/production.rst', 'ini')
+    configuration = load(block.replace('/etc/backup_framework', str(tmp_path)), tmp_path)
+    assert configuration.connection.startswith('postgresql')
+    assert configuration.jobboard().connection and configuration.service().max_operations
+    assert configuration.api.auth_strategy == 'keystone' and configuration.quota.backups == 100
+    assert [source.name for source in configuration.sources()] == ['images']
+
+
 @pytest.mark.parametrize('page', PLUGIN_PAGES, ids=lambda page: page.stem)
 def test_configurations_of_plugins_are_valid(page: Path, tmp_path: Path) -> None:
     """The first is the least that the driver needs; the page has every option of its own."""
