@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from backup_framework import exceptions
+from backup_framework.catalog import Catalog
 from backup_framework.model import Backup, Job, JobState, Quota, Status, Volume, utcnow
 
 OPEN = (JobState.QUEUED, JobState.RUNNING)
@@ -102,8 +103,21 @@ def test_a_quota_of_nothing_and_none_at_all(accept):
 
 
 def test_a_quota_holds_when_twenty_ask_at_once(open_catalog):
+    twenty_ask([open_catalog() for _ in range(20)])
+
+
+def test_a_quota_holds_when_twenty_ask_mariadb_at_once(mariadb, state_path):
+    url = mariadb.database()
+    catalogs = [Catalog(url, state_path) for _ in range(20)]
+    try:
+        twenty_ask(catalogs)
+    finally:
+        for each in catalogs:
+            each.close()
+
+
+def twenty_ask(catalogs: list[Catalog]) -> None:
     """Seven fit. Each thread has a connection of its own, as API processes have."""
-    catalogs = [open_catalog() for _ in range(20)]
     catalogs[0].backups()
     told: list[object] = []
     together = threading.Barrier(20)
