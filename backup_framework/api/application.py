@@ -7,6 +7,7 @@ import json
 import logging
 import time
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import webob
 
@@ -80,8 +81,9 @@ class Application:
         response.vary = (*(response.vary or ()), microversions.HEADER)
         seconds = time.monotonic() - began
         request.counters.count(request.route, response.status_int, seconds)
-        LOG.info('%s %s: %s, %d ms', request.method, path_of(request), response.status_int,
-                 seconds * 1000)
+        # A line break in a path must not make a line of the log.
+        LOG.info('%s %s: %s, %d ms', quote(request.method), quote(path_of(request), safe='/:'),
+                 response.status_int, seconds * 1000)
         return response(environ, start_response)
 
     def _answer(self, request: Request) -> webob.Response:

@@ -225,6 +225,14 @@ def test_what_is_logged_bears_the_id_of_its_own_request(make_world):
         assert logged.user_id == user
 
 
+def test_nobody_writes_lines_of_the_log(make_world, caplog):
+    world = make_world()
+    with caplog.at_level('INFO'):
+        world.ask(None, '/v3/a%0aERROR forged%1b[31m')
+    said, = (each.getMessage() for each in caplog.records if 'forged' in each.getMessage())
+    assert said.isprintable() and said.startswith('GET /v3/a%0AERROR%20forged%1B%5B31m: 404, ')
+
+
 def test_requests_are_limited_once_it_is_known_who_asks(make_world):
     world = make_world('rate_limit = 0.1\n')
     assert [world.ask('mark', '/v3/backups').status_int for _ in range(2)] == [200, 429]
