@@ -23,7 +23,7 @@ import sys
 import time
 from typing import Any, TypeVar
 
-from tools.servers.parts import HOST, free_port
+from tools.servers.parts import HOST, free_port, program
 from tools.servers.rest import Refused, Rest
 
 T = TypeVar('T')
@@ -56,7 +56,9 @@ ONE_MACHINE = Setup()
 
 
 class Process:
-    """A daemon in a session of its own, so that it can be killed with all its children."""
+    """A daemon in a session of its own, so that it can be killed with all its children. It ends
+    when the process that started it does.
+    """
 
     def __init__(self, name: str, folder: Path, binary: str, text: str) -> None:
         self.name, self._binary = name, Path(sys.executable).with_name(binary)
@@ -79,8 +81,9 @@ class Process:
     def start(self) -> None:
         with open(self._log, 'ab') as log:
             self._process = subprocess.Popen(
-                [str(self._binary), '--config-file', str(self._file)], stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log, start_new_session=True)
+                [program('setpriv'), '--pdeathsig', 'KILL', str(self._binary),
+                 '--config-file', str(self._file)], stdin=subprocess.DEVNULL, stdout=log,
+                stderr=log, start_new_session=True)
 
     def kill(self) -> None:
         """As a host that loses power."""
