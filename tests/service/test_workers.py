@@ -72,8 +72,8 @@ def test_another_worker_goes_on_where_one_was_killed(tmp_path: Path, board: str)
 
 def test_no_more_than_the_limit_run_at_once(tmp_path: Path, board: str):
     config = configure(tmp_path, board=board, backup_max_operations=3)
+    jobs = [submit(config, kind='verify', seconds={'run': 2}) for _ in range(7)]
     with working(config) as (_, script):
-        jobs = [submit(config, kind='verify', seconds={'run': 0.5}) for _ in range(8)]
         until(lambda: all(is_done(config, job) for job in jobs))
     assert script.most == 3
 

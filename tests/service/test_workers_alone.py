@@ -24,15 +24,15 @@ def is_done(catalog: Catalog, job: Job) -> bool:
 
 def test_no_more_than_the_limit_run_at_once_and_a_reload_changes_it(tmp_path: Path):
     config = configure(tmp_path, backup_max_operations=2)
+    jobs = [accept(config, kind='verify', seconds={'run': 1.5}) for _ in range(4)]
     with working(config) as (worker, script):
-        jobs = [accept(config, kind='verify', seconds={'run': 0.5}) for _ in range(5)]
         until(lambda: all(is_done(worker.catalog, job) for job in jobs))
         assert script.most == 2
         text = Path(config.files[0]).read_text().replace('max_operations = 2', 'max_operations = 4')
         Path(config.files[0]).write_text(text)
         config.reload()
         worker.reload()
-        jobs = [accept(config, kind='verify', seconds={'run': 1}) for _ in range(6)]
+        jobs = [accept(config, kind='verify', seconds={'run': 3}) for _ in range(5)]
         until(lambda: all(is_done(worker.catalog, job) for job in jobs))
     assert script.most == 4
 
