@@ -89,9 +89,10 @@ def refuse_busy_volume(connection: sa.Connection, job: Job) -> None:
     for other in opened(connection, volume_id=job.volume_id):
         if other.kind in _INTO_VOLUMES and other.id != job.id:
             doing = 'being backed up' if other.kind == 'create' else 'being restored to'
+            # A volume may be everybody's; its backups are not.
+            which = f', by backup {other.backup_id}' * (other.project_id == job.project_id)
             raise exceptions.InvalidVolume(
-                f'volume {job.volume_id} is {doing} already, by backup {other.backup_id}: wait '
-                'until that has ended')
+                f'volume {job.volume_id} is {doing} already{which}: wait until that has ended')
 
 
 def start(connection: sa.Connection, job_id: str, host: str) -> int:

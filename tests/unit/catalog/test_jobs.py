@@ -60,6 +60,16 @@ def test_all_or_nothing(catalog, accept):
     assert len(catalog.backups()) == len(catalog.jobs()) == 1
 
 
+def test_a_project_hears_nothing_of_the_backup_of_another(catalog, accept):
+    """Of a volume that is everybody's."""
+    backup, _ = accept()
+    with pytest.raises(exceptions.InvalidVolume, match=backup.id):
+        accept()
+    with pytest.raises(exceptions.InvalidVolume) as refused:
+        accept(project_id='q')
+    assert backup.id not in str(refused.value)
+
+
 @pytest.mark.parametrize('kinds', [('create', 'restore'), ('restore', 'create'),
                                    ('restore', 'restore'), ('create', 'create')])
 def test_one_job_a_volume(catalog, add, kinds):
