@@ -29,6 +29,7 @@ class Storm:
 
     :ivar kills: of workers, with -9 and all their children.
     :ivar crashes: of each engine.
+    :ivar happened: what did, each with the number of backups that had ended by then.
     """
 
     service: Installation
@@ -37,7 +38,7 @@ class Storm:
     kills: int
     crashes: int
     seed: int
-    happened: list[str] = dataclasses.field(default_factory=list)
+    happened: list[tuple[int, str]] = dataclasses.field(default_factory=list)
     made: dict[str, Path] = dataclasses.field(default_factory=dict)
 
     def queue(self) -> None:
@@ -74,8 +75,14 @@ class Storm:
         chance.shuffle(events)
         for number, (name, event) in enumerate(events):
             self._wait_for(number * self.backups // (len(events) + 1), deadline)
-            self.happened.append(f'{self._ended()}: {name} {event(chance)}'.strip())
+            ended = self._ended()
+            self.happened.append((ended, f'{name} {event(chance)}'.strip()))
         self._wait_for(self.backups, deadline)
+
+    @property
+    def met_work(self) -> list[str]:
+        """What happened while backups were made."""
+        return [what for ended, what in self.happened if ended < self.backups]
 
     def _kill_a_worker(self, chance: random.Random) -> str:
         worker = chance.choice(self.service.workers)

@@ -19,7 +19,8 @@ def storm(start_part: Callable[[type], parts.Part], tmp_path: Path,
     database = start_part(parts.PostgreSQL)
     board, broker = start_part(parts.Etcd), start_part(parts.RabbitMQ)
     service = Installation(tmp_path / 'service',
-                           Setup(database.database(), board.url, broker.url), workers=3)
+                           Setup(database.database(), board.url, broker.url), workers=3,
+                           options={'shelf': {'write_bandwidth': '64KiB'}})
     request.addfinalizer(service.close)
     engines = {'postgresql': database, 'etcd': board, 'rabbitmq': broker}
     return Storm(service, engines, backups=0, kills=0, crashes=1, seed=1)
@@ -31,6 +32,7 @@ def test_a_storm(storm: Storm, tmp_path: Path):
     storm.queue()
     storm.rage(150)
     storm.check(tmp_path)
+    assert len(storm.met_work) > 4
 
 
 @pytest.mark.long
@@ -41,3 +43,4 @@ def test_a_long_storm(storm: Storm, tmp_path: Path, seed: int):
     storm.queue()
     storm.rage(900)
     storm.check(tmp_path)
+    assert len(storm.met_work) > 20
