@@ -247,8 +247,7 @@ def test_sigterm_lets_a_backup_and_a_request_come_to_their_end(make_tree: Callab
     tree.write(local='write_bandwidth = 100KiB')
     tree.start()
     tree.ready()
-    volume = tree.make_volume()
-    backup = tree.create(volume)
+    backup = tree.create(tree.make_volume(1_000_000))
     until(lambda: any((tree.folder / 'store').rglob('*')), 'the backup has begun')
     with socket.create_connection((HOST, tree.port), timeout=SECONDS) as client:
         body = b'{"backup": {"name": "renamed"}}'
@@ -262,7 +261,7 @@ def test_sigterm_lets_a_backup_and_a_request_come_to_their_end(make_tree: Callab
         client.sendall(body[10:])
         assert client.recv(4096).startswith(b'HTTP/1.1 200')
     until(lambda: is_refused(tree.port), 'nobody listens while the worker drains')
-    assert tree.process is not None and tree.process.poll() is None
+    assert statuses(tree) == ['creating'], tree.log()
     assert tree.ended() == 0, tree.log()
     assert statuses(tree) == ['available']
     assert 'Traceback' not in tree.log()
