@@ -28,7 +28,7 @@ from tests.unit.api import world
 CHECKED = ('status_code_conformance', 'content_type_conformance',
            'response_headers_conformance', 'response_schema_conformance',
            'unsupported_method')
-EXAMPLES, MANY_EXAMPLES = 5, 100
+EXAMPLES, MANY_EXAMPLES = 5, 60
 
 OF_BACKUPS = ('backup', 'older', 'broken', 'busy', 'other-backup')
 KNOWN = {'backups': OF_BACKUPS, 'volumes': ('volume', 'idle', 'other-volume'),
