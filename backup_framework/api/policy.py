@@ -46,6 +46,16 @@ def _target(context: RequestContext, target: object) -> dict[str, Any]:
     return {'project_id': of('project_id'), 'user_id': of('user_id')}
 
 
+def _refuse_unreadable(enforcer: policy.Enforcer) -> None:
+    """oslo.policy takes a rule that it cannot read for one that lets nobody do anything.
+
+    :raises ValueError: there is one.
+    """
+    for name, rule in enforcer.file_rules.items():
+        if str(rule.check) == '!' and str(rule.check_str).strip(' ()') != '!':
+            raise ValueError(f'the rule {name} makes no sense: {rule.check_str}')
+
+
 class Rules:
     """All rules; policy files that change are read again.
 
@@ -76,6 +86,7 @@ class Rules:
         try:
             enforcer.load_rules(force_reload=True)
             enforcer.check_rules(raise_on_violation=True)
+            _refuse_unreadable(enforcer)
         # YAML that is no mapping of texts ends in any of these.
         except (OSError, ValueError, TypeError, AttributeError, cfg.Error,
                 policy.InvalidDefinitionError) as error:

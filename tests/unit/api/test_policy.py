@@ -132,7 +132,7 @@ def test_a_directory_of_files_is_read(rules, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('text', [
     '"backup:create": [\n', '- a\n', 'text', '"backup:create": "rule:nobody"\n',
-    '"a": "rule:b"\n"b": "rule:a"\n'])
+    '"a": "rule:b"\n"b": "rule:a"\n', '"backup:create": "role:member and ("\n'])
 def test_a_file_that_makes_no_sense_is_refused(rules, text):
     with pytest.raises(ConfigurationError, match='policy.yaml cannot be used'):
         rules(text)
