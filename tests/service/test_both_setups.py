@@ -141,7 +141,10 @@ def test_records_go_from_one_installation_to_another(service: Installation, tmp_
 
 def test_quotas_hold_under_parallel_creates(service: Installation):
     """Nine may be; fourteen are asked for at once."""
-    volumes = [service.make_volume(f'many{number}', 5000, number) for number in range(14)]
+    names = [f'many{number}' for number in range(14)]
+    for name in names:
+        service.write_volume(name, 5000)
+    volumes = [service.volume_id(name) for name in names]
 
     def ask(volume: str) -> str | None:
         rest = service.client('beta', 'bob')
@@ -222,7 +225,9 @@ def test_a_schedule_fires(service: Installation):
 def test_mariadb_and_redis_do_as_well(make_setup: Callable[[str], Setup],
                                       install: Callable[..., Installation]):
     service = install(make_setup('mariadb-redis'), workers=2)
-    volumes = [service.make_volume(f'other{number}', seed=number) for number in range(6)]
+    for number in range(3):
+        service.write_volume(f'other{number}', seed=number)
+    volumes = [service.volume_id(f'other{number}') for number in range(3)]
     backups = [service.create(volume) for volume in volumes]
     service.workers[0].kill()
     service.workers[0].start()

@@ -164,7 +164,7 @@ class Installation:
                     'block_size': BLOCK, 'chunk_size': CHUNK, 'workers': 0},
             f'volumes:{SOURCE}': {'type': 'file', 'path': self.volumes},
             'api': {'port': self.port},
-            'service': {'host': host, 'report_interval': 1, 'check_interval': 1,
+            'service': {'host': host, 'report_interval': 1, 'check_interval': 0.5,
                         'service_down_time': 5},
         }
         if self.setup.connection:
@@ -246,6 +246,11 @@ class Installation:
 
     def make_volume(self, name: str = 'disk', size: int = SIZE, seed: int = 1) -> str:
         """A file of so many bytes, with a hole in its middle; the id it is offered with."""
+        self.write_volume(name, size, seed)
+        return self.volume_id(name)
+
+    def write_volume(self, name: str, size: int = SIZE, seed: int = 1) -> None:
+        """Make such a file, without waiting until it is offered."""
         data = random.Random(seed).randbytes(size // 3)
         aside = self.volumes / f'.{name}'
         with open(aside, 'wb') as file:
@@ -254,7 +259,6 @@ class Installation:
             file.seek(size - len(data))
             file.write(data)
         aside.rename(self.volumes / name)
-        return self.volume_id(name)
 
     def volume_id(self, name: str, rest: Rest | None = None) -> str:
         """What a worker offers a file as, as soon as it does."""
