@@ -75,10 +75,10 @@ def _worker_part(configuration: conf.Configuration) -> Part:
 
 
 def _api_part(configuration: conf.Configuration) -> Part:
-    from backup_framework.api import application, policy, server
+    from backup_framework.api import application, auth, policy, server
     from backup_framework.service import daemon, working
     options = configuration.api
-    policy.Rules(configuration.oslo)
+    auth.make(configuration, policy.Rules(configuration.oslo))
     working.check_board(configuration)
     listener = server.listen(options.host, options.port)
 

@@ -329,6 +329,8 @@ def test_systemd_is_told_when_the_service_is_ready(make_tree: Callable[[], Tree]
     ('worker', {'schedule:x': 'cron = often\nvolumes = *'}, r'\[schedule:x\] cron'),
     ('worker', {'volumes:disks': 'color = red'}, 'color'),
     ('serve', {'jobboard': 'connection = carrier-pigeon://loft'}, 'must begin with etcd'),
+    ('api', {'api': 'auth_strategy = http_basic\nhttp_basic_auth_user_file = /nosuch/htpasswd'},
+     'cannot read /nosuch/htpasswd'),
 ])
 def test_a_bad_configuration_ends_before_anything_is_forked(
         make_tree: Callable[[], Tree], program: str, sections: dict[str, str], said: str) -> None:
