@@ -96,6 +96,15 @@ class _Headers(server.HeaderReader):
         return b'_' not in key_name
 
 
+class _Once(dict[bytes, bytes]):
+    """Headers of which some may not be said twice: cheroot would take the last."""
+
+    def __setitem__(self, name: bytes, value: bytes) -> None:
+        if name in self and name in (b'Content-Length', b'Transfer-Encoding', b'Host'):
+            raise ValueError(f'{name.decode()} is given twice.')
+        super().__setitem__(name, value)
+
+
 class _RequestHandler(server.HTTPRequest):
     """Lets nothing in doubt about where a body ends: what is behind it is another request, perhaps
     of another client of the same proxy.
@@ -104,6 +113,7 @@ class _RequestHandler(server.HTTPRequest):
     header_reader = _Headers()
 
     def read_request_headers(self) -> bool:
+        self.inheaders = _Once()
         if not super().read_request_headers():  # type: ignore[no-untyped-call]
             return False
         length = self.inheaders.get(b'Content-Length')

@@ -99,7 +99,8 @@ def test_bodies_with_a_length_and_in_chunks(started):
 
 @pytest.mark.parametrize('header', [
     b'Transfer-Encoding: chunked', b'Transfer-Encoding: chunked\r\nContent-Length: 0',
-    b'Content-Length: -4', b'Content-Length: 1_0', b'Content-Length: +0'])
+    b'Content-Length: -4', b'Content-Length: 1_0', b'Content-Length: +0',
+    b'Content-Length: 500\r\nContent-Length: 0'])
 def test_what_stands_in_a_body_is_no_other_request(started, header):
     """A proxy would give its answer to the next client."""
     hidden = b'7d;A /x HTTP/1.1\r\nHost: x\r\n\r\nGET /hidden HTTP/1.1\r\nHost: x\r\n\r\n'
