@@ -40,7 +40,7 @@ class TestRecording(WrappedKit):
 
 
 OWN = {'backup', 'restore', 'delete', 'delete_backup', 'verify', 'open_state', 'store_state',
-       'volume_size', 'prefixes',
+       'volume_size', 'prefixes', 'begin_parts', 'store_part', 'end_parts',
        'describe', 'get_metadata', 'put_metadata', 'make', 'make_settings', 'get_driver_options'}
 """What a wrapper runs itself, by the verbs of the driver inside."""
 

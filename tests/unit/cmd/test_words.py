@@ -33,6 +33,7 @@ CODES = {
     'ConfigurationError': 2, 'DriverNotFound': 2, 'DriverLoadError': 2, 'InvalidInput': 2,
     'InvalidName': 2, 'NotFound': 3, 'BackupNotFound': 3, 'VolumeNotFound': 3,
     'BackendNotFound': 3, 'Refused': 4, 'InvalidBackup': 4, 'BackupInUse': 4, 'InvalidVolume': 4,
+    'SnapshotNotFound': 3, 'JobNotFound': 3, 'QuotaExceeded': 4,
     'InvalidTarget': 4, 'ForeignContainer': 4, 'NotSupported': 4, 'UnsupportedVersion': 4,
     'KeyUnavailable': 4, 'VolumeError': 5,
     'VolumeChanged': 5, 'NoSpace': 7, 'CatalogError': 5, 'CatalogReadOnly': 5,
@@ -45,7 +46,8 @@ CODES = {
 
 def test_every_error_has_its_code():
     errors = dict(inspect.getmembers(exceptions, inspect.isclass))
-    found = {name: exit_codes.of(error('x')) for name, error in errors.items()
+    words = {exceptions.QuotaExceeded: ('backups', 1, 1)}
+    found = {name: exit_codes.of(error(*words.get(error, ('x',)))) for name, error in errors.items()
              if issubclass(error, Exception)}
     assert found == CODES
 
