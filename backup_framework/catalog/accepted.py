@@ -155,6 +155,7 @@ class Accepted:
 
         :param common: what all of them need to know, kept as the argument `split` of that job.
         :raises InvalidBackup: the operation was taken over.
+        :raises OperationCancelled: its job has ended.
         """
         return self._database.write(lambda c: splitting.split(c, operation, common, extents))
 

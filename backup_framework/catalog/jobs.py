@@ -168,8 +168,9 @@ def require_open(connection: sa.Connection, job_id: str) -> None:
 
 
 def purge(connection: sa.Connection, before: datetime.datetime) -> int:
-    ended = _table.c.ended_at < records.time_text(before)
-    return connection.execute(_table.delete().where(~is_open, ended)).rowcount
+    forgotten = sa.and_(~is_open, _table.c.ended_at < records.time_text(before))
+    parts.drop_of(connection, sa.select(_table.c.id).where(forgotten))
+    return connection.execute(_table.delete().where(forgotten)).rowcount
 
 
 def _change(connection: sa.Connection, job_id: str, attempt: int | None = None, **values: Any

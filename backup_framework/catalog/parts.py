@@ -88,6 +88,10 @@ def drop(connection: sa.Connection, job_id: str) -> None:
     connection.execute(_table.delete().where(_table.c.job_id == job_id))
 
 
+def drop_of(connection: sa.Connection, job_ids: sa.Select[tuple[str]]) -> None:
+    connection.execute(_table.delete().where(_table.c.job_id.in_(job_ids)))
+
+
 def _of(job: Job) -> sa.ColumnElement[bool]:
     return sa.and_(_table.c.job_id == job.arguments['create'],
                    _table.c.number == job.arguments['number'])

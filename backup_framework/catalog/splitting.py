@@ -17,6 +17,8 @@ def split(connection: sa.Connection, operation: operations.Running, common: Mapp
     operations.check_mine(connection, operation)
     create = jobs.get(connection, str(operation.job_id))
     jobs.change_arguments(connection, create.id, {'split': common})
+    # The change holds the row, so it does not end from here on.
+    jobs.require_open(connection, create.id)
     parts.add(connection, create.id, extents)
     made = [Job(kind=parts.KIND, project_id=create.project_id, user_id=create.user_id,
                 request_id=create.request_id, backup_id=create.backup_id,

@@ -72,8 +72,7 @@ class Jobs:
         finally:
             if error is not None:
                 self._catalog.end_job(job.id, JobState.FAILED, error)
-            if splitting.is_begun(current):
-                self._catalog.drop_parts(job.id)
+            self._catalog.drop_parts(job.id)
         deleting.take_up(self._context)
 
     def _remove_snapshot(self, job: Job) -> None:

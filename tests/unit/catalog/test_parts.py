@@ -1,9 +1,11 @@
 """A create in parts: when it waits, when it goes on, and what its end takes along."""
 
+import datetime
+
 import pytest
 
 from backup_framework import exceptions
-from backup_framework.model import Backup, Extent, Job, JobState, Status
+from backup_framework.model import Backup, Extent, Job, JobState, Status, utcnow
 
 EXTENTS = [Extent(0, 100), Extent(100, 100), Extent(200, 7)]
 
@@ -120,6 +122,23 @@ def test_only_who_has_the_job_splits_it_or_ends_it(catalog, create):
             with pytest.raises(exceptions.InvalidBackup, match='taken over'):
                 catalog.end_part(row, jobs[0], 'late')
     assert catalog.parts(create.id)[0].result is None
+
+
+def test_a_create_that_has_ended_is_not_split(catalog, create):
+    catalog.start_job(create.id, 'here')
+    with catalog.operation('create', backup_id='b1', volume_id='v1', job_id=create.id) as row:
+        catalog.end_job(create.id, JobState.CANCELLED)
+        with pytest.raises(exceptions.OperationCancelled):
+            catalog.split(row, {}, EXTENTS)
+    assert catalog.parts(create.id) == [] and opened(catalog) == []
+    assert [job.id for job in catalog.jobs()] == [create.id]
+
+
+def test_a_job_that_is_forgotten_takes_its_parts_along(catalog, create):
+    split(catalog, create)
+    catalog.end_job(create.id, JobState.CANCELLED)
+    catalog.purge(utcnow() + datetime.timedelta(days=1))
+    assert catalog.parts(create.id) == []
 
 
 def test_its_objects_are_needed_while_nobody_runs(catalog, create):

@@ -20,7 +20,7 @@ from backup_framework.engine.monitor import Monitor
 from backup_framework.interface.volume_source import Capabilities, Reading
 from backup_framework.manager import Manager
 from backup_framework.manager.restoring import Request as Restore
-from backup_framework.model import Backup, Job, JobState, Snapshot, Status, Volume
+from backup_framework.model import Backup, Extent, Job, JobState, Snapshot, Status, Volume
 from backup_framework.volumes.file import FileVolumes
 from tests.unit.manager.test_jobs import MIB, World
 
@@ -149,6 +149,15 @@ def test_parents_go_while_parts_are_stored(world: Split) -> None:
     world.check()
     world.run(world.manager.accept_delete(backup.id)[1])
     assert world.objects() == []
+
+
+def test_the_end_forgets_parts_that_nobody_began(world: Split) -> None:
+    _, job = world.accept(world.volume(size=SIZE))
+    world.manager.cancel(job.id)
+    world.catalog._database.write(lambda c: parts.add(c, job.id, [Extent(0, 10)]))
+    assert [each.id for each in world.catalog.open_jobs()] == [job.id]
+    assert world.run(job).state == JobState.CANCELLED
+    assert world.catalog.open_jobs() == []
 
 
 def test_a_part_that_fails(world: Split) -> None:
