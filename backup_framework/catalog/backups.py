@@ -120,12 +120,16 @@ def ids(connection: sa.Connection) -> set[str]:
 
 
 def select(connection: sa.Connection, *, volume_id: str | None, backend: str | None,
-           container: str | None, status: str | None, limit: int | None, marker: str | None
-           ) -> list[Backup]:
+           container: str | None, status: str | None, limit: int | None, marker: str | None,
+           projects: Collection[str | None] | None) -> list[Backup]:
     """See `Catalog.backups`."""
     wanted = {_table.c.volume_id: volume_id, _table.c.backend: backend,
               _table.c.container: container, shown_status: status}
     conditions = [column == str(value) for column, value in wanted.items() if value is not None]
+    if projects is not None:
+        owner = _table.c.project_id
+        named = owner.in_([each for each in projects if each is not None])
+        conditions.append(sa.or_(named, owner.is_(None)) if None in projects else named)
     if marker is not None:
         conditions.append(_after(connection, marker))
     if limit is None:

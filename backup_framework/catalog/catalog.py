@@ -161,16 +161,18 @@ class Catalog(Accepted):
 
     def backups(self, *, volume_id: str | None = None, backend: str | None = None,
                 container: str | None = None, status: str | None = None,
-                limit: int | None = None, marker: str | None = None) -> list[Backup]:
+                limit: int | None = None, marker: str | None = None,
+                projects: Collection[str | None] | None = None) -> list[Backup]:
         """The backups that fit, newest first: by data_timestamp, created_at, id.
 
         :param status: as shown: a backup that is being restored is `restoring`.
         :param marker: the id of the backup after which to begin.
+        :param projects: of one of these; None among them is those of no project.
         :raises BackupNotFound: there is no such marker.
         """
         found = self._database.read(lambda c: backups.select(
             c, volume_id=volume_id, backend=backend, container=container, status=status,
-            limit=limit, marker=marker))
+            limit=limit, marker=marker, projects=projects))
         return [self._shown(each) for each in found]
 
     def newest_usable(self, volume_id: str, backend: str | None = None, *,

@@ -45,7 +45,7 @@ class Prune(base.Lister):
         with self.manager() as manager:
             request = pruning.Request(
                 [manager.find_volume(each) for each in parsed_args.volumes], parsed_args.backend,
-                rules)
+                rules, all_projects=True)
             verdicts = manager.plan_prune(request)
             outcomes = {verdict.backup.id: 'stays' if verdict.stays else 'would be deleted'
                         for verdict in verdicts}

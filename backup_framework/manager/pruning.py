@@ -14,18 +14,20 @@ from backup_framework.model import Backup, Volume
 
 @dataclasses.dataclass
 class Request:
-    """What `backup prune` was asked for.
+    """What a prune was asked for.
 
     :param volumes: of which volumes; none means of all.
     :param rules: fields of a `retention.Policy`; where there are any, they replace those of the
         configuration. What the configuration protects is protected all the same.
-    :param project_id: only backups of this project; None is all.
+    :param project_id: only backups of this project; None is those of no project.
+    :param all_projects: whatever project they are of; for who owns the machine alone.
     """
 
     volumes: Sequence[Volume] = ()
     backend: str | None = None
     rules: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     project_id: str | None = None
+    all_projects: bool = False
 
 
 def plan(context: Context, request: Request) -> list[retention.Verdict]:
@@ -36,15 +38,17 @@ def plan(context: Context, request: Request) -> list[retention.Verdict]:
     """
     if request.backend is not None:
         context.configuration.backend(request.backend)
-    policies = {volume.id: _policy(context, volume.name, request)
-                for volume in request.volumes or context.catalog.volumes()}
+    groups = _groups(context, request)
+    volumes = request.volumes or context.catalog.volumes(
+        None if request.all_projects else {volume_id for volume_id, _ in groups})
+    policies = {volume.id: _policy(context, volume.name, request) for volume in volumes}
     lacking = [volume for volume in request.volumes if not policies[volume.id].keeps]
     known = list(policies.values()) or [_policy(context, None, request)]
     if lacking or not any(policy.keeps for policy in known):
         # It says what to do.
         retention.judge((), retention.Policy())
     verdicts: list[retention.Verdict] = []
-    for (volume_id, _), backups in _groups(context, request).items():
+    for (volume_id, _), backups in groups.items():
         policy = policies.get(volume_id, retention.Policy())
         verdicts += retention.judge(backups, policy) if policy.keeps else [
             retention.Verdict(backup, ['no rule for its volume']) for backup in backups]
@@ -60,11 +64,11 @@ def _policy(context: Context, volume_name: str | None, request: Request) -> rete
 
 def _groups(context: Context, request: Request) -> dict[tuple[str, str], list[Backup]]:
     """The backups of each volume on each backend, newest first."""
-    wanted = {volume.id for volume in request.volumes}
     groups: dict[tuple[str, str], list[Backup]] = {}
-    for backup in context.catalog.backups(backend=request.backend):
-        if (not wanted or backup.volume_id in wanted) and (
-                request.project_id in (None, backup.project_id)):
+    for volume_id in {volume.id: None for volume in request.volumes} or (None,):
+        for backup in context.catalog.backups(
+                volume_id=volume_id, backend=request.backend,
+                projects=None if request.all_projects else [request.project_id]):
             groups.setdefault((backup.volume_id, str(backup.backend)), []).append(backup)
     return groups
 

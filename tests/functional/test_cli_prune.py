@@ -59,6 +59,14 @@ def test_prune(cli, volume, tmp_path):
     assert cli.objects() == []
 
 
+def test_who_owns_the_machine_prunes_all_projects(cli, volume):
+    old, middle, new = (each['id'] for each in history(cli, volume, [2, 1, 0]))
+    with sqlite3.connect(cli.state / 'catalog.sqlite') as link:
+        link.execute('UPDATE backups SET project_id = ? WHERE id = ?', ('p', middle))
+    assert outcomes(cli, '--keep-last', 1) == {
+        new: ('stays', ['last']), middle: ('deleted', []), old: ('deleted', [])}
+
+
 def test_a_chain_of_cinders_format(cli, volume):
     """What a backup that stays is built on stays."""
     cli.configure(format='1.0.0')

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 
 from backup_framework import conf, exceptions, store
+from backup_framework.catalog import records
 from backup_framework.catalog.database import Database
 from backup_framework.engine.monitor import Monitor
 from backup_framework.interface.volume_source import Reading
-from backup_framework.manager import CreateJob, Manager, jobs, making
+from backup_framework.manager import CreateJob, Manager, jobs, making, pruning
 from backup_framework.manager.verifying import How
 from backup_framework.model import Backup, Extent, Job, JobState, Quota, Status, Volume
 
@@ -339,6 +340,32 @@ def test_prune_is_for_one_project(world):
     job = world.manager.accept_prune(volume_id=volume.id, rules={'last': 1}, project_id='p')
     assert world.run(job).state == JobState.DONE
     assert {each.id for each in world.catalog.backups()} == {each.id for each in made[1:]}
+
+
+def test_prune_without_a_project_leaves_those_of_projects_alone(world):
+    volume = world.volume()
+    made = [world.make(volume, project_id=project) for project in (None, 'p', 'p', 'q', None)]
+    job = world.manager.accept_prune(volume_id=volume.id, rules={'last': 1})
+    assert world.run(job).state == JobState.DONE
+    assert {each.id for each in world.catalog.backups()} == {each.id for each in made[1:]}
+
+
+def test_prune_reads_no_more_than_it_is_about(world, monkeypatch):
+    for name in 'ab':
+        for project in ('p', 'q', None):
+            world.make(world.volume(name, MIB), project_id=project)
+    volume = world.catalog.get_volume('a')
+    read: list[Backup] = []
+    record = records.backup
+    monkeypatch.setattr(records, 'backup', lambda row: read.append(record(row)) or read[-1])
+    for project in ('p', None):
+        read.clear()
+        verdicts = world.manager.plan_prune(
+            pruning.Request([volume], 'local', {'last': 1}, project))
+        assert [verdict.backup.project_id for verdict in verdicts] == [project] and len(read) == 1
+    assert len(world.manager.plan_prune(pruning.Request(rules={'last': 1}, project_id='p'))) == 2
+    request = pruning.Request([volume], rules={'last': 1}, all_projects=True)
+    assert sum(not verdict.stays for verdict in world.manager.plan_prune(request)) == 2
 
 
 # Cancelling
