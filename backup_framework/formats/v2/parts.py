@@ -123,7 +123,7 @@ class EndWriter(Writer):
         with found.open_rows(self._choices.spool_directory) as rows:
             for _ in rows:
                 pass
-        used = {each.name for each in rows.objects}
+        used = {found.map_name, *(each.name for each in rows.objects)}
         return base.Totals(
             found.object_count, found.size, (found.header.stored_bytes or 0) + len(data),
             found.header.parent_id, hashlib.sha256(data).hexdigest(),

@@ -182,6 +182,18 @@ def test_sealed_backups_have_one_key(monkeypatch: pytest.MonkeyPatch) -> None:
     assert chains.bring_back(workers.driver(), backup) == CHANGED
 
 
+def test_a_backup_that_is_complete_keeps_its_map(workers: Workers) -> None:
+    """Another attempt made it whole: its parts are in nobody's way, and its map is no part's."""
+    backup = chains.record()
+    split = workers.begin(backup, io.BytesIO(DATA))
+    assert split is not None
+    stored = [workers.store(backup, io.BytesIO(DATA), split, number)
+              for number in range(1, len(split.parts) + 1)]
+    workers.driver().backup(backup, io.BytesIO(DATA), operation=workers.operation)
+    workers.end(backup, split, stored, attempt=2)
+    assert chains.bring_back(workers.driver(), backup) == DATA
+
+
 def test_an_attempt_is_taken_up_where_that_is_safe(monkeypatch: pytest.MonkeyPatch) -> None:
     for together in (False, True):
         workers = Workers()
