@@ -33,6 +33,12 @@ class EtcdBoard(EtcdJobBoard):  # type: ignore[misc]
             self._hosts = [*self._hosts[1:], self._hosts[0]]
             self.connect()
 
+    def post(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        posting = super().post(name, *args, **kwargs)
+        # A process that only posts never asks what there is, which would forget it.
+        self._job_cache.clear()
+        return posting
+
     def postings(self) -> list[Any]:
         # A board that was emptied counts from the beginning: a name may be another job's by now.
         self._job_cache.clear()

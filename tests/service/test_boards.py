@@ -45,6 +45,14 @@ def test_what_can_be_claimed_is_seen_in_order(make: Callable[..., Board]):
     assert seen(make().iterjobs()) == [job.id for job in jobs[1:]]
 
 
+def test_who_only_posts_keeps_nothing(make: Callable[..., Board]):
+    board = make()
+    job = Job(kind='create')
+    board.post(job)
+    assert not getattr(board._board, '_job_cache', {})
+    assert seen(make().postings()) == [job.id]
+
+
 def test_a_claim_is_one_workers(make: Callable[..., Board]):
     job = Job(kind='create')
     mine, yours = make(), make()
