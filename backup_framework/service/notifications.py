@@ -117,13 +117,22 @@ class Notifications:
                  outbox: Outbox | None) -> None:
         self._look_up = look_up
         self._outbox = outbox
-        self._begun: dict[str, Backup] = {}
+        self._lock = threading.Lock()
+        self._deletes: dict[str, Backup] = {}
 
     def started(self, job: Job) -> None:
         """A job begins, or goes on elsewhere."""
         if self._tells_of(job) and (found := self._found(job)):
-            self._begun[job.id] = found[0]
+            if job.kind == 'delete':
+                self._keep(job.id, found[0])
             self._put(job, f'backup.{job.kind}.start', *found)
+
+    def _keep(self, job_id: str, backup: Backup) -> None:
+        """For the end of its delete, which may be told elsewhere: so only the newest are kept."""
+        with self._lock:
+            self._deletes[job_id] = backup
+            if len(self._deletes) > WAITING:
+                del self._deletes[next(iter(self._deletes))]
 
     def progressed(self, job: Job, done: int, total: int | None) -> None:
         """So much of a create is done."""
@@ -135,11 +144,12 @@ class Notifications:
         """A job has ended; `job.state` and `job.fail_reason` say how."""
         if not self._tells_of(job):
             return
-        begun = self._begun.pop(job.id, None)
+        with self._lock:
+            deleted = self._deletes.pop(job.id, None)
         found = self._found(job)
-        if found is None and begun is not None and job.kind == 'delete':
-            begun.status = 'deleted'
-            found = begun, 0
+        if found is None and deleted is not None:
+            deleted.status = 'deleted'
+            found = deleted, 0
         if found is None:
             return
         if job.state in (JobState.FAILED, JobState.CANCELLED):

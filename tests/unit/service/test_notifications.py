@@ -119,6 +119,19 @@ def test_the_end_of_a_delete_tells_of_what_is_gone(told, outbox):
     assert outbox.messages[1][2]['display_name'] == 'first'
 
 
+def test_what_ends_elsewhere_is_not_kept_for_ever(told, outbox, monkeypatch):
+    monkeypatch.setattr(notifications, 'WAITING', 3)
+    deleted = None
+    for kind in ('create', 'delete', 'restore') * 5:
+        begun = job(kind)
+        told.started(begun)
+        deleted = begun if kind == 'delete' else deleted
+    assert len(told._deletes) == 3
+    del told.kept['b1']
+    told.ended(deleted)
+    assert outbox.events[-1] == 'backup.delete.end' and len(told._deletes) == 2
+
+
 def test_a_reset(told, outbox, backup):
     told.reset(backup, 'start')
     told.reset(backup, 'end')
