@@ -61,6 +61,17 @@ def check(configuration: Configuration) -> list[ScheduleConfig]:
     return found
 
 
+@dataclasses.dataclass
+class _Fired:
+    """A run that has begun.
+
+    :param done: the volumes of which there is nothing more to do.
+    """
+
+    at: datetime.datetime
+    done: set[str] = dataclasses.field(default_factory=set)
+
+
 class Scheduler:
     """Accepts backups when their schedules are due.
 
@@ -77,6 +88,7 @@ class Scheduler:
         self._submit = submit
         self._schedules = check(configuration)
         self._next: dict[str, datetime.datetime] = {}
+        self._fired: dict[str, _Fired] = {}
         self._to_prune: dict[str, ScheduleConfig] = {}
         self._wake = threading.Event()
         self._stopped = False
@@ -107,6 +119,8 @@ class Scheduler:
             try:
                 if now >= self._next.get(schedule.name, now):
                     self._ask(schedule, now)
+                elif schedule.name in self._fired:
+                    self._go_on(schedule)
                 pause = min(pause, (self._next[schedule.name] - now).total_seconds())
             except Exception as error:
                 _report(error, 'Schedule %s', schedule.name)
@@ -122,24 +136,35 @@ class Scheduler:
             self.fire(schedule, now)
 
     def fire(self, schedule: ScheduleConfig, now: datetime.datetime) -> None:
-        """Accept a backup of each volume; one that fails stops no other."""
+        """Accept a backup of each volume; one that fails stops no other.
+
+        Where the catalog goes away meanwhile, the next turns go on with the rest.
+        """
         LOG.info('Schedule %s begins', schedule.name)
+        self._fired[schedule.name] = _Fired(now)
+        self._go_on(schedule)
+
+    def _go_on(self, schedule: ScheduleConfig) -> None:
+        fired = self._fired[schedule.name]
         catalog = self._manager.catalog
         busy = {job.volume_id for job in catalog.jobs(states=OPEN_STATES) if job.kind == 'create'}
         for volume in self._volumes(schedule):
+            if volume.id in fired.done:
+                continue
             name = volume.name or volume.id
             if volume.id in busy:
                 LOG.warning('Schedule %s: volume %s is left out, because a backup of it has not '
                             'ended yet', schedule.name, name)
+                fired.done.add(volume.id)
                 continue
-            try:
-                job = self._accept(schedule, volume, schedule.name_at(name, now))
-            except Exception as error:
-                _report(error, 'Schedule %s: volume %s is not backed up', schedule.name, name)
+            job = self._try(schedule, volume, schedule.name_at(name, fired.at))
+            fired.done.add(volume.id)
+            if job is None:
                 continue
-            self._submit(job)
             if schedule.rules:
                 self._to_prune[job.id] = schedule
+            self._submit(job)
+        del self._fired[schedule.name]
 
     def _volumes(self, schedule: ScheduleConfig) -> Iterable[Volume]:
         """Those that are there; a name that is not is said."""
@@ -168,6 +193,17 @@ class Scheduler:
             if len(page.items) < _PAGE:
                 return
             marker = page.items[-1].id
+
+    def _try(self, schedule: ScheduleConfig, volume: Volume, name: str) -> Job | None:
+        """None where the backup is refused, which does not change when it is asked again."""
+        try:
+            return self._accept(schedule, volume, name)
+        except (exceptions.CatalogError, exceptions.NoSpace):
+            raise
+        except Exception as error:
+            _report(error, 'Schedule %s: volume %s is not backed up', schedule.name,
+                    volume.name or volume.id)
+            return None
 
     def _accept(self, schedule: ScheduleConfig, volume: Volume, name: str) -> Job:
         """A job for a backup of this volume, incremental where that is wanted and possible."""

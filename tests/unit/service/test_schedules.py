@@ -325,6 +325,26 @@ def test_a_catalog_that_is_away_is_asked_again_soon(scheduler, submitted):
     assert len(submitted) == 1
 
 
+def test_a_run_that_lost_the_catalog_goes_on_when_that_is_back(scheduler, submitted):
+    away = exceptions.CatalogError('away')
+    manager = Manager(Catalog(volume('a'), volume('b'), volume('c')),
+                      {('a', True): exceptions.QuotaExceeded('backups', 1, 1), ('c', True): away})
+    worker = scheduler(manager, schedule(template='{date} {time}'))
+    worker.turn(hours(0))
+    volume_page = manager.catalog.volume_page
+    manager.catalog.volume_page = lambda *_, **__: (_ for _ in ()).throw(away)
+    assert worker.turn(hours(2)) == schedules.SHORT_PAUSE and submitted == []
+    manager.catalog.volume_page = volume_page
+    assert worker.turn(hours(2.01)) == schedules.SHORT_PAUSE
+    assert [job.volume_id for job in submitted] == ['b']
+    manager.catalog.open[0].state = JobState.DONE
+    manager.refused.clear()
+    assert worker.turn(hours(2.02)) == schedules.LONGEST_PAUSE
+    worker.turn(hours(2.03))
+    assert [job.volume_id for job in submitted] == ['b', 'c'], 'each once; a is refused for good'
+    assert {wanted.name for wanted in manager.accepted} == {'2026-03-01 02:00'}
+
+
 def test_a_reload_takes_new_schedules_and_keeps_the_old_where_they_make_no_sense(
         scheduler, submitted, caplog):
     manager = Manager(Catalog(volume('web')))
