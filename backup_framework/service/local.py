@@ -11,6 +11,7 @@ import itertools
 import logging
 import os
 import threading
+import time
 
 from backup_framework.catalog import Catalog
 from backup_framework.engine import directories
@@ -21,6 +22,8 @@ from backup_framework.service.running import Run, Runner
 LOG = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
+LEFT_SECONDS = 5.0
+"""How often it is asked what is left to do of jobs that have ended."""
 MOST = 1000
 """Threads; how many are used is the limit's matter, which a reload may change."""
 
@@ -78,7 +81,7 @@ class Local:
         self._wake = threading.Event()
         self._troubled = False
         self._given: set[str] = set()
-        self._is_first = True
+        self._look_for_left_at = 0.0
 
     def run(self) -> None:
         """Until `stop` is called and what runs has ended."""
@@ -99,10 +102,10 @@ class Local:
             return
         try:
             found = self._catalog.open_jobs()
-            if self._is_first:
-                # What a kill left of those that have ended is done too.
+            if time.monotonic() >= self._look_for_left_at:
+                # Of those that were killed, or cancelled while they were left alone for a while.
                 found += self._runner.unfinished()
-                self._is_first = False
+                self._look_for_left_at = time.monotonic() + LEFT_SECONDS
         except BackupFrameworkError as error:
             if not self._troubled:
                 LOG.warning('The catalog cannot be read, and is tried again: %s', error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 import contextlib
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from backup_framework import exceptions
 from backup_framework.catalog import Catalog
 from backup_framework.engine.monitor import Monitor
 from backup_framework.model import Job, JobState
-from backup_framework.service import flows
+from backup_framework.service import flows, local, running
 from backup_framework.service.flows import Work
 from backup_framework.service.notifications import Notifications
 from backup_framework.service.running import Run, Runner
@@ -206,3 +207,21 @@ def test_a_job_runs_here_once_at_a_time(place: Place):
     place.steps['run'] = again
     assert place.run(job)
     assert said == [False, False]
+
+
+def test_a_job_that_is_cancelled_before_it_is_tried_again_is_cleaned_up_after(
+        place: Place, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(running, 'RETRY_SECONDS', 0.0)
+    monkeypatch.setattr(local, 'LEFT_SECONDS', 0.0)
+    worker = local.Local(place.catalog, place.runner, lambda job: True, lambda: 1)
+    with ThreadPoolExecutor(1) as pool:
+        worker._turn(pool)
+    job = place.accept()
+    place.steps['store'] = fail(exceptions.CatalogError('gone'))
+    assert not place.run(job)
+    place.catalog.end_job(job.id, JobState.CANCELLED)
+    del place.steps['store']
+    with ThreadPoolExecutor(1) as pool:
+        worker._turn(pool)
+    assert place.done[-1] == 'finish'
+    assert place.runner.unfinished() == []
