@@ -389,12 +389,14 @@ class Catalog(Accepted):
         return {backup_id: [each for each in awaited if each in living]
                 for backup_id, awaited in found.items()}
 
-    def resume(self, operation: Running, backup_id: str) -> None:
+    def resume(self, operation: Running, backup_id: str) -> list[str]:
         """Go on with a delete that waits: of two callers one wins, in `operation` already.
+
+        What it waited for. Unless `operation` brings it to its end, it waits again after that.
 
         :raises InvalidBackup: it does not wait any more.
         """
-        self._database.write(lambda c: waiting.resume(c, operation, backup_id))
+        return self._database.write(lambda c: waiting.resume(c, operation, backup_id))
 
     def _living(self, rows: Iterable[sa.RowMapping], interrupted: Iterable[str]) -> list[str]:
         installation = self._known_installation()

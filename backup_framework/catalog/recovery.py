@@ -30,12 +30,16 @@ _KINDS = {'create': Status.CREATING, 'delete': Status.DELETING}
 
 @dataclasses.dataclass(frozen=True)
 class Dead:
-    """An operation without a living owner, or (id None) a backup that nobody works on."""
+    """An operation without a living owner, or (id None) a backup that nobody works on.
+
+    :param waits: it went on with a delete that had waited, and that waits again.
+    """
 
     id: str | None
     kind: str
     backup_id: str | None
     detail: str | None
+    waits: bool = False
 
 
 def find(connection: sa.Connection) -> list[sa.RowMapping]:
@@ -49,11 +53,12 @@ def find(connection: sa.Connection) -> list[sa.RowMapping]:
     states = [str(status) for status in _FATES]
     columns = ('id', 'kind', 'backup_id', 'installation', 'lease_until', 'lock_file', 'detail')
     abandoned = {'kind': _backups.c.status, 'backup_id': _backups.c.id}
+    again = sa.exists().where(_backups.c.id == _operations.c.backup_id, waiting)
     chosen = sa.union_all(
-        sa.select(*(_operations.c[name] for name in columns)).where(
+        sa.select(*(_operations.c[name] for name in columns), again.label('waits')).where(
             ~jobs.of_operation(_operations)),
         sa.select(*(abandoned.get(name, sa.null().cast(sa.String(255))).label(name)
-                    for name in columns)).where(
+                    for name in columns), sa.false()).where(
                         _backups.c.status.in_(states), nobody, ~waiting, ~jobs.of_backup(_backups)))
     return list(connection.execute(chosen).mappings())
 
@@ -66,7 +71,7 @@ def dead(rows: list[sa.RowMapping], installation: str | None, directory: str) ->
 def _dead(row: sa.RowMapping) -> Dead:
     kinds = {status: kind for kind, status in _KINDS.items()}
     kind = kinds[Status(row['kind'])] if row['id'] is None else row['kind']
-    return Dead(row['id'], kind, row['backup_id'], row['detail'])
+    return Dead(row['id'], kind, row['backup_id'], row['detail'], bool(row['waits']))
 
 
 def is_dead(row: sa.RowMapping, installation: str | None, directory: str) -> bool:
@@ -96,7 +101,7 @@ def _bury(connection: sa.Connection, each: Dead) -> str | None:
     if each.kind == operations.REKEY:
         return (f'changing the keys of backend {each.detail} was interrupted; the same command '
                 f'goes on with it')
-    if backup is None or backup.status != _KINDS.get(each.kind):
+    if backup is None or each.waits or backup.status != _KINDS.get(each.kind):
         return None
     if each.id is None and _has_operation(connection, backup.id):
         return None
@@ -128,7 +133,7 @@ def _fate(each: Dead) -> tuple[Status, str]:
 def pretend(backup: Backup, found: dict[str | None, Dead]) -> Backup:
     """Show what `bury` could not write because the catalog can only be read."""
     each = found.get(backup.id)
-    if each is None:
+    if each is None or each.waits:
         return backup
     if each.kind == 'restore' and backup.status == Status.RESTORING:
         backup.status = Status.AVAILABLE

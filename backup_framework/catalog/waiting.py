@@ -49,28 +49,32 @@ def postpone(connection: sa.Connection, operation: operations.Running, backup_id
              awaited: Iterable[str], fields: dict[str, Any]) -> None:
     """See `Catalog.postpone`."""
     operations.finish(connection, operation, backup_id, Status.DELETING, fields)
-    _set(connection, backup_id, json.dumps(list(awaited)))
+    connection.execute(_backups.update().where(_backups.c.id == backup_id).values(
+        waits_for=json.dumps(list(awaited))))
     operations.end(connection, operation)
 
 
 def postponed(connection: sa.Connection) -> dict[str, list[str]]:
-    """The deletes that wait, oldest first, with the backups that they wait for."""
+    """The deletes that wait, oldest first, with the backups that they wait for.
+
+    Not those that somebody goes on with.
+    """
+    taken_up = sa.exists().where(
+        _operations.c.backup_id == _backups.c.id, _operations.c.kind == 'delete')
     chosen = sa.select(_backups.c.id, _backups.c.waits_for).where(
-        _backups.c.status == str(Status.DELETING), _backups.c.waits_for.is_not(None))
+        _backups.c.status == str(Status.DELETING), _backups.c.waits_for.is_not(None), ~taken_up)
     return {row.id: json.loads(row.waits_for)
             for row in connection.execute(chosen.order_by(_backups.c.updated_at))}
 
 
-def resume(connection: sa.Connection, operation: operations.Running, backup_id: str) -> None:
+def resume(connection: sa.Connection, operation: operations.Running, backup_id: str) -> list[str]:
     """See `Catalog.resume`."""
     operations.check_mine(connection, operation)
-    if backup_id not in postponed(connection):
-        backup = backups.get(connection, backup_id)
+    backup = backups.get(connection, backup_id)
+    awaited = connection.scalar(
+        sa.select(_backups.c.waits_for).where(_backups.c.id == backup_id))
+    if backup.status != Status.DELETING or awaited is None:
         raise exceptions.InvalidBackup(
             f'{backups.describe(backup)} is {backup.status}, its delete does not wait')
-    _set(connection, backup_id, None)
-
-
-def _set(connection: sa.Connection, backup_id: str, value: str | None) -> None:
-    connection.execute(
-        _backups.update().where(_backups.c.id == backup_id).values(waits_for=value))
+    found: list[str] = json.loads(awaited)
+    return found

@@ -90,12 +90,17 @@ def delete_accepted(context: Context, backup: Backup, job_id: str, was: str) -> 
 
 
 def take_up(context: Context) -> None:
-    """Go on with the deletes that waited for backups which have ended by now."""
+    """Go on with the deletes that waited for backups which have ended by now.
+
+    One that fails, or is stopped, waits again, as do those on backends of other hosts.
+    """
     for backup_id, running in context.catalog.postponed().items():
         if running:
             continue
         try:
-            _delete(context, context.catalog.get_backup(backup_id))
+            backup = context.catalog.get_backup(backup_id)
+            if backup.backend in context.configuration.enabled_backends:
+                _delete(context, backup)
         except (exceptions.BackupInUse, exceptions.InvalidBackup,
                 exceptions.BackupNotFound) as error:
             LOG.info('Another command has taken up the delete of backup %s: %s', backup_id, error)
@@ -128,10 +133,12 @@ def _delete(context: Context, backup: Backup, adopt: bool = False, job_id: str |
 
 def _record_failure(context: Context, row: Running, backup: Backup, was: str, error: BaseException
                     ) -> None:
-    """Nothing has happened where the container is another installation's."""
+    """Nothing has happened where the container is another installation's; what waited still does.
+    """
     untouched = isinstance(error, exceptions.ForeignContainer) and was in _DELETABLE
     if row.job_id is None:
-        context.catalog.finish(row, backup.id, was if untouched else Status.ERROR_DELETING,
+        to = was if untouched or was == Status.DELETING else Status.ERROR_DELETING
+        context.catalog.finish(row, backup.id, to,
                                fail_reason=backup.fail_reason if untouched else reason_of(error))
     elif untouched:
         # What else came of a job says whoever runs it.
@@ -144,8 +151,7 @@ def _begin(context: Context, row: Running, backup: Backup) -> Freeing:
     if row.job_id is not None:
         pass  # marked when it was accepted
     elif backup.status == Status.DELETING:
-        awaited = context.catalog.postponed().get(backup.id)
-        context.catalog.resume(row, backup.id)
+        awaited = context.catalog.resume(row, backup.id)
     else:
         context.catalog.transition(backup.id, _DELETABLE, Status.DELETING)
     return Freeing(context, str(backup.container), backup, awaited)
@@ -156,6 +162,6 @@ def _postpone(context: Context, row: Running, backup: Backup, awaited: Sequence[
                 'they are freed by the next command that makes or deletes backups')
     if awaited:
         sentence += (f' when {", ".join(awaited)} {"has" if len(awaited) == 1 else "have"} ended')
-    context.catalog.postpone(row, backup.id, awaited, warnings=[
+    context.catalog.postpone(row, backup.id, awaited, fail_reason=None, warnings=[
         *(each for each in backup.warnings if each != sentence), sentence])
     context.warn(sentence)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+import contextlib
 from contextlib import AbstractContextManager
 import dataclasses
 import datetime
@@ -73,7 +74,12 @@ class Jobs:
             if error is not None:
                 self._catalog.end_job(job.id, JobState.FAILED, error)
             self._catalog.drop_parts(job.id)
-        deleting.take_up(self._context)
+        self._take_up()
+
+    def _take_up(self) -> None:
+        """No part of the job, which has ended: what this process has no time for waits on."""
+        with contextlib.suppress(exceptions.OperationCancelled):
+            deleting.take_up(self._context)
 
     def _remove_snapshot(self, job: Job) -> None:
         snapshot = _kept_snapshot(job)
@@ -90,7 +96,10 @@ class Jobs:
         works: dict[str, Work] = {
             'restore': self._restore, 'delete': self._delete, 'verify': self._verify,
             'import': self._import, 'prune': self._prune, 'part': self._store_part}
-        return self._attempt(job, works[job.kind], ends=True)
+        found = self._attempt(job, works[job.kind], ends=True)
+        if job.kind == 'delete':
+            self._take_up()
+        return found
 
     def _attempt(self, job: Job, work: Work, *, ends: bool = False) -> list[Job]:
         """Do a step, and record how the job ended, if it did; gives the jobs that can be run now.
@@ -100,8 +109,9 @@ class Jobs:
         attempt = self._catalog.start_job(job.id, self._context.configuration.service().host)
         if not attempt:
             return []
-        watch = _Watch(self._context, job, attempt)
-        outer, self._context.monitor.heartbeat = self._context.monitor.heartbeat, watch
+        whole = self._context.monitor
+        self._context.monitor = _Step(whole)
+        self._context.monitor.heartbeat = _Watch(self._context, job, attempt)
         try:
             found = work(dataclasses.replace(self._catalog.job(job.id), attempts=attempt))
         except Exception as error:
@@ -109,7 +119,7 @@ class Jobs:
                 self._catalog.end_job(job.id, JobState.FAILED, reason_of(error), attempt=attempt)
             raise
         finally:
-            self._context.monitor.heartbeat = outer
+            self._context.monitor = whole
         reason = found if isinstance(found, str) else None
         if ends or reason is not None:
             state = JobState.DONE if reason is None else JobState.FAILED
@@ -180,7 +190,6 @@ class Jobs:
             for sentence in self._catalog.recover():
                 self._context.warn(sentence)
             self._context.monitor.sleep(1)
-        deleting.take_up(self._context)
 
     def _verify(self, job: Job) -> str | None:
         backup = self._catalog.backup_of(str(job.backup_id), None)
@@ -229,6 +238,26 @@ def _kept_snapshot(job: Job) -> Snapshot | None:
 def _is_interruption(error: Exception) -> bool:
     """Whether it says nothing of the job: that was cancelled, or is to be run again."""
     return isinstance(error, exceptions.OperationCancelled | exceptions.CatalogError)
+
+
+class _Step(Monitor):
+    """Of one step: what stops its job does not stop what this process does after that."""
+
+    def __init__(self, whole: Monitor) -> None:
+        super().__init__()
+        self._whole = whole
+
+    def start(self, phase: str, total: int | None = None) -> None:
+        self._whole.start(phase, total)
+        super().start(phase, total)
+
+    def advance(self, length: int) -> None:
+        self._whole.advance(length)
+        super().advance(length)
+
+    def check(self) -> None:
+        self._whole.check()
+        super().check()
 
 
 class _Watch:

@@ -160,7 +160,7 @@ def test_a_delete_that_was_killed_after_waiting_is_repeated(cli, gate, volume):
     gate.wait()
     killed.kill()
     gate.open()
-    assert cli.json('backup', 'show', parent['id'])['status'] == 'error_deleting'
+    assert cli.json('backup', 'show', parent['id'])['status'] == 'deleting'
     cli.good('backup', 'delete', parent['id'])
     assert not [name for name in cli.objects() if parent['id'] in name]
 

@@ -68,15 +68,22 @@ def test_of_two_that_go_on_one_wins(catalog, open_catalog, add, delete):
     with catalog.operation('delete', backup_id='b1') as row:
         with pytest.raises(exceptions.BackupInUse), other.operation('delete', backup_id='b1'):
             pytest.fail('two at once')
-        catalog.resume(row, 'b1')
-        with pytest.raises(exceptions.InvalidBackup, match='does not wait'):
-            catalog.resume(row, 'b1')
+        assert catalog.resume(row, 'b1') == ['gone']
+        assert other.postponed() == {}
+    with catalog.operation('delete', backup_id='b1') as row:
         assert other.postponed() == {}
         catalog.forget('b1', operation=row)
     assert catalog.backups() == []
 
 
-def test_one_that_died_after_waiting_is_found(catalog, open_catalog, add, delete, children):
+def test_what_does_not_wait_is_not_gone_on_with(catalog, add):
+    add(id='b1', **HERE)
+    with catalog.operation('delete', backup_id='b1') as row:
+        with pytest.raises(exceptions.InvalidBackup, match='does not wait'):
+            catalog.resume(row, 'b1')
+
+
+def test_one_that_died_after_waiting_waits_again(catalog, open_catalog, add, delete, children):
     add(id='b1', **HERE)
     delete('gone')
 
@@ -88,9 +95,10 @@ def test_one_that_died_after_waiting_is_found(catalog, open_catalog, add, delete
             os._exit(1)
     children.start(die).join(30)
     assert children.answer() == 'resumed'
-    assert 'b1' in catalog.recover()[0]
-    assert catalog.get_backup('b1').status == Status.ERROR_DELETING
     assert catalog.postponed() == {}
+    assert catalog.recover() == []
+    assert catalog.get_backup('b1').status == Status.DELETING
+    assert catalog.postponed() == {'b1': []}
 
 
 def test_a_backup_that_is_deleted_is_no_parent(catalog, add, delete):

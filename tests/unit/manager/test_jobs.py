@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+import contextlib
 import io
 import os
 from pathlib import Path
@@ -20,7 +21,16 @@ from backup_framework.engine.monitor import Monitor
 from backup_framework.interface.volume_source import Reading
 from backup_framework.manager import CreateJob, Manager, jobs, making, pruning
 from backup_framework.manager.verifying import How
-from backup_framework.model import Backup, Extent, Job, JobState, Quota, Status, Volume
+from backup_framework.model import (
+    Backup,
+    Extent,
+    Job,
+    JobState,
+    Quota,
+    Snapshot,
+    Status,
+    Volume,
+)
 
 MIB = 1 << 20
 CONFIGURATION = """
@@ -457,6 +467,81 @@ def test_hosts_of_one_catalog_share_containers(world, tmp_path):
     for each in (child.parent_id, child.id):
         assert world.run(world.manager.accept_delete(each)[1]).state == JobState.DONE
     assert not [each for each in (tmp_path / 'store').rglob('*') if each.is_file()]
+
+
+def waiting(world: World, meanwhile: Callable[[Job], object] = lambda create: None
+            ) -> tuple[Backup, Job]:
+    """A backup whose delete waits for another one, which has ended; and the job of that.
+
+    :param meanwhile: what is done to the job while it runs; one that is cancelled is finished.
+    """
+    gone = world.make(world.volume(), container='box')
+    _, create = world.accept(world.volume('b.img'), container='box')
+    with Manager(world.configuration) as manager:
+        read = manager.sources.read
+
+        @contextlib.contextmanager
+        def reading(*args: Any, **kwargs: Any) -> Iterator[Reading]:
+            with read(*args, **kwargs) as found:
+                world.run(world.manager.accept_delete(gone.id)[1])
+                assert world.catalog.postponed() == {gone.id: [create.backup_id]}
+                meanwhile(create)
+                yield found
+
+        manager.sources.read = reading
+        with contextlib.suppress(exceptions.OperationCancelled):
+            manager.jobs.store(create)
+        if JobState(world.catalog.job(create.id).state) == JobState.CANCELLED:
+            manager.jobs.finish(create)
+    return gone, create
+
+
+def test_what_waited_for_a_create_that_is_cancelled_goes(world, attentive):
+    gone, create = waiting(world, lambda create: world.manager.cancel(create.id))
+    assert world.catalog.job(create.id).state == JobState.CANCELLED
+    assert not world.catalog.has_backup(gone.id)
+
+
+def test_what_waited_goes_when_a_delete_has_ended(world, attentive):
+    """Whose job does not run any more, which stops nothing of another backup."""
+    other = world.make(world.volume('c.img'), container='else')
+    gone, _ = waiting(world)
+    _, job = world.manager.accept_delete(other.id)
+    assert world.run(job).state == JobState.DONE
+    assert not world.catalog.has_backup(gone.id)
+
+
+def test_what_waited_waits_again_where_this_process_has_to_stop(world):
+    gone, create = waiting(world)
+    monitor = Monitor()
+    monitor.cancel()
+    with Manager(world.configuration, monitor=monitor) as manager:
+        manager.jobs.finish(create)
+    assert world.catalog.postponed() == {gone.id: []}
+    with Manager(world.configuration) as manager:
+        manager.take_up()
+    assert not world.catalog.has_backup(gone.id)
+
+
+def test_what_waited_waits_again_where_its_store_is_away(world):
+    gone, _ = waiting(world)
+    (world.root / 'store').rename(world.root / 'away')
+    world.manager.take_up()
+    found = world.backup(gone)
+    assert found.status == Status.DELETING and 'mounted' in str(found.fail_reason)
+    (world.root / 'away').rename(world.root / 'store')
+    world.manager.take_up()
+    assert not world.catalog.has_backup(gone.id)
+
+
+def test_what_waited_on_a_backend_of_other_hosts_is_left_to_them(world, tmp_path):
+    gone, _ = waiting(world)
+    text = (tmp_path / 'c.conf').read_text().replace('= local, old', '= old')
+    (tmp_path / 'c2.conf').write_text(text)
+    warned: list[str] = []
+    with Manager(conf.load([str(tmp_path / 'c2.conf')]), warn=warned.append) as manager:
+        manager.take_up()
+    assert world.catalog.postponed() == {gone.id: []} and warned == []
 
 
 def test_a_job_is_cancelled_before_it_begins(world):
