@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 import dataclasses
 import datetime
+import itertools
 from typing import Any
 
 from backup_framework import exceptions, model, store
@@ -16,6 +17,8 @@ from backup_framework.model import Backup, Job, Quota, Snapshot, Status, Volume
 READABLE = (Status.AVAILABLE, Status.RESTORING)
 _DELETABLE = (Status.AVAILABLE, Status.ERROR)
 _TARGETS = ('available', 'error_restoring')
+_FEW = 4
+"""Backups that are read at once in search of a parent, which is nearly always the first."""
 
 
 @dataclasses.dataclass
@@ -135,12 +138,10 @@ def _build_on(context: Context, backup: Backup, snapshot: Snapshot | None) -> No
 
     :raises InvalidBackup: there is none.
     """
-    found = context.catalog.backup_page(None, filters={
-        'volume_id': backup.volume_id, 'project_id': backup.project_id, 'status': READABLE,
-        'backend': backup.backend, 'owner': None}, sort=[('data_timestamp', 'desc')]).items
-    if snapshot is not None and snapshot.created_at is not None:
-        found = [each for each in found if _taken(each) < snapshot.created_at]
-    for parent in found:
+    for parent in _readable(context, backup):
+        if snapshot is not None and snapshot.created_at is not None and (
+                _taken(parent) >= snapshot.created_at):
+            continue
         if any(member.owner for member in context.catalog.chain(parent)):
             continue
         if backup.container is None and not Backup(
@@ -149,6 +150,18 @@ def _build_on(context: Context, backup: Backup, snapshot: Snapshot | None) -> No
         backup.parent_id = parent.id
         return
     raise exceptions.InvalidBackup('No backups available to do an incremental backup.')
+
+
+def _readable(context: Context, backup: Backup) -> Iterator[Backup]:
+    """What the project has of the same volume on the same backend, newest first."""
+    for offset in itertools.count(0, _FEW):
+        found = context.catalog.backup_page(None, filters={
+            'volume_id': backup.volume_id, 'project_id': backup.project_id, 'status': READABLE,
+            'backend': backup.backend, 'owner': None}, sort=[('data_timestamp', 'desc')],
+            limit=_FEW, offset=offset).items
+        yield from found
+        if len(found) < _FEW:
+            return
 
 
 def _taken(backup: Backup) -> datetime.datetime:
