@@ -133,9 +133,12 @@ class Accepted:
         """
         return bool(self._database.change(jobs.progress(job_id, phase, done, total, attempt)))
 
-    def change_job(self, job_id: str, **arguments: Any) -> None:
-        """Keep arguments of a job that its worker has to find when it is run again."""
-        self._database.write(lambda c: jobs.change_arguments(c, job_id, arguments))
+    def change_job(self, job_id: str, **arguments: Any) -> bool:
+        """Keep arguments of a job that its worker has to find when it is run again.
+
+        False where it has ended, and nothing is kept.
+        """
+        return self._database.write(lambda c: jobs.change_arguments(c, job_id, arguments))
 
     def end_job(self, job_id: str, state: str, reason: str | None = None, *,
                 attempt: int | None = None) -> bool:

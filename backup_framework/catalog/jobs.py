@@ -108,9 +108,9 @@ def put_back(connection: sa.Connection, job_id: str) -> bool:
     return _change(connection, job_id, state=str(JobState.QUEUED), host=None)
 
 
-def change_arguments(connection: sa.Connection, job_id: str, changes: dict[str, Any]) -> None:
+def change_arguments(connection: sa.Connection, job_id: str, changes: dict[str, Any]) -> bool:
     job = get(connection, job_id)
-    _change(connection, job_id, **records.job_values({'arguments': job.arguments | changes}))
+    return _change(connection, job_id, **records.job_values({'arguments': job.arguments | changes}))
 
 
 def progress(job_id: str, phase: str, done: int, total: int | None, attempt: int | None = None

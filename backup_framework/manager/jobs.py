@@ -69,7 +69,7 @@ class Jobs:
         """
         current = self._catalog.job(job.id)
         try:
-            self._remove_snapshot(current)
+            self._remove_snapshot(current, _kept_snapshot(current))
         finally:
             if error is not None:
                 self._catalog.end_job(job.id, JobState.FAILED, error)
@@ -81,8 +81,7 @@ class Jobs:
         with contextlib.suppress(exceptions.OperationCancelled):
             deleting.take_up(self._context)
 
-    def _remove_snapshot(self, job: Job) -> None:
-        snapshot = _kept_snapshot(job)
+    def _remove_snapshot(self, job: Job, snapshot: Snapshot | None) -> None:
         if snapshot is None:
             return
         try:
@@ -134,10 +133,11 @@ class Jobs:
         if backup.snapshot_id is not None or _kept_snapshot(job) is not None:
             return
         snapshot = self._sources.snapshot(self._volume(job))
-        if snapshot is not None:
-            self._catalog.change_job(job.id, snapshot={
+        if snapshot is not None and not self._catalog.change_job(job.id, snapshot={
                 'id': snapshot.id, 'volume_id': snapshot.volume_id, 'name': snapshot.name,
-                'source_id': snapshot.source_id})
+                'source_id': snapshot.source_id}):
+            # It was cancelled meanwhile, and `finish` will not know of this one.
+            self._remove_snapshot(job, snapshot)
 
     def _store(self, job: Job) -> list[Job]:
         backup = self._catalog.backup_of(str(job.backup_id), None)

@@ -157,7 +157,14 @@ class CinderVolumes(VolumeSource):
             made = self._cinder.create_snapshot(
                 volume_id=known.id, force=True, name=f'backup of {known.id}',
                 metadata={_MADE_BY_US: 'temporary'})
-        self._wait(made)
+        try:
+            self._wait(made)
+        except exceptions.VolumeError as error:
+            try:
+                self._delete_snapshot(made.id)
+            except exceptions.VolumeError as problem:
+                raise exceptions.VolumeError(f'{error}; it is left behind: {problem}') from error
+            raise
         return _snapshot(volume, made)
 
     def delete_snapshot(self, volume: Volume, snapshot: Snapshot) -> None:
@@ -167,8 +174,11 @@ class CinderVolumes(VolumeSource):
             return
         if _MADE_BY_US not in (found.metadata or {}):
             raise exceptions.Refused(f'snapshot {found.id} was not made for a backup')
-        with self._told(f'delete snapshot {found.id}'):
-            self._cinder.delete_snapshot(found.id, ignore_missing=True)
+        self._delete_snapshot(found.id)
+
+    def _delete_snapshot(self, identifier: str) -> None:
+        with self._told(f'delete snapshot {identifier}'):
+            self._cinder.delete_snapshot(identifier, ignore_missing=True)
 
     def _wait(self, made: Any) -> None:
         with self._told(f'wait for {made.id}'):

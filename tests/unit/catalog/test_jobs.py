@@ -241,8 +241,8 @@ def test_the_way_of_a_job(catalog, accept):
     found = catalog.job(job.id)
     assert (found.state, found.host, found.phase, found.done, found.total) == (
         JobState.RUNNING, 'h1', 'backup', 5, 10)
-    catalog.change_job(job.id, snapshot='s')
-    catalog.change_job(job.id, more=1)
+    assert catalog.change_job(job.id, snapshot='s')
+    assert catalog.change_job(job.id, more=1)
     assert catalog.job(job.id).arguments == {'snapshot': 's', 'more': 1}
     assert catalog.put_job_back(job.id) and catalog.job(job.id).state == JobState.QUEUED
     assert catalog.start_job(job.id, 'h2') == 2
@@ -254,6 +254,7 @@ def test_the_way_of_a_job(catalog, accept):
     assert not catalog.end_job(job.id, JobState.FAILED, 'late')
     assert not catalog.start_job(job.id, 'h3') and not catalog.put_job_back(job.id)
     assert not catalog.progress(job.id, 'backup', 6, 10)
+    assert not catalog.change_job(job.id, more=2)
     assert catalog.job(job.id) == ended
     with pytest.raises(exceptions.InvalidInput):
         catalog.end_job(job.id, JobState.RUNNING)

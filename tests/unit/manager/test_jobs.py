@@ -270,6 +270,22 @@ def test_a_create_that_fails(world):
         world.backup(backup)
 
 
+def test_a_create_that_is_cancelled_while_its_snapshot_is_made(world):
+    volume = world.volume()
+    backup, job = world.accept(volume)
+    made, gone = Snapshot(volume_id=volume.id, source_id='s'), []
+    with Manager(world.configuration) as manager:
+        def snapshot(volume):
+            world.manager.cancel(job.id)
+            return made
+        manager.sources.snapshot = snapshot
+        manager.sources.delete_snapshot = lambda volume, snapshot: gone.append(snapshot)
+        manager.jobs.prepare(job)
+        assert gone == [made]
+        manager.jobs.finish(job)
+    assert gone == [made] and world.backup(backup).status == Status.ERROR
+
+
 def test_deletes(world):
     backup = world.make(world.volume(), backend='old')
     child = world.make(world.volume(), backend='old', incremental=True)

@@ -163,6 +163,28 @@ def test_a_volume_that_goes_wrong_while_it_is_made(source: CinderVolumes, cinder
     assert list(cinder.volumes) == [volume.source_id]
 
 
+@pytest.mark.parametrize('may_go', [True, False])
+def test_a_snapshot_that_goes_wrong_while_it_is_made(source: CinderVolumes, cinder: Cinder,
+                                                     may_go: bool) -> None:
+    volume = Volume(source_id=cinder.add('disk', DATA))
+    make, answer = cinder.post_snapshots, cinder._answer
+
+    def fail(body: dict[str, Any]) -> dict[str, Any]:
+        made = make(body)
+        made['snapshot']['status'] = 'error'
+        return made
+
+    cinder.post_snapshots = fail  # type: ignore[method-assign]
+    if not may_go:
+        cinder._answer = lambda method, *more: (  # type: ignore[method-assign]
+            (400, {'badRequest': {'message': 'not now', 'code': 400}}) if method == 'DELETE'
+            else answer(method, *more))
+    with pytest.raises(exceptions.VolumeError, match='cannot wait for') as caught:
+        source.make_snapshot(volume)
+    assert bool(cinder.snapshots) != may_go
+    assert ('left behind: cannot delete' in str(caught.value)) != may_go
+
+
 def test_without_os_brick(cinder: Cinder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, 'os_brick', None)
     source = of()
