@@ -390,10 +390,9 @@ class Catalog(Accepted):
                 for backup_id, awaited in found.items()}
 
     def resume(self, operation: Running, backup_id: str) -> list[str]:
-        """Go on with a delete that waits: of two callers one wins, in `operation` already.
+        """Go on with a delete that waits, in `operation` already; what it waited for.
 
-        What it waited for. Unless `operation` brings it to its end, it waits again after that.
-
+        Of two callers one wins. Unless `operation` brings it to its end, it waits again after that.
         :raises InvalidBackup: it does not wait any more.
         """
         return self._database.write(lambda c: waiting.resume(c, operation, backup_id))
