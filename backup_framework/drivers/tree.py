@@ -72,9 +72,7 @@ class Tree:
 
         :raises OSError: one of MISSING where it is not there.
         """
-        with _closing(self.open_root()) as root:
-            fd = self._descend(root, container, inner, create=False)
-        with _closing(fd):
+        with _closing(self._reach(container, inner)) as fd:
             yield fd
 
     def make_directory(self, container: Parts, inner: Parts = ()) -> int:
@@ -83,15 +81,16 @@ class Tree:
         It may vanish before something is in it: a deletion removes empty directories.
         """
         for _ in _attempts():
-            with contextlib.suppress(FileNotFoundError):
-                return self._try_to_make(container, inner)
+            with (contextlib.suppress(FileNotFoundError),
+                  _closing(self.open_root(create=True)) as root, _unless_stale()):
+                return self._descend(root, container, inner, create=True)
         raise self._vanishing(container, inner)
 
     def make_temporary(self, container: Parts, inner: Parts) -> tuple[int, bytes, int]:
         """A new temporary file: descriptor of its directory, its name, its own descriptor."""
         for _ in _attempts():
-            with contextlib.suppress(FileNotFoundError):
-                directory = self._try_to_make(container, inner)
+            directory = self.make_directory(container, inner)
+            with contextlib.suppress(FileNotFoundError), _unless_stale():
                 try:
                     return directory, *self.temporary(directory)
                 except BaseException:
@@ -150,8 +149,8 @@ class Tree:
             parts = waiting.pop()
             below = () if every else parts[len(container):]
             try:
-                with self.directory(parts[:len(parts) - len(below)], below) as fd:
-                    names, directories = _scan(fd, leaf if parts == start else b'')
+                names, directories = self._read_directory(
+                    parts[:len(parts) - len(below)], below, leaf if parts == start else b'')
             except MISSING:
                 if parts == start:
                     raise
@@ -168,9 +167,17 @@ class Tree:
                     removed += _remove_older(fd, name, before)
         return removed
 
-    def _try_to_make(self, container: Parts, inner: Parts) -> int:
-        with _closing(self.open_root(create=True)) as root:
-            return self._descend(root, container, inner, create=True)
+    def _reach(self, container: Parts, inner: Parts) -> int:
+        for _ in _attempts():
+            with _closing(self.open_root()) as root, _unless_stale():
+                return self._descend(root, container, inner, create=False)
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    def _read_directory(self, container: Parts, inner: Parts, leaf: bytes) -> Scanned:
+        for _ in _attempts():
+            with self.directory(container, inner) as fd, _unless_stale():
+                return _scan(fd, leaf)
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
 
     def _vanishing(self, container: Parts, inner: Parts) -> exceptions.StoreUnavailable:
         return exceptions.StoreUnavailable(
@@ -342,6 +349,20 @@ def _attempts() -> Iterator[None]:
         if attempt > 10:
             time.sleep(secrets.randbelow(1000) / 1e6)
         yield
+
+
+@contextlib.contextmanager
+def _unless_stale() -> Iterator[None]:
+    """Go on after the block where NFS finds a directory gone that was open in it.
+
+    It says ESTALE where other file systems serve it as an empty one. Whether it is missing now,
+    its path tells.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ESTALE:
+            raise
 
 
 @contextlib.contextmanager

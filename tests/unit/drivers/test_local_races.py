@@ -23,6 +23,45 @@ def test_a_directory_that_always_vanishes(store, monkeypatch):
         store.put('box', 'name')
 
 
+def stale(name, directory, times):
+    """A call of `os` that finds an open directory gone some times, as NFS does."""
+    call, left = getattr(os, name), [times]
+
+    def wrapped(first, *args, **kwargs):
+        fd = first if isinstance(first, int) else kwargs.get('dir_fd')
+        if left[0] and fd is not None and os.readlink(f'/proc/self/fd/{fd}').endswith(directory):
+            left[0] -= 1
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return call(first, *args, **kwargs)
+
+    return wrapped
+
+
+@pytest.mark.parametrize('name', ['fstat', 'open', 'mkdir'])
+def test_a_directory_that_another_host_removes(store, monkeypatch, name):
+    """A delete there took away what was just entered here: it is made again."""
+    monkeypatch.setattr(os, name, stale(name, '/box', 3))
+    store.put('box/in', 'name')
+    assert store.get('box/in', 'name') == b'data'
+
+
+@pytest.mark.parametrize('name', ['open', 'scandir'])
+def test_a_directory_that_another_host_removes_while_it_is_listed(store, monkeypatch, name):
+    store.put('box', 'a')
+    store.put('box/in', 'b')
+    monkeypatch.setattr(os, name, stale(name, '/box', 3))
+    assert store.names('box') == ['a']
+    assert list(store.driver.list_containers()) == ['box', 'box/in']
+
+
+def test_a_directory_that_stays_stale(store, monkeypatch):
+    """Nothing tells that it is missing."""
+    store.put('box', 'a')
+    monkeypatch.setattr(os, 'scandir', stale('scandir', '/box', 1 << 30))
+    with pytest.raises(StoreUnavailable, match=os.strerror(errno.ESTALE)):
+        store.names('box')
+
+
 def test_a_link_that_fails_for_good(store, monkeypatch):
     """Only where the file system has no links is the file renamed."""
     monkeypatch.setattr(os, 'link', failing(errno.EIO))
