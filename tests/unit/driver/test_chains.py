@@ -232,6 +232,7 @@ def test_delete_of_what_has_no_objects_yet() -> None:
     driver = chains.make_driver()
     driver.delete(chains.record())
     driver.delete_backup(chains.record(container='missing', service_metadata='prefix'))
+    assert not chains.names(driver)
 
 
 def warned(chain: Chain, volume: bytes, parent: model.Backup, words: str,
