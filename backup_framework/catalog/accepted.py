@@ -106,13 +106,13 @@ class Accepted:
         conditions = jobs.chosen(project_id, states, backup_id)
         return self._database.read(lambda c: jobs.select(c, *conditions, limit=limit))
 
-    def open_jobs(self) -> list[Job]:
-        """Those that are to be run, oldest first.
+    def open_jobs(self, *, limit: int | None = None, after: Job | None = None) -> list[Job]:
+        """Those that are to be run, oldest first; `limit` of those behind one.
 
         One that waits for its parts is not. One that has ended is, while it has parts: it may have
         been cancelled while it waited, and there is something to tidy up.
         """
-        return self._database.read(jobs.runnable)
+        return self._database.read(lambda c: jobs.runnable(c, limit, after))
 
     def start_job(self, job_id: str, host: str) -> int:
         """Record that a worker runs it: which attempt that is, from 1 on.

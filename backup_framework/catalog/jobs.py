@@ -52,10 +52,16 @@ def get(connection: sa.Connection, job_id: str) -> Job:
 
 
 def select(connection: sa.Connection, *conditions: sa.ColumnElement[bool],
-           limit: int | None = None, oldest_first: bool = False) -> list[Job]:
+           limit: int | None = None, oldest_first: bool = False, after: Job | None = None
+           ) -> list[Job]:
+    """:param after: only those behind this one, oldest first."""
     age = (sa.func.coalesce(_table.c.created_at, ''), _table.c.id)
     order = age if oldest_first else [term.desc() for term in age]
     chosen = sa.select(_table).where(*conditions).order_by(*order).limit(limit)
+    if after is not None:
+        created = records.time_text(after.created_at) if after.created_at else ''
+        chosen = chosen.where(sa.or_(
+            age[0] > created, sa.and_(age[0] == created, _table.c.id > after.id)))
     return [records.job(row) for row in connection.execute(chosen).mappings()]
 
 
@@ -76,10 +82,10 @@ def opened(connection: sa.Connection, **wanted: str | None) -> list[Job]:
     return select(connection, is_open, *conditions, oldest_first=True)
 
 
-def runnable(connection: sa.Connection) -> list[Job]:
+def runnable(connection: sa.Connection, limit: int | None, after: Job | None) -> list[Job]:
     """See `Catalog.open_jobs`."""
     wanted = sa.or_(sa.and_(is_open, ~parts.waits), sa.and_(~is_open, parts.has_parts))
-    return select(connection, wanted, oldest_first=True)
+    return select(connection, wanted, limit=limit, oldest_first=True, after=after)
 
 
 def refuse_busy_volume(connection: sa.Connection, job: Job) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 import contextlib
 import errno
@@ -22,8 +22,10 @@ from backup_framework.service.running import Run, Runner
 LOG = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
-LEFT_SECONDS = 5.0
-"""How often it is asked what is left to do of jobs that have ended."""
+WINDOW = 100
+"""Jobs that are read at once, at least."""
+FURTHER_SECONDS = 5.0
+"""How long it is left alone what is behind the first window, and left of jobs that have ended."""
 MOST = 1000
 """Threads; how many are used is the limit's matter, which a reload may change."""
 
@@ -81,7 +83,7 @@ class Local:
         self._wake = threading.Event()
         self._troubled = False
         self._given: set[str] = set()
-        self._look_for_left_at = 0.0
+        self._look_further_at = 0.0
 
     def run(self) -> None:
         """Until `stop` is called and what runs has ended."""
@@ -101,22 +103,37 @@ class Local:
         if room <= 0:
             return
         try:
-            found = self._catalog.open_jobs()
-            if time.monotonic() >= self._look_for_left_at:
-                # Of those that were killed, or cancelled while they were left alone for a while.
-                found += self._runner.unfinished()
-                self._look_for_left_at = time.monotonic() + LEFT_SECONDS
+            for job in itertools.islice(self._to_run(), room):
+                self._given.add(job.id)
+                pool.submit(self._run, job.id)
         except BackupFrameworkError as error:
             if not self._troubled:
                 LOG.warning('The catalog cannot be read, and is tried again: %s', error)
             self._troubled = True
+        else:
+            self._troubled = False
+
+    def _to_run(self) -> Iterator[Job]:
+        return (job for job in self._found() if job.id not in self._given
+                and self._runner.may_run(job.id) and self._wanted(job))
+
+    def _found(self) -> Iterator[Job]:
+        """Oldest first, and read only as far as there is room for them.
+
+        What is behind a first window of jobs that nobody wanted is read again after a while.
+        """
+        window = max(WINDOW, 4 * self._limit())
+        found = self._catalog.open_jobs(limit=window)
+        yield from found
+        if time.monotonic() < self._look_further_at:
             return
-        self._troubled = False
-        chosen = (job for job in found if job.id not in self._given
-                  and self._runner.may_run(job.id) and self._wanted(job))
-        for job in itertools.islice({job.id: job for job in chosen}.values(), room):
-            self._given.add(job.id)
-            pool.submit(self._run, job.id)
+        while len(found) == window:
+            window *= 4
+            found = self._catalog.open_jobs(limit=window, after=found[-1])
+            yield from found
+        # Of those that were killed, or cancelled while they were left alone for a while.
+        yield from self._runner.unfinished()
+        self._look_further_at = time.monotonic() + FURTHER_SECONDS
 
     def _run(self, job_id: str) -> None:
         try:

@@ -212,7 +212,7 @@ def test_a_job_runs_here_once_at_a_time(place: Place):
 def test_a_job_that_is_cancelled_before_it_is_tried_again_is_cleaned_up_after(
         place: Place, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(running, 'RETRY_SECONDS', 0.0)
-    monkeypatch.setattr(local, 'LEFT_SECONDS', 0.0)
+    monkeypatch.setattr(local, 'FURTHER_SECONDS', 0.0)
     worker = local.Local(place.catalog, place.runner, lambda job: True, lambda: 1)
     with ThreadPoolExecutor(1) as pool:
         worker._turn(pool)
