@@ -23,6 +23,8 @@ _FATES = {
 }
 RESTORE_FAILED = 'error_restoring'
 """The status of a volume whose source does not know that it holds nothing that makes sense."""
+HIDDEN_BY_FAILURE = ('available', 'in-use')
+"""What its source may say of it then."""
 
 is_open = _table.c.state.in_([str(state) for state in OPEN_STATES])
 
@@ -151,7 +153,7 @@ def _fail(connection: sa.Connection, job: Job) -> None:
 
 
 def _end_restore(connection: sa.Connection, job: Job) -> None:
-    """Until a restore to it comes to its end, there is no telling what a volume holds."""
+    """Until a restore that wrote to it comes to its end, nobody can tell what a volume holds."""
     volumes = schema.volumes
     mine = volumes.c.id == job.volume_id
     change = volumes.update().values(updated_at=records.time_text(utcnow()))
@@ -161,8 +163,9 @@ def _end_restore(connection: sa.Connection, job: Job) -> None:
         return
     connection.execute(change.where(mine, volumes.c.source_id.is_(None),
                                     volumes.c.status == 'creating').values(status='error'))
-    if job.started_at is not None:
-        connection.execute(change.where(mine, volumes.c.status == 'available')
+    if job.arguments.get('written'):
+        # The restore itself may be who its source saw to use it.
+        connection.execute(change.where(mine, volumes.c.status.in_(HIDDEN_BY_FAILURE))
                            .values(status=RESTORE_FAILED))
 
 

@@ -78,7 +78,7 @@ def _add_volume(connection: sa.Connection, source: str, name: str, volume: Volum
 
 def _change_volume(connection: sa.Connection, row: sa.RowMapping, volume: Volume) -> str:
     told = records.volume_values({each: getattr(volume, each) for each in _TOLD})
-    if row['status'] == jobs.RESTORE_FAILED and told['status'] == 'available':
+    if row['status'] == jobs.RESTORE_FAILED and told['status'] in jobs.HIDDEN_BY_FAILURE:
         told['status'] = jobs.RESTORE_FAILED
     # A restore made it for a project; what a source says of nobody's volumes must not share it.
     told['project_id'] = told['project_id'] or row['project_id']

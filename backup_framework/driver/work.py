@@ -213,6 +213,7 @@ class Work(access.Access):
                 raise exceptions.InvalidInput(
                     f'bytes {wanted.offset} to {wanted.end} are wanted, but the volume has '
                     f'{state.size}')
+            self._operation.before_writing()
             if source.can_seek(volume_file):
                 self._restore(state, wanted, volume_file, volume_is_new)
             else:

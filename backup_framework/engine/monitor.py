@@ -117,6 +117,8 @@ class Operation:
     :param adopt: take the container over if it is another installation's.
     :param spool_directory: where temporary files may grow; None is the system's.
     :param cache_directory: where what can be made again may be kept; None keeps nothing.
+    :param before_writing: called before a restore writes its first byte, when all is known that it
+        needs.
     :param may_sweep: asked with the prefixes of the manifests that were looked at, before what they
         do not refer to is deleted; None is yes.
     :param warnings: sentences for the user, added while the operation runs.
@@ -138,6 +140,7 @@ class Operation:
     adopt: bool = False
     spool_directory: str | None = None
     cache_directory: str | None = None
+    before_writing: Callable[[], None] = lambda: None
     may_sweep: Callable[[Collection[str]], Sweep] | None = None
     warnings: list[str] = dataclasses.field(default_factory=list)
 

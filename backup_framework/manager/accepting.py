@@ -9,6 +9,7 @@ import itertools
 from typing import Any
 
 from backup_framework import exceptions, model, store
+from backup_framework.catalog.jobs import RESTORE_FAILED
 from backup_framework.manager import creating, records, verifying
 from backup_framework.manager.context import Context, refuse_foreign
 from backup_framework.manager.sources import IN_USE, Sources
@@ -16,7 +17,8 @@ from backup_framework.model import Backup, Job, Quota, Snapshot, Status, Volume
 
 READABLE = (Status.AVAILABLE, Status.RESTORING)
 _DELETABLE = (Status.AVAILABLE, Status.ERROR)
-_TARGETS = ('available', 'error_restoring')
+_TARGETS = ('available', RESTORE_FAILED)
+_BY_FORCE = ' Restore to it again, or use the force flag to back up what the failed restore left.'
 _FEW = 4
 """Backups that are read at once in search of a parent, which is nearly always the first."""
 
@@ -27,7 +29,7 @@ class CreateJob:
 
     :param container: its name within the project; None leaves it to the configuration.
     :param incremental: on the newest backup of the volume that the project has.
-    :param force: also while the volume is in use.
+    :param force: also while the volume is in use, or holds what a failed restore left.
     :param backend: None is the default backend.
     :param quota: what the project may have; None does not ask.
     :param all_projects: who asks may use volumes of other projects.
@@ -126,10 +128,11 @@ def _snapshot(context: Context, wanted: CreateJob, volume: Volume, asker: Asker
         return snapshot
     if volume.status == IN_USE and not wanted.force:
         raise exceptions.InvalidVolume('Backing up an in-use volume must use the force flag.')
-    if volume.status not in ('available', IN_USE):
+    if volume.status not in ('available', IN_USE) and not (
+            volume.status == RESTORE_FAILED and wanted.force):
         raise exceptions.InvalidVolume(
             'Volume to be backed up must be available or in-use, but the current status is '
-            f'"{volume.status}".')
+            f'"{volume.status}".' + _BY_FORCE * (volume.status == RESTORE_FAILED))
     return None
 
 

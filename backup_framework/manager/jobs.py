@@ -7,6 +7,7 @@ import contextlib
 from contextlib import AbstractContextManager
 import dataclasses
 import datetime
+import functools
 import logging
 import time
 from typing import Any
@@ -161,6 +162,8 @@ class Jobs:
         volume = self._volume(job)
         fresh = volume.source is not None and volume.source_id is None
         if fresh:
+            # That it holds zeros only is not what the restore is for.
+            self._writing(job)
             made = self._sources.create(str(volume.source), str(volume.name),
                                         int(volume.size_bytes or 0), volume.project_id)
             self._catalog.volume_made(volume.id, made)
@@ -169,10 +172,15 @@ class Jobs:
             request = restoring.Request(
                 target if isinstance(target, str) else str(volume.name or volume.id), force=True,
                 stream=None if isinstance(target, str) else target, volume_id=volume.id,
-                fresh=fresh)
+                fresh=fresh, before_writing=functools.partial(self._writing, job))
             if request.stream is not None:
                 request.force = False
             restoring.restore(self._context, backup, request, job.id)
+
+    def _writing(self, job: Job) -> None:
+        """Record that from now on there is no telling what the volume of a restore holds."""
+        if not self._catalog.change_job(job.id, written=True):
+            raise exceptions.OperationCancelled(f'job {job.id} has ended')
 
     def _delete(self, job: Job) -> None:
         patience = time.monotonic() + _PATIENCE

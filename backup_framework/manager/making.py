@@ -7,12 +7,16 @@ from typing import Any
 
 from backup_framework import exceptions, model
 from backup_framework.catalog import Running
+from backup_framework.catalog.jobs import RESTORE_FAILED
 from backup_framework.engine.monitor import Operation
 from backup_framework.interface.volume_source import Reading
 from backup_framework.manager import creating, drivers, freeing, resuming, splitting
 from backup_framework.manager.context import Context
 from backup_framework.manager.sources import IN_USE, Sources
 from backup_framework.model import Backup, Extent, Job, Snapshot, Status, Volume
+
+LEFT_BY_FAILURE = ('a restore to the volume failed: the backup has what it left there, '
+                   'a part of another backup perhaps')
 
 
 def make(context: Context, sources: Sources, job: Job, snapshot: Snapshot | None) -> list[Job]:
@@ -48,6 +52,8 @@ def make(context: Context, sources: Sources, job: Job, snapshot: Snapshot | None
             if volume.status == IN_USE and snapshot is None:
                 operation.warn('the volume is in use: what was written to it while it was read '
                                'may be in the backup in part')
+            if volume.status == RESTORE_FAILED and backup.snapshot_id is None:
+                operation.warn(LEFT_BY_FAILURE)
             _describe(context, job, backup, snapshot, reading.size)
             operation.changed = _changed(reading, backup)
             parts = splitting.begin(context, row, backup, reading, operation)

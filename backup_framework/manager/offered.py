@@ -6,10 +6,12 @@ import dataclasses
 import os
 
 from backup_framework import exceptions
+from backup_framework.catalog.jobs import RESTORE_FAILED
 from backup_framework.interface.volume_source import Reading
 from backup_framework.manager import creating
 from backup_framework.manager.context import Context
 from backup_framework.manager.creating import Request
+from backup_framework.manager.making import LEFT_BY_FAILURE
 from backup_framework.manager.sources import IN_USE, Sources
 from backup_framework.model import Backup, Volume
 
@@ -24,6 +26,8 @@ def create(context: Context, sources: Sources, request: Request) -> Backup:
         if volume.status == IN_USE and snapshot is None and not request.force:
             context.warn(f'volume {volume.name or volume.id} is in use: what is written to it '
                          'while it is read may be in the backup in part')
+        if volume.status == RESTORE_FAILED:
+            context.warn(f'volume {volume.name or volume.id}: {LEFT_BY_FAILURE}')
         with sources.read(volume, snapshot, since=_parent(context, request, volume)) as reading:
             backup = creating.create(context, _of(request, volume, reading))
             sources.keep(volume, reading.taken, backup.id)

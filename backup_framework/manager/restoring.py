@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import dataclasses
 import io
 import os
@@ -30,6 +31,7 @@ class Request:
     :param resume: take up what an interrupted restore left, and leave it if this one is.
     :param volume_id: of the volume that the target is; None is that whose path it is, if any.
     :param fresh: the target was made just now and reads as zeros.
+    :param before_writing: called when nothing is left to do but to write.
     """
 
     target: str
@@ -42,6 +44,7 @@ class Request:
     resume: bool = False
     volume_id: str | None = None
     fresh: bool = False
+    before_writing: Callable[[], None] = lambda: None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +81,7 @@ def restore(context: Context, backup: Backup, request: Request, job_id: str | No
                          lost=[] if request.partial else None) as (_, operation):
         size = _size(driver, backup, operation)
         _refuse_range(request, size)
+        operation.before_writing = request.before_writing
         if request.stream is not None:
             drivers.call(driver.restore, backup, request.volume_id or '',
                          _InOrder(request.stream), True, operation=operation)
@@ -121,6 +125,9 @@ def _to_path(context: Context, driver: BackupDriver, backup: Backup, request: Re
         file.seek(0)
         # What is there already is told by its digests, whoever left it.
         operation.delta = operation.delta or (request.resume and not fresh)
+        if type(driver).restore is not ChunkedBackupDriver.restore:
+            # It may write at once.
+            request.before_writing()
         drivers.call(driver.restore, backup, request.volume_id or _volume_at(context, path), file,
                      fresh or request.fresh, operation=operation)
         if not isinstance(driver, ChunkedBackupDriver):

@@ -8,6 +8,7 @@ import dataclasses
 from typing import BinaryIO
 
 from backup_framework import conf, exceptions, loader
+from backup_framework.catalog.jobs import RESTORE_FAILED
 from backup_framework.engine import parallel, source
 from backup_framework.interface.volume_source import Reading, VolumeSource
 from backup_framework.manager.context import Context, reason_of
@@ -77,7 +78,9 @@ class Sources:
             return None
         found = self.get(volume.source)
         able = found.capabilities()
-        if not (able.keeps or able.snapshots and volume.status == IN_USE):
+        # Whether one is in use to which a restore failed is not known.
+        worth = volume.status in (IN_USE, RESTORE_FAILED)
+        if not (able.keeps or able.snapshots and worth):
             return None
         try:
             return found.make_snapshot(volume)

@@ -11,6 +11,7 @@ import threading
 from cronsim import CronSim, CronSimError
 
 from backup_framework import exceptions
+from backup_framework.catalog.jobs import RESTORE_FAILED
 from backup_framework.conf import Configuration, ScheduleConfig
 from backup_framework.manager import CreateJob, Manager
 from backup_framework.model import OPEN_STATES, Job, JobState, Volume, utcnow
@@ -210,7 +211,9 @@ class Scheduler:
         project = schedule.project_id or volume.project_id
         wanted = CreateJob(
             volume_id=volume.id, project_id=project, name=name, backend=schedule.backend,
-            incremental=schedule.incremental, force=True,
+            incremental=schedule.incremental,
+            # What a failed restore left must not be what pushes good backups out.
+            force=volume.status != RESTORE_FAILED,
             quota=None if project is None else self._configuration.quota)
         try:
             return self._manager.accept_create(wanted)[1]

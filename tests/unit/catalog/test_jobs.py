@@ -293,17 +293,20 @@ def test_what_a_failure_means_for_the_volume(catalog, add):
     def status(volume_id: str) -> str:
         return catalog.volume_of(volume_id, None).status
 
-    def restore(volume_id: str, state: JobState, *, begun: bool = True,
+    def restore(volume_id: str, state: JobState, *, begun: bool = True, written: bool = True,
                 volume: Volume | None = None) -> None:
         job = catalog.accept(of(backup, 'restore', volume_id=volume_id), volume=volume)
         if begun:
             catalog.start_job(job.id, 'h')
+            catalog.change_job(job.id, **{'written': True} if written else {})
         catalog.end_job(job.id, state)
 
     new = Volume(id='new', source='s', status='creating', offered_at=utcnow())
     restore('new', JobState.FAILED, volume=new)
     assert status('new') == 'error'
     restore('old', JobState.CANCELLED, begun=False)
+    assert status('old') == 'available'
+    restore('old', JobState.FAILED, written=False)
     assert status('old') == 'available'
     restore('old', JobState.FAILED)
     assert status('old') == 'error_restoring'

@@ -17,9 +17,11 @@ import pytest
 from backup_framework import conf, exceptions, store
 from backup_framework.catalog import records
 from backup_framework.catalog.database import Database
+from backup_framework.engine import writing
 from backup_framework.engine.monitor import Monitor
 from backup_framework.interface.volume_source import Reading
 from backup_framework.manager import CreateJob, Manager, jobs, making, pruning
+from backup_framework.manager.creating import Request
 from backup_framework.manager.verifying import How
 from backup_framework.model import (
     Backup,
@@ -118,7 +120,8 @@ def world(tmp_path) -> Iterator[World]:
 # The rules
 
 @pytest.mark.parametrize('status, wanted, message', [
-    ('in-use', {}, 'force flag'), ('error', {}, '"error"'), ('error', {'force': True}, '"error"')])
+    ('in-use', {}, 'force flag'), ('error', {}, '"error"'), ('error', {'force': True}, '"error"'),
+    ('error_restoring', {}, 'use the force flag')])
 def test_a_volume_in_a_wrong_state(world, status, wanted, message):
     volume = world.volume()
     world.catalog.update_volume(volume.id, status=status)
@@ -130,6 +133,21 @@ def test_a_volume_in_use_by_force(world):
     volume = world.volume()
     world.catalog.update_volume(volume.id, status='in-use')
     assert 'volume is in use' in world.make(volume, force=True).warnings[0]
+
+
+def test_what_a_failed_restore_left_by_force(world):
+    volume = world.volume()
+    world.catalog.update_volume(volume.id, status='error_restoring')
+    assert 'a restore to the volume failed' in world.make(volume, force=True).warnings[0]
+    assert world.catalog.volume_of(volume.id, None).status == 'error_restoring'
+
+
+def test_what_a_failed_restore_left_from_the_command_line(world):
+    world.catalog.update_volume(world.volume().id, status='error_restoring')
+    warned: list[str] = []
+    with Manager(world.configuration, warn=warned.append) as manager:
+        manager.create(Request('a.img'))
+    assert [each for each in warned if 'a restore to the volume failed' in each]
 
 
 def test_a_volume_of_another_project(world):
@@ -254,6 +272,40 @@ def test_a_restore_that_fails(world):
     assert ended.state == JobState.FAILED and '-00001' in ended.fail_reason
     assert world.catalog.volume_of(volume.id, None).status == 'error_restoring'
     assert world.backup(backup).status == Status.AVAILABLE
+
+
+@pytest.mark.parametrize('why', ['manifest', 'parent', 'target'])
+def test_a_restore_that_fails_before_it_writes(world, why):
+    volume = world.volume()
+    parent = world.make(volume, backend='old')
+    backup = world.make(volume, backend='old', incremental=True)
+    missing = parent if why == 'parent' else backup
+    _, _, job = world.manager.accept_restore(backup.id, volume_id=volume.id)
+    with contextlib.ExitStack() as stack:
+        if why == 'target':
+            stack.enter_context(open(world.root / 'volumes' / 'a.img', 'r+b'))
+        else:
+            manifest, = (world.root / 'old').rglob(f'*{missing.id}*_metadata')
+            manifest.unlink()
+        with pytest.raises(exceptions.BackupFrameworkError):
+            world.run(job)
+    assert world.catalog.volume_of(volume.id, None).status == 'available'
+
+
+def test_a_restore_that_was_killed_after_it_began_to_write(world):
+    """It has written, whatever the next attempt fails with; what its source sees does not help."""
+    volume = world.volume()
+    backup = world.make(volume)
+    _, _, job = world.manager.accept_restore(backup.id, volume_id=volume.id)
+    assert killed(lambda: world.run(job), writing.FileTarget, 'write', 0, after=False)
+    with open(world.root / 'volumes' / 'a.img', 'r+b'):
+        world.offer()
+        with pytest.raises(exceptions.InvalidTarget):
+            world.run(job)
+        world.offer()
+    assert world.catalog.volume_of(volume.id, None).status == 'error_restoring'
+    world.offer()
+    assert world.catalog.volume_of(volume.id, None).status == 'error_restoring'
 
 
 def test_a_create_that_fails(world):

@@ -245,6 +245,13 @@ def test_a_backup_is_asked_for_as_the_section_says(scheduler, submitted):
     assert wanted.incremental and wanted.force and wanted.quota == Quota(backups=10)
 
 
+def test_what_a_failed_restore_left_is_not_backed_up_by_force(scheduler, submitted):
+    manager = Manager(Catalog(volume('web'), volume('db', status='error_restoring')))
+    scheduler(manager).fire(schedule(), hours(2))
+    assert {wanted.volume_id: wanted.force for wanted in manager.accepted} == {
+        'web': True, 'db': False}
+
+
 def test_a_full_backup_where_there_is_nothing_to_build_on(scheduler, submitted):
     manager = Manager(Catalog(volume('web')), {('web', True): exceptions.InvalidBackup('none')})
     scheduler(manager).fire(schedule(), hours(2))
