@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 import contextlib
 import dataclasses
 import functools
@@ -59,6 +59,14 @@ class Context:
             finally:
                 self.monitor.heartbeat = outer
                 self.monitor.end()
+
+    def made(self, backup: Backup, updates: Mapping[str, Any]) -> Backup:
+        """The record of a backup that was made just now; who knew it may have deleted it since."""
+        try:
+            return self.catalog.get_backup(backup.id)
+        except exceptions.BackupNotFound:
+            self.warn(f'backup {backup.id} was complete, and another command has deleted it since')
+            return dataclasses.replace(backup, status=Status.AVAILABLE, **updates)
 
     def _refuse_changed(self, backup: Backup) -> None:
         """Its record was read before there was a row that keeps it from being deleted."""

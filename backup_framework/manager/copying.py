@@ -75,7 +75,7 @@ def _copy(context: Context, backup: Backup, parent: Backup | None, target: Chunk
             raise
         context.catalog.finish(row, copied.id, Status.AVAILABLE, warnings=operation.warnings,
                                **updates)
-    return context.catalog.get_backup(copied.id)
+    return context.made(copied, updates)
 
 
 @contextlib.contextmanager

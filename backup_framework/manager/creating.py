@@ -96,7 +96,7 @@ def create(context: Context, request: Request) -> Backup:
             context.warn(sentence)
     if problem is not None:
         raise problem
-    return context.catalog.get_backup(backup.id)
+    return context.made(backup, updates)
 
 
 def _earlier(context: Context, request: Request, backup: Backup) -> tuple[Backup | None, Request]:

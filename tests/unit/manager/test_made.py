@@ -1,0 +1,39 @@
+"""What is said of a backup that is complete."""
+
+from __future__ import annotations
+
+import pytest
+
+from backup_framework import conf
+from backup_framework.catalog import Catalog
+from backup_framework.manager import Manager, copying
+from backup_framework.manager.creating import Request
+from backup_framework.model import Status
+
+
+@pytest.fixture
+def manager(tmp_path):
+    path = tmp_path / 'backup.conf'
+    path.write_text('\n'.join(['[DEFAULT]', 'enabled_backends = one, two', *(
+        line for name in ('one', 'two') for line in (
+            f'[{name}]', 'driver = local', f'path = {tmp_path / name}'))]))
+    with Manager(conf.load([str(path)], state_path=str(tmp_path))) as opened:
+        yield opened
+
+
+def test_a_backup_that_another_command_deletes_at_once(manager, tmp_path, monkeypatch):
+    volume = tmp_path / 'volume'
+    volume.write_bytes(b'data')
+    kept = manager.create(Request(str(volume), backend='one'))
+    finish = Catalog.finish
+
+    def finish_and_forget(self, operation, backup_id, to, **fields):
+        finish(self, operation, backup_id, to, **fields)
+        self.forget(backup_id)
+
+    monkeypatch.setattr(Catalog, 'finish', finish_and_forget)
+    made = manager.create(Request(str(volume), backend='one'))
+    (copied,) = manager.copy(kept.id, copying.Request('two'))
+    for backup in (made, copied):
+        assert backup.status == Status.AVAILABLE and backup.size_bytes == 4
+        assert not manager.catalog.has_backup(backup.id)
