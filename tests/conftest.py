@@ -60,6 +60,13 @@ def redis(_require_running: Callable[..., contextlib.AbstractContextManager[part
 
 
 @pytest.fixture(scope='session')
+def zookeeper(_require_running: Callable[..., contextlib.AbstractContextManager[parts.ZooKeeper]]
+              ) -> Iterator[parts.ZooKeeper]:
+    with _require_running(parts.ZooKeeper) as part:
+        yield part
+
+
+@pytest.fixture(scope='session')
 def rabbitmq(_require_running: Callable[..., contextlib.AbstractContextManager[parts.RabbitMQ]]
              ) -> Iterator[parts.RabbitMQ]:
     """It takes ten seconds to start."""

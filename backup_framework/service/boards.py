@@ -55,7 +55,7 @@ class Board:
         self._wanted = wanted
         # So that a worker stops in time where the server does not answer.
         timeout = min(TIMEOUT, self.ttl / 3)
-        self._board = _make(*_parse(str(config.connection), config.name), timeout)
+        self._board = _make(*_parse(config), timeout)
         self._lock = threading.Lock()
         self._connected = False
         self._troubled = False
@@ -190,30 +190,31 @@ def reason_of(error: BaseException) -> str:
     return ' '.join((str(error.__cause__ or '') or str(error)).split())
 
 
-def _parse(connection: str, name: str) -> tuple[str, dict[str, Any]]:
+def _parse(config: JobboardConfig) -> tuple[str, dict[str, Any]]:
     """The kind of a board, and what TaskFlow wants to be told of it.
 
     :raises ConfigurationError: it is no such URL. The message does not show it: it may hold a
         password.
     """
     try:
-        url = urllib.parse.urlsplit(connection)
+        url = urllib.parse.urlsplit(str(config.connection))
         hosts = [_host(each) for each in url.netloc.rpartition('@')[2].split(',')]
     except ValueError:
         raise _wrong('it is not like SCHEME://HOST:PORT') from None
     conf: dict[str, Any] = dict(urllib.parse.parse_qsl(url.query))
     match url.scheme:
         case 'etcd':
-            conf |= {'hosts': [(host, port or 2379) for host, port in hosts], 'path': name}
+            conf |= {'hosts': [(host, port or 2379) for host, port in hosts], 'path': config.name}
         case 'redis' if len(hosts) == 1:
             host, port = hosts[0]
-            conf |= {'host': host, 'port': port or 6379, 'namespace': name}
+            conf |= {'host': host, 'port': port or 6379, 'namespace': config.name}
             conf |= _credentials(url)
             if url.path.strip('/'):
                 conf['db'] = url.path.strip('/')
         case 'zookeeper':
             conf |= {'hosts': ','.join(f'{host}:{port or 2181}' for host, port in hosts),
-                     'path': f'/{name}'}
+                     # The server must not end a claim before the worker believes that it did.
+                     'path': f'/{config.name}', 'timeout': config.claim_ttl}
         case _:
             raise _wrong('it must begin with etcd://, redis:// or zookeeper://, and only etcd and '
                          'zookeeper may have several hosts')

@@ -102,6 +102,7 @@ class Conductor(NonBlockingConductor):  # type: ignore[misc]
         board.has_room = lambda: self._can_claim_more_jobs(None)
         self._runner = runner
         self._held: set[Held] = set()
+        self._untold: dict[str, tuple[Any, bool]] = {}
         self._ended = threading.Event()
 
     def run(self, max_dispatches: int | None = None) -> None:
@@ -139,14 +140,16 @@ class Conductor(NonBlockingConductor):  # type: ignore[misc]
         self._pause.end()
 
     def _try_finish_job(self, posting: Any, consume: bool, trash: bool = False) -> None:
+        """Where the board is away this is tried again: some keep a claim while its worker lives."""
         try:
             if consume:
                 self._board.consume(posting, self._name)
             else:
                 self._board.abandon(posting, self._name)
         except (JobFailure, NotFound) as error:
-            # The claim ends by itself. Who has the job next sees what became of it.
+            # Who has the job next sees what became of it.
             LOG.info('The board was not told the end of %s: %s', posting.details, error)
+            self._untold[posting.uuid] = posting, consume
 
     def _keep(self) -> None:
         """Often enough that two failures in a row lose nothing."""
@@ -155,3 +158,13 @@ class Conductor(NonBlockingConductor):  # type: ignore[misc]
                 for each in list(self._held):
                     each.check_time()
                 held.is_ours()
+            self._tell_again()
+
+    def _tell_again(self) -> None:
+        """Of the ends that the board was not told, those whose claims are ours still."""
+        for uuid, (posting, consume) in list(self._untold.items()):
+            with contextlib.suppress(JobFailure):
+                ours = self._board.extend(posting, self._name)
+                del self._untold[uuid]
+                if ours:
+                    self._try_finish_job(posting, consume)

@@ -16,7 +16,7 @@ from backup_framework.service.boards import Board, Details
 TTL = 3
 
 
-@pytest.fixture(params=['etcd', 'redis'])
+@pytest.fixture(params=['etcd', 'redis', 'zookeeper'])
 def make(request: pytest.FixtureRequest) -> Iterator[Callable[..., Board]]:
     """Boards of one name, as several workers have them."""
     url, name = request.getfixturevalue(request.param).url, uuid.uuid4().hex
@@ -72,6 +72,7 @@ def test_a_claim_is_one_workers(make: Callable[..., Board]):
     assert mine.postings() == []
 
 
+@pytest.mark.parametrize('make', ['etcd', 'redis'], indirect=True)
 def test_a_claim_ends_unless_it_is_extended(make: Callable[..., Board]):
     mine, yours = make(), make()
     for _ in range(2):
@@ -97,7 +98,7 @@ def test_what_others_left_on_a_board_harms_nobody(make: Callable[..., Board]):
 
 
 def test_a_server_that_is_away_says_so():
-    for scheme in ('etcd', 'redis'):
+    for scheme in ('etcd', 'redis', 'zookeeper'):
         config = JobboardConfig(f'{scheme}://127.0.0.1:1', 'x', TTL)
         board = Board(config)
         assert list(board.iterjobs()) == []

@@ -201,6 +201,31 @@ class Redis(Part):
         return _says(self.port, b'PING\r\n', b'+PONG')
 
 
+class ZooKeeper(Part):
+    """One server of Debian's library, without its service."""
+
+    jars = '/usr/share/java/zookeeper.jar:/usr/share/java/slf4j-simple.jar'
+
+    @property
+    def url(self) -> str:
+        return f'zookeeper://{HOST}:{self.port}'
+
+    def prepare(self) -> None:
+        if not Path(self.jars.partition(':')[0]).exists():
+            raise Missing('libzookeeper-java is not installed')
+        # Sessions last from two to twenty ticks.
+        (self.directory / 'zoo.cfg').write_text(
+            f'dataDir={self.directory}/data\nclientPort={self.port}\nclientPortAddress={HOST}\n'
+            'tickTime=500\nadmin.enableServer=false\n4lw.commands.whitelist=ruok,cons\n')
+
+    def command(self) -> list[str]:
+        return [program('java'), '-Xmx128m', '-XX:TieredStopAtLevel=1', '-XX:+UseSerialGC',
+                '-cp', self.jars, 'org.apache.zookeeper.server.ZooKeeperServerMain', 'zoo.cfg']
+
+    def answers(self) -> bool:
+        return _says(self.port, b'ruok', b'imok')
+
+
 class RabbitMQ(Part):
     """A broker, and the name server of Erlang that it would start for good otherwise."""
 
