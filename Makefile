@@ -30,7 +30,9 @@ FOR_BENCH := .venv/.$(HERE).bench
 PLUGINS := plugins/sftp plugins/gcs
 PIP := PIP_USE_PEP517=1 $(ENV)/bin/python -m pip --disable-pip-version-check install --quiet
 PUT_IN_PLACE = ln -sfnT $(ENV) .venv.new && mv -T .venv.new .venv
-PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+# Of tests. One more than processors, because half of the time a test waits for a server; at most 4.
+PROCESSES ?= $(shell n=$$(nproc 2>/dev/null || echo 1); echo $$((n < 3 ? n + 1 : 4)))
+PYTEST := $(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile
 
 SECONDS ?= 60
 
