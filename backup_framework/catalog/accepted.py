@@ -20,6 +20,7 @@ from backup_framework.catalog import (
     quotas,
     services,
     splitting,
+    waiting,
 )
 from backup_framework.catalog.database import Database
 from backup_framework.catalog.figures import Day, Figures
@@ -147,6 +148,17 @@ class Accepted:
         False where its end is recorded already, or where another attempt than this was begun.
         """
         return self._database.write(lambda c: jobs.end(c, job_id, state, reason, attempt))
+
+    def hand_over(self, operation: Running, left: Backup, awaited: Iterable[str]) -> None:
+        """Give what an earlier run of a create stored to a record whose delete waits.
+
+        The backup of the create names it no more.
+
+        :param left: the new record, `deleting`.
+        :param awaited: the backups that have to end before that can be deleted.
+        :raises InvalidBackup: the operation was taken over, or the backup is not creating.
+        """
+        self._database.write(lambda c: waiting.hand_over(c, operation, left, awaited))
 
     # Parts of a backup
 

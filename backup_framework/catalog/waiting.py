@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from backup_framework import exceptions
 from backup_framework.catalog import backups, jobs, operations, schema
-from backup_framework.model import Status
+from backup_framework.model import Backup, Status
 
 _backups = schema.backups
 _operations = schema.operations
@@ -49,9 +49,22 @@ def postpone(connection: sa.Connection, operation: operations.Running, backup_id
              awaited: Iterable[str], fields: dict[str, Any]) -> None:
     """See `Catalog.postpone`."""
     operations.finish(connection, operation, backup_id, Status.DELETING, fields)
+    _wait(connection, backup_id, awaited)
+    operations.end(connection, operation)
+
+
+def hand_over(connection: sa.Connection, operation: operations.Running, left: Backup,
+              awaited: Iterable[str]) -> None:
+    """See `Catalog.hand_over`."""
+    operations.finish(connection, operation, str(operation.backup_id), Status.CREATING,
+                      {'service_metadata': None, 'format': None})
+    backups.add(connection, left)
+    _wait(connection, left.id, awaited)
+
+
+def _wait(connection: sa.Connection, backup_id: str, awaited: Iterable[str]) -> None:
     connection.execute(_backups.update().where(_backups.c.id == backup_id).values(
         waits_for=json.dumps(list(awaited))))
-    operations.end(connection, operation)
 
 
 def postponed(connection: sa.Connection) -> dict[str, list[str]]:

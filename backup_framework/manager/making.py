@@ -8,9 +8,10 @@ from typing import Any
 from backup_framework import exceptions, model
 from backup_framework.catalog import Running
 from backup_framework.catalog.jobs import RESTORE_FAILED
+from backup_framework.driver.chunked import ChunkedBackupDriver
 from backup_framework.engine.monitor import Operation
 from backup_framework.interface.volume_source import Reading
-from backup_framework.manager import creating, drivers, freeing, resuming, splitting
+from backup_framework.manager import creating, deleting, drivers, freeing, resuming, splitting
 from backup_framework.manager.context import Context
 from backup_framework.manager.sources import IN_USE, Sources
 from backup_framework.model import Backup, Extent, Job, Snapshot, Status, Volume
@@ -43,7 +44,7 @@ def make(context: Context, sources: Sources, job: Job, snapshot: Snapshot | None
             _finish(context, row, backup, operation, updates)
             sources.keep(volume, splitting.taken(job), backup.id)
             return []
-        complete = _take_up(context, backup, operation)
+        complete = _take_up(context, row, backup, operation)
         if complete is not None:
             context.catalog.finish(row, backup.id, Status.AVAILABLE, **complete)
             return []
@@ -63,7 +64,8 @@ def make(context: Context, sources: Sources, job: Job, snapshot: Snapshot | None
             return parts
 
 
-def _take_up(context: Context, backup: Backup, operation: Operation) -> dict[str, Any] | None:
+def _take_up(context: Context, row: Running, backup: Backup, operation: Operation
+             ) -> dict[str, Any] | None:
     """Prepare the record for this run; what to record where an earlier one has stored all."""
     if backup.service_metadata is not None:
         try:
@@ -75,17 +77,46 @@ def _take_up(context: Context, backup: Backup, operation: Operation) -> dict[str
             operation.version = backup.format
             resuming.find_parent(context, backup)
             return None
+        except exceptions.KeyUnavailable:
+            raise  # nothing is known of what is stored
         except (exceptions.Refused, exceptions.FormatError):
-            _remove_leftovers(context, backup, operation)
+            _remove_leftovers(context, row, backup, operation)
+    _wait_for_name(context, backup)
     _choose_parent(context, backup)
     return None
 
 
-def _remove_leftovers(context: Context, backup: Backup, operation: Operation) -> None:
-    """The record names them until the first object of this run is to be written."""
+def _remove_leftovers(context: Context, row: Running, backup: Backup, operation: Operation
+                      ) -> None:
+    """Of a driver that is not ours only the backup itself can be deleted."""
     driver = context.drivers.get(str(backup.backend))
-    drivers.call(drivers.delete_method(driver), backup, operation=operation)
+    if isinstance(driver, ChunkedBackupDriver):
+        _hand_over(context, row, backup)
+    else:
+        drivers.call(drivers.delete_method(driver), backup, operation=operation)
     backup.service_metadata, backup.format = None, None
+
+
+def _hand_over(context: Context, row: Running, backup: Backup) -> None:
+    """Delete what an earlier run stored as a backup of its own: that may have to wait for others.
+    """
+    left = Backup(
+        volume_id=backup.volume_id, status=Status.DELETING, created_at=model.utcnow(),
+        backend=backup.backend, container=backup.container, format=backup.format,
+        service_metadata=backup.service_metadata, warnings=[
+            f'an interrupted run of backup {backup.id} stored this, and could not be gone on with'])
+    others = set(context.catalog.writers(str(backup.container))) - {backup.id}
+    context.catalog.hand_over(row, left, sorted(others))
+    deleting.take_up(context)
+
+
+def _wait_for_name(context: Context, backup: Backup) -> None:
+    """Names tell the second: none that is to be deleted still may be used again."""
+    driver = context.drivers.get(str(backup.backend))
+    while isinstance(driver, ChunkedBackupDriver) and driver.object_prefix(backup) in {
+            each.service_metadata for status in (Status.DELETING, Status.ERROR_DELETING)
+            for each in context.catalog.backups(volume_id=backup.volume_id, status=status)}:
+        context.monitor.sleep(0.1)
 
 
 def _choose_parent(context: Context, backup: Backup) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 import contextlib
 import io
+import itertools
 import os
 from pathlib import Path
 import signal
@@ -15,12 +16,14 @@ from typing import Any
 import pytest
 
 from backup_framework import conf, exceptions, store
-from backup_framework.catalog import records
+from backup_framework.catalog import Catalog, records
 from backup_framework.catalog.database import Database
+from backup_framework.driver.chunked import ChunkedBackupDriver
 from backup_framework.engine import writing
 from backup_framework.engine.monitor import Monitor
 from backup_framework.interface.volume_source import Reading
-from backup_framework.manager import CreateJob, Manager, jobs, making, pruning
+from backup_framework.key_managers import file as key_file
+from backup_framework.manager import CreateJob, Manager, jobs, making, pruning, resuming
 from backup_framework.manager.creating import Request
 from backup_framework.manager.verifying import How
 from backup_framework.model import (
@@ -787,3 +790,120 @@ def test_a_restore_to_a_new_volume_that_is_killed_anywhere(world):
         made = world.catalog.volume_of(str(job.volume_id), None)
         assert made.status == 'available' and world.bytes_of(made) == world.bytes_of(volume), label
     world.check()
+
+
+# What is begun anew
+
+def cut_off(world: World, monkeypatch: pytest.MonkeyPatch, job: Job, cls: type, name: str,
+            number: int, *, after: bool) -> Backup:
+    """What a kill left of a create, long ago: names of objects have the second in them."""
+    with monkeypatch.context() as patched:
+        patched.setattr(ChunkedBackupDriver, 'object_prefix', lambda _, backup: (
+            f'volume_{backup.volume_id}_20200101000000_backup_{backup.id}'))
+        assert killed(lambda: world.run(job), cls, name, number, after=after)
+    found = world.backup(Backup(id=str(job.backup_id)))
+    assert objects(world, str(found.service_metadata))
+    return found
+
+
+def objects(world: World, prefix: str) -> list[str]:
+    return sorted(each.name for each in (world.root / 'store').rglob(f'{prefix}*'))
+
+
+def configure(world: World, text: str, more: str = '') -> None:
+    """For the backend of most backups; and sections."""
+    known = (world.root / 'c.conf').read_text()
+    (world.root / 'c.conf').write_text(known.replace('[local]', f'[local]\n{text}') + more)
+    world.configuration = conf.load([str(world.root / 'c.conf')])
+
+
+@pytest.fixture
+def anew(world, monkeypatch) -> Callable[[], tuple[Job, Backup, Job]]:
+    """The create of a backup that is to be begun anew, its backup, and another one's create.
+
+    That is interrupted in the same container, so that nothing can be swept there.
+    """
+    def make() -> tuple[Job, Backup, Job]:
+        _, job = world.accept(world.volume(size=2 * MIB), container='box')
+        left = cut_off(world, monkeypatch, job, store.Container, 'put_once', 1, after=True)
+        _, other = world.accept(world.volume('b.img', size=2 * MIB), container='box')
+        cut_off(world, monkeypatch, other, store.Container, 'put_once', 1, after=True)
+        return job, left, other
+
+    configure(world, 'durability = backup')
+    return make
+
+
+def test_what_a_first_run_stored_goes_when_others_have_ended(world, anew):
+    job, left, other = anew()
+    assert world.run(job).state == JobState.DONE
+    made = world.backup(left)
+    assert made.service_metadata != left.service_metadata
+    assert objects(world, left.service_metadata)
+    going, = world.catalog.backups(status=Status.DELETING)
+    assert world.catalog.postponed() == {going.id: [other.backup_id]}
+    assert (going.project_id, going.size, going.container, going.service_metadata) == (
+        None, 0, left.container, left.service_metadata)
+    assert made.id in going.warnings[0]
+    assert world.run(other).state == JobState.DONE
+    assert not objects(world, left.service_metadata)
+    assert world.restored(made) == world.bytes_of(world.catalog.get_volume(made.volume_id))
+    world.check()
+
+
+def test_what_a_first_run_stored_is_not_forgotten_by_a_kill(world, anew):
+    job, left, other = anew()
+    for name, after in itertools.product(('hand_over', 'update_backup'), (False, True)):
+        assert killed(lambda: world.run(job), Catalog, name, 0, after=after)
+        naming = [each for each in world.catalog.backups()
+                  if each.service_metadata == left.service_metadata]
+        assert len(naming) == 1 and objects(world, left.service_metadata), (name, after)
+    assert world.run(job).state == JobState.DONE
+    assert list(world.catalog.postponed().values()) == [[other.backup_id]]
+    assert world.run(other).state == JobState.DONE
+    assert not objects(world, left.service_metadata)
+    assert world.manager.verify(left.id).ok
+    world.check()
+
+
+def test_names_are_not_used_again_while_they_are_to_be_deleted(world, anew, monkeypatch):
+    job, left, _ = anew()
+    prefixes = itertools.chain([left.service_metadata] * 2, itertools.repeat('volume_later'))
+    monkeypatch.setattr(ChunkedBackupDriver, 'object_prefix', lambda *_: next(prefixes))
+    assert world.run(job).state == JobState.DONE
+    assert world.backup(left).service_metadata == 'volume_later'
+
+
+def test_who_lost_the_job_removes_nothing(world, anew, monkeypatch):
+    job, left, _ = anew()
+    before = objects(world, left.service_metadata)
+
+    def stored(context: object, backup: Backup) -> None:
+        with world.catalog.operation('create', backup_id=backup.id, volume_id=backup.volume_id,
+                                     job_id=job.id):
+            raise exceptions.InvalidBackup('it was taken over')
+
+    with monkeypatch.context() as patched:
+        patched.setattr(resuming, 'stored', stored)
+        with pytest.raises(exceptions.InvalidBackup, match='taken over by another worker'):
+            world.run(job)
+    assert objects(world, left.service_metadata) == before
+    assert world.backup(left).service_metadata == left.service_metadata
+
+
+def test_what_no_key_opens_is_not_removed(world, monkeypatch):
+    key = world.root / 'key'
+    key_file.generate(str(key))
+    configure(world, 'encryption = aes-256-gcm\nkeys = main',
+              f'[key:main]\ntype = file\npath = {key}\n')
+    _, job = world.accept(world.volume())
+    left = cut_off(world, monkeypatch, job, Catalog, 'finish', 0, after=False)
+    before = objects(world, left.service_metadata)
+    key.rename(world.root / 'away')
+    with pytest.raises(exceptions.KeyUnavailable):
+        world.run(job)
+    found = world.backup(left)
+    assert found.status == Status.ERROR and str(key) in found.fail_reason
+    assert found.service_metadata == left.service_metadata
+    assert objects(world, left.service_metadata) == before
+    assert [each.id for each in world.catalog.backups()] == [left.id]
