@@ -232,6 +232,9 @@ class Scheduler:
                     self._submit(self._manager.accept_prune(
                         volume_id=job.volume_id, project_id=job.project_id,
                         backend=job.backend, rules=schedule.rules))
+            except (exceptions.CatalogError, exceptions.NoSpace) as error:
+                _report(error, 'Schedule %s: old backups are pruned later', schedule.name)
+                return
             except Exception as error:
                 _report(error, 'Schedule %s: old backups are not pruned', schedule.name)
             del self._to_prune[job_id]

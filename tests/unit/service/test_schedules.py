@@ -311,6 +311,36 @@ def test_a_backup_that_succeeded_is_followed_by_a_prune(scheduler, submitted):
     assert [job.kind for job in submitted] == ['create', 'create', 'prune']
 
 
+def test_a_prune_waits_while_the_catalog_is_away(scheduler, submitted):
+    away = exceptions.CatalogError('away')
+    manager = Manager(Catalog(volume('web'), volume('db')))
+    plan = schedule(rules={'daily': 7})
+    worker = scheduler(manager, plan)
+    worker.fire(plan, hours(2))
+    for job in manager.catalog.open:
+        job.state = JobState.DONE
+    for what, name in ((manager.catalog, 'job'), (manager, 'accept_prune')):
+        works = getattr(what, name)
+        setattr(what, name, lambda *_, **__: (_ for _ in ()).throw(away))
+        assert worker.turn(hours(2.1)) == schedules.SHORT_PAUSE and manager.pruned == []
+        setattr(what, name, works)
+    worker.turn(hours(2.2))
+    worker.turn(hours(2.3))
+    assert [wanted['volume_id'] for wanted in manager.pruned] == ['web', 'db']
+
+
+def test_a_prune_that_is_refused_stops_no_other(scheduler):
+    manager = Manager(Catalog(volume('web'), volume('db')))
+    plan = schedule(rules={'daily': 7})
+    worker = scheduler(manager, plan)
+    worker.fire(plan, hours(2))
+    web, db = manager.catalog.open
+    db.state = JobState.DONE
+    manager.catalog.open = [db]
+    assert worker.turn(hours(2.1)) == schedules.LONGEST_PAUSE, 'the job of web is not there'
+    assert [wanted['volume_id'] for wanted in manager.pruned] == ['db']
+
+
 def test_without_rules_nothing_is_pruned(scheduler):
     manager = Manager(Catalog(volume('web')))
     worker = scheduler(manager)
