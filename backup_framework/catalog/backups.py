@@ -253,7 +253,10 @@ def remove(connection: sa.Connection, backup_id: str) -> None:
 def _changes(fields: dict[str, Any]) -> records.Values:
     if 'id' in fields:
         raise TypeError('the id of a backup does not change')
-    return records.backup_values({'updated_at': utcnow(), **fields})
+    values = records.backup_values({'updated_at': utcnow(), **fields})
+    if fields.get('status', Status.DELETING) != Status.DELETING:
+        values['waits_for'] = None  # only a delete waits
+    return values
 
 
 def _records(connection: sa.Connection, chosen: sa.Select[Any]) -> list[Backup]:

@@ -17,6 +17,8 @@ from backup_framework.model import Backup, Status
 LOG = logging.getLogger(__name__)
 
 _DELETABLE = (Status.AVAILABLE, Status.ERROR, Status.ERROR_DELETING)
+_FINAL = (exceptions.FormatError, exceptions.ForeignContainer)
+"""What comes again until somebody does something about it; a store may come back by itself."""
 
 
 def plan(context: Context, backups: Sequence[Backup], with_dependents: bool) -> list[Backup]:
@@ -92,7 +94,8 @@ def delete_accepted(context: Context, backup: Backup, job_id: str, was: str) -> 
 def take_up(context: Context) -> None:
     """Go on with the deletes that waited for backups which have ended by now.
 
-    One that fails, or is stopped, waits again, as do those on backends of other hosts.
+    One that is stopped, or whose store fails, waits again, as do those on backends of other hosts.
+    Where what is stored prevents it, the delete has failed: else each round would tell so again.
     """
     for backup_id, running in context.catalog.postponed().items():
         if running:
@@ -107,8 +110,9 @@ def take_up(context: Context) -> None:
         except exceptions.OperationCancelled:
             raise
         except exceptions.BackupFrameworkError as error:
+            again = f'; "backup delete {backup_id}" tries again' * isinstance(error, _FINAL)
             context.warn(f'the objects of backup {backup_id}, which was deleted while others were '
-                         f'running, could not be freed: {error}')
+                         f'running, could not be freed: {error}{again}')
 
 
 def _delete(context: Context, backup: Backup, adopt: bool = False, job_id: str | None = None,
@@ -133,11 +137,11 @@ def _delete(context: Context, backup: Backup, adopt: bool = False, job_id: str |
 
 def _record_failure(context: Context, row: Running, backup: Backup, was: str, error: BaseException
                     ) -> None:
-    """Nothing has happened where the container is another installation's; what waited still does.
-    """
+    """Nothing has happened where the container is another installation's."""
     untouched = isinstance(error, exceptions.ForeignContainer) and was in _DELETABLE
     if row.job_id is None:
-        to = was if untouched or was == Status.DELETING else Status.ERROR_DELETING
+        waits = was == Status.DELETING and not isinstance(error, _FINAL)
+        to = was if untouched or waits else Status.ERROR_DELETING
         context.catalog.finish(row, backup.id, to,
                                fail_reason=backup.fail_reason if untouched else reason_of(error))
     elif untouched:

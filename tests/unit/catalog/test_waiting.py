@@ -101,6 +101,18 @@ def test_one_that_died_after_waiting_waits_again(catalog, open_catalog, add, del
     assert catalog.postponed() == {'b1': []}
 
 
+def test_one_that_failed_after_waiting_waits_no_more(catalog, add, delete):
+    """Not even when it is repeated, and that is killed."""
+    add(id='b1', **HERE)
+    delete('gone')
+    with catalog.operation('delete', backup_id='b1') as row:
+        catalog.finish(row, 'b1', Status.ERROR_DELETING, fail_reason='it is damaged')
+    catalog.transition('b1', [Status.ERROR_DELETING], Status.DELETING)
+    assert catalog.postponed() == {}
+    assert 'b1' in catalog.recover()[0]
+    assert catalog.get_backup('b1').status == Status.ERROR_DELETING
+
+
 def test_a_backup_that_is_deleted_is_no_parent(catalog, add, delete):
     add(id='b1', **HERE)
     delete('gone')

@@ -605,6 +605,24 @@ def test_what_waited_waits_again_where_its_store_is_away(world):
     assert not world.catalog.has_backup(gone.id)
 
 
+def test_what_waited_and_cannot_go_is_shown_as_failed(world):
+    """It is tried again when somebody asks for that, and not in every round."""
+    gone, create = waiting(world)
+    manifest, = (world.root / 'store').rglob(f'*{create.backup_id}_metadata')
+    whole = manifest.read_bytes()
+    manifest.write_bytes(whole[:-9])
+    warned: list[str] = []
+    with Manager(world.configuration, warn=warned.append) as manager:
+        for _ in range(2):
+            manager.take_up()
+    found = world.backup(gone)
+    assert found.status == Status.ERROR_DELETING and manifest.name in str(found.fail_reason)
+    assert len(warned) == 1 and f'"backup delete {gone.id}"' in warned[0]
+    manifest.write_bytes(whole)
+    assert world.manager.delete(*world.manager.plan_delete([gone.id]))
+    assert not world.catalog.has_backup(gone.id)
+
+
 def test_what_waited_on_a_backend_of_other_hosts_is_left_to_them(world, tmp_path):
     gone, _ = waiting(world)
     text = (tmp_path / 'c.conf').read_text().replace('= local, old', '= old')
