@@ -19,11 +19,14 @@ class Capabilities:
     :param creates: `create` makes volumes, for restores.
     :param snapshots: `make_snapshot` takes a state of a volume that others write to.
     :param keeps: `keep` keeps what was read; every backup then reads a snapshot.
+    :param repeats: what `create` and `make_snapshot` made for a `key` is found by it. They are
+        called with one only then: the same again where a process was killed meanwhile.
     """
 
     creates: bool = False
     snapshots: bool = False
     keeps: bool = False
+    repeats: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,27 +106,35 @@ class VolumeSource(abc.ABC):
         T2. A volume that must not be written to now is InvalidTarget, before anything was.
         """
 
-    def create(self, name: str, size_bytes: int, project_id: str | None = None) -> Volume:
+    def create(self, name: str, size_bytes: int, project_id: str | None = None, *,
+               key: str | None = None) -> Volume:
         """A new volume.
 
         C1. It has this size, holds zeros only, and is listed.
         C2. It is never one that was there. Any text may be `name`: where it is taken or cannot be
             had, the volume is called differently.
+        C3. With a `key` that was given before it is the volume that was made for that.
         """
         raise exceptions.Refused('this source makes no volumes')
 
     def capabilities(self) -> Capabilities:
         return Capabilities()
 
-    def make_snapshot(self, volume: Volume) -> Snapshot:
+    def make_snapshot(self, volume: Volume, *, key: str | None = None) -> Snapshot:
         """A state of a volume, taken at one moment, for a backup.
 
         N1. What is written to the volume afterwards is not in it.
+        N3. With a `key` that was given before it is the snapshot that was made for that, or takes
+            its place.
         """
         raise exceptions.Refused('this source makes no snapshots')
 
     def delete_snapshot(self, volume: Volume, snapshot: Snapshot) -> None:
         """N2. What `make_snapshot` made is gone. One that is missing is fine."""
+        raise exceptions.Refused('this source makes no snapshots')
+
+    def drop_snapshot(self, volume: Volume, key: str) -> None:
+        """N4. What `make_snapshot` made for this `key` is gone. If that is nothing it is fine."""
         raise exceptions.Refused('this source makes no snapshots')
 
     def keep(self, volume: Volume, taken: str, backup_id: str) -> None:

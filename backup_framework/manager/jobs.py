@@ -70,7 +70,8 @@ class Jobs:
         """
         current = self._catalog.job(job.id)
         try:
-            self._remove_snapshot(current, _kept_snapshot(current))
+            if 'snapshot' in current.arguments:
+                self._remove_snapshot(current, _kept_snapshot(current))
         finally:
             if error is not None:
                 self._catalog.end_job(job.id, JobState.FAILED, error)
@@ -83,13 +84,16 @@ class Jobs:
             deleting.take_up(self._context)
 
     def _remove_snapshot(self, job: Job, snapshot: Snapshot | None) -> None:
-        if snapshot is None:
-            return
+        """Where it is not known, what was made when the process that would have told was killed."""
         try:
-            self._sources.delete_snapshot(self._volume(job), snapshot)
+            if snapshot is None:
+                self._sources.drop_snapshot(self._volume(job), job.id)
+            else:
+                self._sources.delete_snapshot(self._volume(job), snapshot)
         except exceptions.BackupFrameworkError as problem:
-            self._context.warn(f'snapshot {snapshot.source_id} of volume {job.volume_id} could not '
-                               f'be removed: {problem}')
+            name = snapshot and snapshot.source_id or f'for job {job.id}'
+            self._context.warn(f'snapshot {name} of volume {job.volume_id} could not be removed: '
+                               f'{problem}')
 
     def run(self, job: Job) -> list[Job]:
         """All of a job of another kind. The last part of a create gives that, which can go on."""
@@ -133,7 +137,11 @@ class Jobs:
         backup = self._catalog.backup_of(str(job.backup_id), None)
         if backup.snapshot_id is not None or _kept_snapshot(job) is not None:
             return
-        snapshot = self._sources.snapshot(self._volume(job))
+        volume = self._volume(job)
+        if not (self._sources.makes_snapshot(volume)
+                and self._catalog.change_job(job.id, snapshot=None)):
+            return
+        snapshot = self._sources.snapshot(volume, job.id)
         if snapshot is not None and not self._catalog.change_job(job.id, snapshot={
                 'id': snapshot.id, 'volume_id': snapshot.volume_id, 'name': snapshot.name,
                 'source_id': snapshot.source_id}):
@@ -165,7 +173,7 @@ class Jobs:
             # That it holds zeros only is not what the restore is for.
             self._writing(job)
             made = self._sources.create(str(volume.source), str(volume.name),
-                                        int(volume.size_bytes or 0), volume.project_id)
+                                        int(volume.size_bytes or 0), volume.project_id, job.id)
             self._catalog.volume_made(volume.id, made)
             volume = self._volume(job)
         with self._sources.target(volume) as target:

@@ -69,21 +69,27 @@ class Sources:
 
     # Reading.
 
-    def snapshot(self, volume: Volume) -> Snapshot | None:
-        """A state to back up, where the source makes one and it is worth it; else None.
-
-        Where it cannot be made the volume itself is read, after a warning.
-        """
+    def makes_snapshot(self, volume: Volume) -> bool:
+        """Whether its source does, and it is worth it."""
         if volume.source is None:
-            return None
-        found = self.get(volume.source)
-        able = found.capabilities()
+            return False
+        able = self.get(volume.source).capabilities()
         # Whether one is in use to which a restore failed is not known.
         worth = volume.status in (IN_USE, RESTORE_FAILED)
-        if not (able.keeps or able.snapshots and worth):
+        return able.keeps or able.snapshots and worth
+
+    def snapshot(self, volume: Volume, key: str | None = None) -> Snapshot | None:
+        """A state to back up, where `makes_snapshot`; else None.
+
+        Where it cannot be made the volume itself is read, after a warning.
+
+        :param key: the same one again gives the same one again, where the source can do that.
+        """
+        if not self.makes_snapshot(volume):
             return None
+        found = self.get(str(volume.source))
         try:
-            return found.make_snapshot(volume)
+            return found.make_snapshot(volume, **_keyed(found, key))
         except exceptions.Refused as error:
             self._context.warn(f'volume {volume.name or volume.id} is read itself, not a snapshot '
                                f'of it: {error}')
@@ -92,6 +98,12 @@ class Sources:
     def delete_snapshot(self, volume: Volume, snapshot: Snapshot) -> None:
         """What `snapshot` gave goes; kept or gone already is fine."""
         self.get(str(volume.source)).delete_snapshot(volume, snapshot)
+
+    def drop_snapshot(self, volume: Volume, key: str) -> None:
+        """What `snapshot` made for this key goes, where the source can find it."""
+        found = self.get(str(volume.source))
+        if found.capabilities().repeats:
+            found.drop_snapshot(volume, key)
 
     @contextlib.contextmanager
     def read(self, volume: Volume, snapshot: Snapshot | None = None, *,
@@ -153,9 +165,10 @@ class Sources:
             'restore to a volume that exists')
 
     def create(self, name: str, volume_name: str, size_bytes: int,
-               project_id: str | None = None) -> Volume:
-        """A new volume in the source `name`."""
-        made = self.get(name).create(volume_name, size_bytes, project_id)
+               project_id: str | None = None, key: str | None = None) -> Volume:
+        """A new volume in the source `name`; see `snapshot`."""
+        found = self.get(name)
+        made = found.create(volume_name, size_bytes, project_id, **_keyed(found, key))
         return self._told(self._section(name), made, project_id)
 
     # Offering.
@@ -188,6 +201,11 @@ class Sources:
             for each in self._open.values():
                 each.close()
             self._open.clear()
+
+
+def _keyed(source: VolumeSource, key: str | None) -> dict[str, str]:
+    """The key as an argument, for sources that know what to do with it."""
+    return {} if key is None or not source.capabilities().repeats else {'key': key}
 
 
 def _path_of(volume: Volume) -> str:

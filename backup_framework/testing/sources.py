@@ -142,6 +142,8 @@ class SourceKit:
         if not able.snapshots:
             with pytest.raises(exceptions.Refused):
                 source.make_snapshot(first)
+            with pytest.raises(exceptions.Refused):
+                source.drop_snapshot(first, 'key')
         if not able.keeps:
             with pytest.raises(exceptions.Refused):
                 source.keep(first, 'state', str(uuid.uuid4()))
@@ -187,6 +189,14 @@ class SourceKit:
         assert len({volume.source_id for volume in [first, *made]}) == len(names) + 1
         assert content(source, first) == before
 
+    @_proves('C3')
+    def test_a_new_volume_is_made_once_for_a_key(self, source: VolumeSource) -> None:
+        self._declared(source, 'creates')
+        self._declared(source, 'repeats')
+        key, other = str(uuid.uuid4()), str(uuid.uuid4())
+        made = [source.create('new', _CHUNK, key=each) for each in (key, key, other)]
+        assert made[0].source_id == made[1].source_id != made[2].source_id
+
     @_proves('N1')
     def test_a_snapshot_stays(self, source: VolumeSource, first: Volume) -> None:
         self._declared(source, 'snapshots')
@@ -204,6 +214,32 @@ class SourceKit:
             source.delete_snapshot(first, snapshot)
         with pytest.raises(exceptions.VolumeNotFound), source.open(first, snapshot):
             pass
+
+    @_proves('N3')
+    def test_a_snapshot_is_made_once_for_a_key(self, source: VolumeSource, first: Volume) -> None:
+        self._declared(source, 'snapshots')
+        self._declared(source, 'repeats')
+        key = str(uuid.uuid4())
+        made = [source.make_snapshot(first, key=key) for _ in range(2)]
+        assert content(source, first, made[1]) == content(source, first)
+        source.drop_snapshot(first, key)
+        for snapshot in made:
+            with pytest.raises(exceptions.VolumeNotFound), source.open(first, snapshot):
+                pass
+
+    @_proves('N4')
+    def test_a_snapshot_goes_by_its_key(self, source: VolumeSource, first: Volume) -> None:
+        self._declared(source, 'snapshots')
+        self._declared(source, 'repeats')
+        key, other = str(uuid.uuid4()), str(uuid.uuid4())
+        gone, stays = (source.make_snapshot(first, key=each) for each in (key, other))
+        for _ in range(2):
+            source.drop_snapshot(first, key)
+        with pytest.raises(exceptions.VolumeNotFound), source.open(first, gone):
+            pass
+        with source.open(first, stays):
+            pass
+        source.drop_snapshot(first, other)
 
     @_proves('K1')
     def test_what_changed_since_a_kept_state(self, source: VolumeSource, first: Volume) -> None:

@@ -18,6 +18,8 @@ from backup_framework.model import GIB, Option, OptionType, Snapshot, Volume
 _UUID = re.compile('[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}')
 _MADE_BY_US = 'backup_framework'
 """Metadata key of the snapshots and volumes that we make for a while."""
+_MADE_FOR = 'backup_framework_key'
+"""Metadata key of what must be found again, by the key that it was made for."""
 
 
 class CinderVolumes(VolumeSource):
@@ -45,7 +47,7 @@ class CinderVolumes(VolumeSource):
         self._snapshots: dict[str, list[Any]] = {}
 
     def capabilities(self) -> Capabilities:
-        return Capabilities(creates=True, snapshots=True)
+        return Capabilities(creates=True, snapshots=True, repeats=True)
 
     @functools.cached_property
     def _cinder(self) -> Any:
@@ -144,28 +146,41 @@ class CinderVolumes(VolumeSource):
 
     # Making.
 
-    def create(self, name: str, size_bytes: int, project_id: str | None = None) -> Volume:
+    def create(self, name: str, size_bytes: int, project_id: str | None = None, *,
+               key: str | None = None) -> Volume:
         with self._told('make a volume'):
-            made = self._cinder.create_volume(size=model.size_gib(size_bytes), name=name,
-                                              volume_type=self._settings.volume_type)
-        self._wait(made)
-        return _volume(self._get('volume', made.id))
+            made = self._made_for(key, self._cinder.volumes, name=name)
+            found = made[0] if made else self._cinder.create_volume(
+                size=model.size_gib(size_bytes), name=name,
+                volume_type=self._settings.volume_type, metadata=_marked(key))
+        self._require('volume', found)
+        return _volume(self._get('volume', found.id))
 
-    def make_snapshot(self, volume: Volume) -> Snapshot:
+    def make_snapshot(self, volume: Volume, *, key: str | None = None) -> Snapshot:
         known = self._get('volume', volume.source_id)
         with self._told(f'make a snapshot of volume {known.id}'):
-            made = self._cinder.create_snapshot(
+            made = self._made_for(key, self._cinder.snapshots, volume_id=known.id)
+            found = made[0] if made else self._cinder.create_snapshot(
                 volume_id=known.id, force=True, name=f'backup of {known.id}',
-                metadata={_MADE_BY_US: 'temporary'})
-        try:
-            self._wait(made)
-        except exceptions.VolumeError as error:
-            try:
-                self._delete_snapshot(made.id)
-            except exceptions.VolumeError as problem:
-                raise exceptions.VolumeError(f'{error}; it is left behind: {problem}') from error
-            raise
-        return _snapshot(volume, made)
+                metadata={_MADE_BY_US: 'temporary'} | _marked(key))
+        self._require('snapshot', found)
+        return _snapshot(volume, found)
+
+    def _made_for(self, key: str | None, listed: Callable[..., Any], **like: str) -> list[Any]:
+        """What was made for this key, which Cinder alone knows if the process was killed then."""
+        if key is None:
+            return []
+        return [each for each in listed(details=True, **like)
+                if (each.metadata or {}).get(_MADE_FOR) == key and each.status != 'deleting']
+
+    def drop_snapshot(self, volume: Volume, key: str) -> None:
+        with self._told(f'look for snapshots of volume {volume.source_id}'):
+            made = self._made_for(key, self._cinder.snapshots, volume_id=str(volume.source_id))
+        for each in made:
+            with contextlib.suppress(exceptions.VolumeError):
+                # Cinder deletes none that it still makes.
+                self._wait(each)
+            self._delete('snapshot', each.id)
 
     def delete_snapshot(self, volume: Volume, snapshot: Snapshot) -> None:
         try:
@@ -174,11 +189,22 @@ class CinderVolumes(VolumeSource):
             return
         if _MADE_BY_US not in (found.metadata or {}):
             raise exceptions.Refused(f'snapshot {found.id} was not made for a backup')
-        self._delete_snapshot(found.id)
+        self._delete('snapshot', found.id)
 
-    def _delete_snapshot(self, identifier: str) -> None:
-        with self._told(f'delete snapshot {identifier}'):
-            self._cinder.delete_snapshot(identifier, ignore_missing=True)
+    def _delete(self, kind: str, identifier: str) -> None:
+        with self._told(f'delete {kind} {identifier}'):
+            getattr(self._cinder, f'delete_{kind}')(identifier, ignore_missing=True)
+
+    def _require(self, kind: str, made: Any) -> None:
+        """Wait until it is available; what goes wrong while it is made does not stay."""
+        try:
+            self._wait(made)
+        except exceptions.VolumeError as error:
+            try:
+                self._delete(kind, made.id)
+            except exceptions.VolumeError as problem:
+                raise exceptions.VolumeError(f'{error}; it is left behind: {problem}') from error
+            raise
 
     def _wait(self, made: Any) -> None:
         with self._told(f'wait for {made.id}'):
@@ -240,6 +266,10 @@ def _connected(connector: Any, properties: Any, volume_id: str) -> Iterator[Any]
             raise exceptions.VolumeError(
                 f'volume {volume_id} cannot be disconnected: {type(error).__name__}: {error}'
             ) from error
+
+
+def _marked(key: str | None) -> dict[str, str]:
+    return {} if key is None else {_MADE_FOR: key}
 
 
 def _volume(found: Any) -> Volume:

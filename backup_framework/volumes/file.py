@@ -7,6 +7,7 @@ import contextlib
 import errno
 import fcntl
 import fnmatch
+import hashlib
 import io
 import os
 import re
@@ -28,6 +29,8 @@ _STRANGE = re.compile(r'[^A-Za-z0-9_.-]+')
 _LONGEST_NAME = 150
 _LONGEST_MAP = 16 << 20
 _SNAPSHOT = re.compile(r'\.(?P<name>.+)\.[0-9a-f]{16}\.snapshot')
+_MADE_FOR = 'user.backup_framework.key'
+"""Extended attribute of a volume: the key that it was made for."""
 _KEPT = re.compile(r'\.(?P<name>.+)\.[0-9a-f-]{36}\.kept')
 _ABANDONED = 7 * 86400
 """Seconds after which a snapshot is one that somebody was killed with."""
@@ -67,7 +70,8 @@ class FileVolumes(VolumeSource):
 
     def capabilities(self) -> Capabilities:
         return Capabilities(creates=self._directory is not None, keeps=self._keeps,
-                            snapshots=self._snapshots or self._keeps)
+                            snapshots=self._snapshots or self._keeps,
+                            repeats=self._directory is not None)
 
     # Listing.
 
@@ -198,13 +202,17 @@ class FileVolumes(VolumeSource):
                 raise exceptions.InvalidTarget(f'{path} is in use: others write to it')
         yield path
 
-    def create(self, name: str, size_bytes: int, project_id: str | None = None) -> Volume:
+    def create(self, name: str, size_bytes: int, project_id: str | None = None, *,
+               key: str | None = None) -> Volume:
         if self._directory is None:
             return super().create(name, size_bytes, project_id)
         with _told(f'make a volume in {self._directory}'):
-            fd, path = self._new(self._free_names(name))
+            fd, path = self._made_for(key) or self._new(self._free_names(name))
             try:
                 with os.fdopen(fd, 'wb') as file:
+                    if key is not None:
+                        with contextlib.suppress(OSError):  # a file system may have none
+                            os.setxattr(fd, _MADE_FOR, key.encode())
                     file.truncate(size_bytes)
                     os.fsync(file.fileno())
                 directories.sync(self._directory)
@@ -212,6 +220,15 @@ class FileVolumes(VolumeSource):
                 os.unlink(path)
                 raise
         return self._volume(os.path.basename(path))
+
+    def _made_for(self, key: str | None) -> tuple[int, str] | None:
+        """The volume that was made for this key, by a process that was killed then."""
+        for name in self._names() if key is not None else ():
+            path = os.path.join(str(self._directory), name)
+            with contextlib.suppress(OSError):
+                if os.getxattr(path, _MADE_FOR, follow_symlinks=False) == str(key).encode():
+                    return os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC), path
+        return None
 
     def _free_names(self, wanted: str) -> Iterator[str]:
         """Names that stay in the directory and fit its pattern, the nicest first."""
@@ -238,12 +255,14 @@ class FileVolumes(VolumeSource):
 
     # Snapshots: hidden files beside the volume that share its blocks.
 
-    def make_snapshot(self, volume: Volume) -> Snapshot:
+    def make_snapshot(self, volume: Volume, *, key: str | None = None) -> Snapshot:
         if not self.capabilities().snapshots:
             return super().make_snapshot(volume)
+        if key is not None:
+            self.drop_snapshot(volume, key)
         self._remove_others(_SNAPSHOT, self._known(volume), older_than=_ABANDONED)
         with self._file(volume) as file:
-            name = f'.{self._known(volume)}.{secrets.token_hex(8)}.snapshot'
+            name = self._name_for(volume, key or secrets.token_hex(8))
             path = os.path.join(str(self._directory), name)
             with _told(f'make a snapshot of {file.name}'):
                 fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -261,6 +280,15 @@ class FileVolumes(VolumeSource):
                     os.close(fd)
             return Snapshot(volume_id=volume.id, source_id=name, name=name,
                             size_bytes=source.size_of(file), created_at=model.utcnow())
+
+    def drop_snapshot(self, volume: Volume, key: str) -> None:
+        if not self.capabilities().snapshots:
+            return super().drop_snapshot(volume, key)
+        self._remove(self._name_for(volume, key))
+
+    def _name_for(self, volume: Volume, key: str) -> str:
+        digits = hashlib.sha256(key.encode()).hexdigest()[:16]
+        return f'.{self._known(volume)}.{digits}.snapshot'
 
     def delete_snapshot(self, volume: Volume, snapshot: Snapshot) -> None:
         self._remove(self._snapshot_name(volume, snapshot))

@@ -36,6 +36,7 @@ from backup_framework.model import (
     Status,
     Volume,
 )
+from backup_framework.volumes.file import FileVolumes
 
 MIB = 1 << 20
 CONFIGURATION = """
@@ -327,10 +328,11 @@ def test_a_create_that_fails(world):
 
 def test_a_create_that_is_cancelled_while_its_snapshot_is_made(world):
     volume = world.volume()
-    backup, job = world.accept(volume)
+    world.catalog.update_volume(volume.id, status='in-use')
+    backup, job = world.accept(volume, force=True)
     made, gone = Snapshot(volume_id=volume.id, source_id='s'), []
     with Manager(world.configuration) as manager:
-        def snapshot(volume):
+        def snapshot(volume, key):
             world.manager.cancel(job.id)
             return made
         manager.sources.snapshot = snapshot
@@ -797,6 +799,17 @@ def test_other_jobs_that_are_killed_anywhere(world):
             assert world.backup(backup).status == Status.AVAILABLE, (job.kind, label)
             assert job.kind != 'restore' or world.bytes_of(volume) == before, label
     world.check()
+
+
+def test_a_restore_that_is_killed_when_its_volume_is_made(world):
+    """The next run takes that volume, of which the catalog does not know."""
+    volume = world.volume()
+    backup = world.make(volume)
+    _, made, job = world.manager.accept_restore(backup.id, name='new')
+    assert killed(lambda: world.run(job), FileVolumes, 'create', 0, after=True)
+    assert world.run(job).state == JobState.DONE
+    assert world.bytes_of(made) == world.bytes_of(volume)
+    assert {path.name for path in (world.root / 'volumes').iterdir()} == {'a.img', 'new'}
 
 
 def test_a_restore_to_a_new_volume_that_is_killed_anywhere(world):

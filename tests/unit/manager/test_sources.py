@@ -134,6 +134,14 @@ def test_a_snapshot_is_made_where_it_is_worth_it(make: Make) -> None:
     assert told == ['volume x is read itself, not a snapshot of it: this disk makes none']
 
 
+def test_a_key_is_only_for_sources_that_know_it(make: Make) -> None:
+    sources, _ = make(shelf('a'))
+    volume = Volume(source='a', status='in-use')
+    made = sources.snapshot(volume, 'key')
+    assert made is not None and made.source_id == 'made'
+    sources.drop_snapshot(volume, 'key')
+
+
 def test_each_backup_reads_a_snapshot_where_states_are_kept(
         make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Shelf, 'able', Capabilities(snapshots=True, keeps=True))

@@ -30,13 +30,13 @@ class Copies(FileVolumes):
     """A directory whose snapshots are plain copies, on any file system. It keeps the contract."""
 
     def capabilities(self) -> Capabilities:
-        return Capabilities(creates=True, snapshots=True, keeps=True)
+        return Capabilities(creates=True, snapshots=True, keeps=True, repeats=True)
 
     def path(self, name: str | None) -> str:
         return os.path.join(str(self._directory), str(name))
 
-    def make_snapshot(self, volume: Volume) -> Snapshot:
-        name = f'.{self._known(volume)}.{uuid.uuid4().hex[:16]}.snapshot'
+    def make_snapshot(self, volume: Volume, *, key: str | None = None) -> Snapshot:
+        name = self._name_for(volume, key or uuid.uuid4().hex)
         shutil.copy(self.path(volume.source_id), self.path(name))
         return Snapshot(volume_id=volume.id, source_id=name)
 
@@ -148,15 +148,20 @@ class Forgets(Copies):
 
 
 class Smaller(Copies):
-    def create(self, name: str, size_bytes: int, project_id: str | None = None) -> Volume:
-        return super().create(name, size_bytes // 2, project_id)
+    def create(self, name: str, size_bytes: int, *args: Any, **more: Any) -> Volume:
+        return super().create(name, size_bytes // 2, *args, **more)
 
 
 class Overwrites(Copies):
-    def create(self, name: str, size_bytes: int, project_id: str | None = None) -> Volume:
+    def create(self, name: str, *args: Any, **more: Any) -> Volume:
         if name == 'disk':
             os.unlink(self.path(name))
-        return super().create(name, size_bytes, project_id)
+        return super().create(name, *args, **more)
+
+
+class MakesAnother(Copies):
+    def create(self, *args: Any, key: str | None = None) -> Volume:
+        return super().create(*args)
 
 
 class Late(Copies):
@@ -174,6 +179,24 @@ class Stays(Copies):
         pass
 
 
+class SnapsAnother(Copies):
+    """And knows only that one."""
+
+    def make_snapshot(self, volume: Volume, *, key: str | None = None) -> Snapshot:
+        made = super().make_snapshot(volume)
+        self.__dict__.setdefault('last', {})[key] = made
+        return made
+
+    def drop_snapshot(self, volume: Volume, key: str) -> None:
+        if key in vars(self)['last']:
+            self.delete_snapshot(volume, vars(self)['last'].pop(key))
+
+
+class DropsNothing(Copies):
+    def drop_snapshot(self, volume: Volume, key: str) -> None:
+        pass
+
+
 class SaysNothingChanged(Copies):
     def _changed(self, volume: Volume, file: io.FileIO, since: str) -> Any:
         return None if super()._changed(volume, file, since) is None else []
@@ -182,7 +205,8 @@ class SaysNothingChanged(Copies):
 BROKEN = {
     'V1': Twice, 'V3': OddIds, 'V4': SnapshotsOfNobody, 'O1': Short, 'O3': Marks, 'S1': OneAtATime,
     'O4': KnowsAll, 'S2': Outside, 'S3': Eager, 'S4': Leaks, 'T1': Forgets, 'C1': Smaller,
-    'C2': Overwrites, 'N1': Late, 'N2': Stays, 'K1': SaysNothingChanged}
+    'C2': Overwrites, 'C3': MakesAnother, 'N1': Late, 'N2': Stays, 'N3': SnapsAnother,
+    'N4': DropsNothing, 'K1': SaysNothingChanged}
 
 
 def test_each_sentence_has_a_case_and_a_source_that_breaks_it() -> None:

@@ -165,6 +165,7 @@ def install_brick(monkeypatch: pytest.MonkeyPatch) -> type[Connector]:
     monkeypatch.setattr(Connector, 'failing', False)
     modules = {name: types.ModuleType(name) for name in (
         'os_brick', 'os_brick.initiator', 'os_brick.initiator.connector')}
+    modules['os_brick'].setup = lambda configuration: None  # type: ignore[attr-defined]
     connector: Any = modules['os_brick.initiator.connector']
     connector.InitiatorConnector = Connector
     connector.get_connector_properties = lambda root_helper, my_ip, multipath, enforce: {

@@ -10,13 +10,26 @@ from typing import Any
 
 import pytest
 
-from backup_framework import exceptions
+from backup_framework import conf, exceptions
+from backup_framework.manager import CreateJob, Manager
 from backup_framework.model import GIB, Settings, Volume
 from backup_framework.testing import sources
 from backup_framework.volumes.cinder import CinderVolumes
+from tests.unit.manager.test_jobs import killed
 from tests.unit.volumes.fake_cinder import Cinder, Connector, install_brick
 
 DATA = os.urandom(1 << 20)
+CONFIGURATION = """
+[DEFAULT]
+enabled_backends = shelf
+state_path = {root}/state
+[shelf]
+driver = local
+path = {root}/store
+[volumes:cloud]
+type = cinder
+cloud = small
+"""
 
 
 @pytest.fixture
@@ -128,6 +141,34 @@ def test_restoring(source: CinderVolumes, cinder: Cinder) -> None:
         pass
 
 
+@pytest.mark.parametrize('cancelled', [False, True])
+def test_a_backup_that_is_killed_when_its_snapshot_is_made(
+        source: CinderVolumes, cinder: Cinder, tmp_path: Path, cancelled: bool) -> None:
+    """The catalog does not know of the snapshot; the next run takes it, and removes it."""
+    cinder.add('disk', DATA, status='in-use')
+    (tmp_path / 'store').mkdir(0o700)
+    (tmp_path / 'conf').write_text(CONFIGURATION.format(root=tmp_path))
+    configuration = conf.load([str(tmp_path / 'conf')])
+
+    def run() -> None:
+        with Manager(configuration) as manager:
+            manager.run_job(manager.catalog.job(job.id))
+
+    with Manager(configuration) as manager:
+        for offer in manager.sources.offers():
+            manager.catalog.offer_volumes(offer.source, offer.volumes, offer.snapshots)
+        (volume,) = manager.catalog.volume_page(None).items
+        _, job = manager.accept_create(CreateJob(volume.id, force=True))
+        assert killed(run, CinderVolumes, 'make_snapshot', 0, after=True)
+        assert len(cinder.snapshots) == 1
+        if cancelled:
+            manager.cancel(job.id)
+        run()
+        assert manager.catalog.job(job.id).state == ('cancelled' if cancelled else 'done')
+    assert cinder.log.count(('POST', 'snapshots')) == 1
+    assert not cinder.snapshots and list(cinder.volumes) == [volume.source_id]
+
+
 @pytest.mark.parametrize('kind', ['volumes', 'attachments', 'snapshots'])
 def test_what_cinder_refuses(source: CinderVolumes, cinder: Cinder, kind: str) -> None:
     volume = Volume(source_id=cinder.add('disk', DATA))
@@ -160,7 +201,30 @@ def test_a_volume_that_goes_wrong_while_it_is_made(source: CinderVolumes, cinder
     cinder.add = lambda *args, **more: add(*args, **more | {'status': 'error'})  # type: ignore
     with pytest.raises(exceptions.VolumeError), source.open(volume, snapshot):
         pass
+    with pytest.raises(exceptions.VolumeError, match='cannot wait for'):
+        source.create('new', GIB)
     assert list(cinder.volumes) == [volume.source_id]
+
+
+@pytest.mark.parametrize('key', ['k', None])
+def test_a_snapshot_that_is_made_still_is_removed_by_its_key(source: CinderVolumes, cinder: Cinder,
+                                                            key: str | None) -> None:
+    """Cinder refuses to delete it before it is there; others are left alone."""
+    volume = Volume(source_id=cinder.add('disk', DATA))
+    other = source.make_snapshot(volume, key='other')
+    made = source.make_snapshot(volume, key=key)
+    state = cinder.snapshots[str(made.source_id)]
+    state['status'] = 'creating'
+    wait = source._wait
+
+    def ready(found: Any) -> None:
+        state['status'] = 'available'
+        wait(found)
+
+    source._wait = ready  # type: ignore[method-assign]
+    source.drop_snapshot(volume, 'k')
+    assert state['status'] == ('available' if key else 'creating')
+    assert list(cinder.snapshots) == [other.source_id, *[made.source_id] * (key is None)]
 
 
 @pytest.mark.parametrize('may_go', [True, False])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+import errno
 import os
 from pathlib import Path
 import random
@@ -198,6 +199,24 @@ def test_a_volume_that_does_not_fit_is_not_begun(tmp_path: Path) -> None:
     with pytest.raises(exceptions.VolumeError, match='cannot make a volume'):
         of(path=str(tmp_path)).create('new', 1 << 62)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_volume_of_a_process_that_was_killed_early_gets_its_size(tmp_path: Path) -> None:
+    source = of(path=str(tmp_path))
+    os.truncate(str(source.create('new', MIB, key='k').path), 0)
+    assert source.create('new', MIB, key='k').size_bytes == MIB
+    assert ids(source) == ['new']
+
+
+def test_without_extended_attributes_there_may_be_two(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **more: Any) -> None:
+        raise OSError(errno.EOPNOTSUPP, 'not here')
+    for name in ('setxattr', 'getxattr'):
+        monkeypatch.setattr(os, name, fail)
+    source = of(path=str(tmp_path))
+    made = [source.create('new', MIB, key='k').source_id for _ in range(2)]
+    assert ids(source) == sorted(made)
 
 
 def test_ids_of_a_map(folder: Path, tmp_path: Path) -> None:
