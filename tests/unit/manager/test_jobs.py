@@ -19,6 +19,7 @@ from backup_framework import conf, exceptions, store
 from backup_framework.catalog import Catalog, records
 from backup_framework.catalog.database import Database
 from backup_framework.driver.chunked import ChunkedBackupDriver
+from backup_framework.drivers.local import LocalBackupDriver
 from backup_framework.engine import writing
 from backup_framework.engine.monitor import Monitor
 from backup_framework.interface.volume_source import Reading
@@ -294,6 +295,20 @@ def test_a_restore_that_fails_before_it_writes(world, why):
         with pytest.raises(exceptions.BackupFrameworkError):
             world.run(job)
     assert world.catalog.volume_of(volume.id, None).status == 'available'
+
+
+def test_a_driver_that_restores_in_its_own_way_may_have_written(world, monkeypatch):
+    volume = world.volume()
+    backup = world.make(volume)
+    _, _, job = world.manager.accept_restore(backup.id, volume_id=volume.id)
+
+    def fail(*_: Any, **more: Any) -> None:
+        raise exceptions.StoreFull('no space left')
+
+    monkeypatch.setattr(LocalBackupDriver, 'restore', fail)
+    with pytest.raises(exceptions.StoreFull):
+        world.run(job)
+    assert world.catalog.volume_of(volume.id, None).status == 'error_restoring'
 
 
 def test_a_restore_that_was_killed_after_it_began_to_write(world):
