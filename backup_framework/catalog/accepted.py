@@ -102,9 +102,10 @@ class Accepted:
         return found
 
     def jobs(self, *, project_id: str | None = None, states: Collection[str] | None = None,
-             backup_id: str | None = None, limit: int | None = None) -> list[Job]:
-        """Those that fit, newest first."""
-        conditions = jobs.chosen(project_id, states, backup_id)
+             backup_id: str | None = None, since: datetime.datetime | None = None,
+             limit: int | None = None) -> list[Job]:
+        """Those that fit, newest first; `since`: accepted then or later."""
+        conditions = jobs.chosen(project_id, states, backup_id, since)
         return self._database.read(lambda c: jobs.select(c, *conditions, limit=limit))
 
     def open_jobs(self, *, limit: int | None = None, after: Job | None = None) -> list[Job]:

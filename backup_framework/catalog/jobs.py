@@ -67,14 +67,16 @@ def select(connection: sa.Connection, *conditions: sa.ColumnElement[bool],
     return [records.job(row) for row in connection.execute(chosen).mappings()]
 
 
-def chosen(project_id: str | None, states: Collection[str] | None, backup_id: str | None
-           ) -> list[sa.ColumnElement[bool]]:
+def chosen(project_id: str | None, states: Collection[str] | None, backup_id: str | None,
+           since: datetime.datetime | None) -> list[sa.ColumnElement[bool]]:
     """Conditions for `select`; None is any."""
     conditions = [column == value for column, value in
                   ((_table.c.project_id, project_id), (_table.c.backup_id, backup_id))
                   if value is not None]
     if states is not None:
         conditions.append(_table.c.state.in_([str(state) for state in states]))
+    if since is not None:
+        conditions.append(_table.c.created_at >= records.time_text(since))
     return conditions
 
 

@@ -21,6 +21,8 @@ LOG = logging.getLogger(__name__)
 LONGEST_PAUSE = 60.0
 SHORT_PAUSE = 5.0
 """Seconds until what could not be asked about, or has not ended, is looked at again."""
+TAKEN_OVER = datetime.timedelta(minutes=10)
+"""After so long a run that has not come to its end is due again: its worker may have died."""
 _PAGE = 500
 _FIELDS = 5
 
@@ -66,10 +68,14 @@ def check(configuration: Configuration) -> list[ScheduleConfig]:
 class _Fired:
     """A run that has begun.
 
+    :param until: when it is due again, unless it has come to its end.
+    :param coming: when the next one is due.
     :param done: the volumes of which there is nothing more to do.
     """
 
     at: datetime.datetime
+    until: datetime.datetime
+    coming: datetime.datetime
     done: set[str] = dataclasses.field(default_factory=set)
 
 
@@ -131,26 +137,38 @@ class Scheduler:
 
     def _ask(self, schedule: ScheduleConfig, now: datetime.datetime) -> None:
         coming = next_time(schedule, now)
-        due = self._manager.catalog.due(schedule.key, now, coming)
-        self._next[schedule.name] = coming
+        catalog = self._manager.catalog
+        known = catalog.next_runs().get(schedule.key, now)
+        due = catalog.due(schedule.key, now, coming)
+        self._next[schedule.name] = min(coming, now + TAKEN_OVER)
         if due:
-            self.fire(schedule, now)
+            # One that was due at none of its times was begun by a worker that has died since.
+            is_new = next_time(schedule, known - datetime.timedelta.resolution) <= now
+            self.fire(schedule, now, None if is_new else known - TAKEN_OVER)
 
-    def fire(self, schedule: ScheduleConfig, now: datetime.datetime) -> None:
+    def fire(self, schedule: ScheduleConfig, now: datetime.datetime,
+             begun: datetime.datetime | None = None) -> None:
         """Accept a backup of each volume; one that fails stops no other.
 
         Where the catalog goes away meanwhile, the next turns go on with the rest.
+
+        :param begun: when another worker began with this run.
         """
-        LOG.info('Schedule %s begins', schedule.name)
-        self._fired[schedule.name] = _Fired(now)
+        LOG.info('Schedule %s %s', schedule.name, 'is gone on with' if begun else 'begins')
+        coming = next_time(schedule, now)
+        until = min(coming, now + TAKEN_OVER)
+        self._fired[schedule.name] = _Fired(begun or now, until, coming)
+        self._manager.catalog.due(schedule.key, coming, until)
         self._go_on(schedule)
 
     def _go_on(self, schedule: ScheduleConfig) -> None:
         fired = self._fired[schedule.name]
         catalog = self._manager.catalog
         busy = {job.volume_id for job in catalog.jobs(states=OPEN_STATES) if job.kind == 'create'}
+        done = fired.done | {job.volume_id for job in catalog.jobs(since=fired.at)
+                             if job.kind == 'create'}
         for volume in self._volumes(schedule):
-            if volume.id in fired.done:
+            if volume.id in done:
                 continue
             name = volume.name or volume.id
             if volume.id in busy:
@@ -165,6 +183,7 @@ class Scheduler:
             if schedule.rules:
                 self._to_prune[job.id] = schedule
             self._submit(job)
+        catalog.due(schedule.key, fired.until, fired.coming)
         del self._fired[schedule.name]
 
     def _volumes(self, schedule: ScheduleConfig) -> Iterable[Volume]:

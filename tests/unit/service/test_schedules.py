@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 import pytest
 
+from backup_framework import catalog as catalogs
 from backup_framework import exceptions
 from backup_framework.conf import ScheduleConfig
-from backup_framework.model import Job, JobState, Page, Quota, Volume
+from backup_framework.model import OPEN_STATES, Job, JobState, Page, Quota, Volume
 from backup_framework.service import schedules
 
 UTC = datetime.UTC
@@ -129,8 +130,12 @@ class Catalog:
         self.times[name] = next_at
         return True
 
-    def jobs(self, *, states):
-        return [job for job in self.open if job.state in states]
+    def next_runs(self):
+        return self.times
+
+    def jobs(self, *, states=OPEN_STATES, since=None):
+        """Those that are there at first are old, and none is accepted by another worker."""
+        return [job for job in self.open if job.state in states and since is None]
 
     def job(self, job_id):
         return next(job for job in self.open if job.id == job_id)
@@ -380,6 +385,85 @@ def test_a_run_that_lost_the_catalog_goes_on_when_that_is_back(scheduler, submit
     worker.turn(hours(2.03))
     assert [job.volume_id for job in submitted] == ['b', 'c'], 'each once; a is refused for good'
     assert {wanted.name for wanted in manager.accepted} == {'2026-03-01 02:00'}
+
+
+class Killed(BaseException):
+    """The worker is, where this is raised."""
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """A catalog with three volumes."""
+    made = catalogs.Catalog(f'sqlite:///{tmp_path}/catalog.sqlite', str(tmp_path))
+    made.offer_volumes('images', [Volume(name=name, source_id=name) for name in 'abc'])
+    return made
+
+
+class Recording(Manager):
+    """Accepts so many in a real catalog; whoever asks for one more is killed."""
+
+    most = 100
+    now = MIDNIGHT
+
+    def turn(self, worker, now):
+        self.now = now
+        return worker.turn(now)
+
+    def accept_create(self, wanted):
+        if len(self.accepted) == self.most:
+            raise Killed
+        self.accepted.append(self.catalog.volume_of(wanted.volume_id, None).name)
+        return None, self.catalog.accept(Job(
+            kind='create', volume_id=wanted.volume_id, created_at=self.now))
+
+    def end_all(self):
+        for job in self.catalog.jobs(states=OPEN_STATES):
+            self.catalog.end_job(job.id, JobState.DONE)
+
+
+def test_of_a_run_whose_worker_died_the_next_one_does_the_rest(scheduler, kept):
+    manager = Recording(kept)
+    one, other = scheduler(manager, schedule()), scheduler(manager, schedule())
+    for worker in (one, other):
+        manager.turn(worker, hours(0))
+    manager.most = 2
+    with pytest.raises(Killed):
+        manager.turn(one, hours(2))
+    manager.most = 100
+    manager.end_all()
+    soon = hours(2) + schedules.TAKEN_OVER / 2
+    for worker in (other, scheduler(manager, schedule())):
+        assert manager.turn(worker, soon) < schedules.TAKEN_OVER.total_seconds()
+    assert len(manager.accepted) == 2, 'the first may be alive'
+    for worker in (other, scheduler(manager, schedule())):
+        manager.turn(worker, hours(2) + schedules.TAKEN_OVER)
+        manager.turn(worker, hours(2.5))
+    assert sorted(manager.accepted) == ['a', 'b', 'c']
+    manager.end_all()
+    assert kept.next_runs() == {'schedule:nightly': hours(26)}
+    manager.turn(other, hours(26))
+    assert sorted(manager.accepted[3:]) == ['a', 'b', 'c']
+
+
+def test_a_run_that_nobody_took_over_in_time_is_part_of_the_next(scheduler, kept):
+    manager = Recording(kept)
+    manager.turn(scheduler(manager, schedule()), hours(0))
+    manager.most = 1
+    with pytest.raises(Killed):
+        manager.turn(scheduler(manager, schedule()), hours(2))
+    manager.most = 100
+    manager.end_all()
+    manager.turn(scheduler(manager, schedule()), hours(27))
+    assert sorted(manager.accepted[1:]) == ['a', 'b', 'c']
+
+
+def test_a_run_of_a_schedule_that_comes_often_is_no_more_than_one(scheduler, kept):
+    manager = Recording(kept)
+    worker = scheduler(manager, schedule('* * * * *'))
+    for minute in range(4):
+        manager.turn(worker, hours(0) + datetime.timedelta(minutes=minute))
+        manager.end_all()
+    assert sorted(manager.accepted) == sorted('abc' * 3)
 
 
 def test_a_reload_takes_new_schedules_and_keeps_the_old_where_they_make_no_sense(
