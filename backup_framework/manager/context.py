@@ -63,7 +63,7 @@ class Context:
     def made(self, backup: Backup, updates: Mapping[str, Any]) -> Backup:
         """The record of a backup that was made just now; who knew it may have deleted it since."""
         try:
-            return self.catalog.get_backup(backup.id)
+            return self.catalog.backup_of(backup.id, None)
         except exceptions.BackupNotFound:
             self.warn(f'backup {backup.id} was complete, and another command has deleted it since')
             return dataclasses.replace(backup, status=Status.AVAILABLE, **updates)

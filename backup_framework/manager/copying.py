@@ -52,7 +52,7 @@ def _history(context: Context, backup: Backup) -> list[Backup]:
     while (parent_id := members[-1].parent_id) is not None and parent_id not in seen:
         if not context.catalog.has_backup(parent_id):
             break
-        members.append(context.catalog.get_backup(parent_id))
+        members.append(context.catalog.backup_of(parent_id, None))
         seen.add(parent_id)
     return members[::-1]
 

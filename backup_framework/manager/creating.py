@@ -331,7 +331,8 @@ def _choose_parent(context: Context, request: Request, backup: Backup,
         raise exceptions.InvalidInput(
             'the changed extents do not say since which backup: name it with --parent')
     if request.parent is not None:
-        parent: Backup | None = given_parent(context, request.parent, backup)
+        chosen = context.catalog.get_backup(request.parent)
+        parent: Backup | None = fitting(context, chosen, backup)
     elif request.changed_since is not None and request.incremental is not False:
         parent = _hinted_parent(context, request.changed_since, backup)
     elif _wants_incremental(context, request, backup, section):
@@ -404,14 +405,17 @@ def _settings(context: Context, backup: Backup) -> object:
 def _hinted_parent(context: Context, backup_id: str, backup: Backup) -> Backup | None:
     """The backup that changed extents were taken against; where it cannot be built on, another."""
     try:
-        return given_parent(context, backup_id, backup)
+        return fitting(context, context.catalog.get_backup(backup_id), backup)
     except (exceptions.Refused, exceptions.BackupNotFound) as error:
         backup.warnings.append(f'the changed extents were not used: {error}')
         return _newest_parent(context, backup)
 
 
-def given_parent(context: Context, ref: str, backup: Backup) -> Backup:
-    parent = context.catalog.get_backup(ref)
+def fitting(context: Context, parent: Backup, backup: Backup) -> Backup:
+    """The parent that was asked for.
+
+    :raises Refused: it cannot be that.
+    """
     for member in context.catalog.chain(parent):
         refuse_foreign(member, 'built on')
     for wrong, reason in (

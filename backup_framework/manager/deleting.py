@@ -101,7 +101,7 @@ def take_up(context: Context) -> None:
         if running:
             continue
         try:
-            backup = context.catalog.get_backup(backup_id)
+            backup = context.catalog.backup_of(backup_id, None)
             if backup.backend in context.configuration.enabled_backends:
                 _delete(context, backup)
         except (exceptions.BackupInUse, exceptions.InvalidBackup,

@@ -130,7 +130,7 @@ def _choose_parent(context: Context, backup: Backup) -> None:
     if wanted is None:
         return
     try:
-        parent = creating.given_parent(context, wanted, backup)
+        parent = creating.fitting(context, context.catalog.backup_of(wanted, None), backup)
     except (exceptions.Refused, exceptions.BackupNotFound) as error:
         backup.warnings.append(f'this is a full backup, because {error}')
         return

@@ -240,7 +240,7 @@ class Manager:
             fields['owner'] = None
         if fields:
             self.catalog.update_backup(record.id, **fields)
-        return self.catalog.get_backup(record.id)
+        return self.catalog.backup_of(record.id, None)
 
     def _reset(self, record: Backup, state: str) -> None:
         if state not in (Status.AVAILABLE, Status.ERROR):

@@ -206,7 +206,7 @@ def _rebuild_one(context: Context, driver: ChunkedBackupDriver, backend: str,
         rebuilt.known += 1
         # Another command may be deleting it.
         with contextlib.suppress(exceptions.BackupNotFound, exceptions.InvalidBackup):
-            record = context.catalog.get_backup(backup_id)
+            record = context.catalog.backup_of(backup_id, None)
             if (record.container, record.service_metadata) != (
                     found['container'], found['service_metadata']):
                 rebuilt.problems.append(

@@ -139,7 +139,7 @@ def find_parent(context: Context, backup: Backup) -> None:
         return
     parent_id = backup.parent_id
     if context.catalog.has_backup(parent_id):
-        parent = context.catalog.get_backup(parent_id)
+        parent = context.catalog.backup_of(parent_id, None)
         if _is_usable(parent):
             backup.parent = parent
             return

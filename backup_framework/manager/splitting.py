@@ -71,7 +71,7 @@ def store(context: Context, job: Job, read: Read) -> list[Job]:
     :param job: of the part; `attempts` says which run of it this is.
     :raises OperationCancelled: the create has ended.
     """
-    backup = context.catalog.get_backup(str(job.backup_id), exact=True)
+    backup = context.catalog.backup_of(str(job.backup_id), None)
     create = context.catalog.job(job.arguments['create'])
     number = job.arguments['number']
     _find_parent(context, backup)
@@ -94,7 +94,7 @@ def store(context: Context, job: Job, read: Read) -> list[Job]:
 def _find_parent(context: Context, backup: Backup) -> None:
     """Without it the part is stored as in a full backup."""
     if backup.parent_id is not None and context.catalog.has_backup(backup.parent_id):
-        parent = context.catalog.get_backup(backup.parent_id, exact=True)
+        parent = context.catalog.backup_of(backup.parent_id, None)
         if parent.status in (Status.AVAILABLE, Status.RESTORING):
             backup.parent = parent
 

@@ -1,4 +1,4 @@
-"""What is said of a backup that is complete."""
+"""A backup that others delete: it was made all the same, and none is taken for it."""
 
 from __future__ import annotations
 
@@ -37,3 +37,15 @@ def test_a_backup_that_another_command_deletes_at_once(manager, tmp_path, monkey
     for backup in (made, copied):
         assert backup.status == Status.AVAILABLE and backup.size_bytes == 4
         assert not manager.catalog.has_backup(backup.id)
+
+
+def test_a_backup_with_the_name_of_one_that_is_gone_is_not_deleted(manager, tmp_path, monkeypatch):
+    """Two take a delete up that waited; one has ended it when the other looks for the record."""
+    volume = tmp_path / 'volume'
+    volume.write_bytes(b'data')
+    gone = manager.create(Request(str(volume), backend='one'))
+    named = manager.create(Request(str(volume), backend='one', name=gone.id))
+    manager.delete(gone)
+    monkeypatch.setattr(Catalog, 'postponed', lambda self: {gone.id: []})
+    manager.take_up()
+    assert manager.catalog.backup_of(named.id, None).status == Status.AVAILABLE
