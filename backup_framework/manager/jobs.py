@@ -59,8 +59,11 @@ class Jobs:
     def store(self, job: Job) -> list[Job]:
         """Of a create: make the backup; of a large volume the jobs of its parts.
 
-        The job has not ended then. This is to be called again when the parts are stored.
+        The job has not ended then. This is to be called again when the parts are stored; before
+        that it does nothing.
         """
+        if splitting.waits(self._context, job):
+            return []
         return self._attempt(job, self._store)
 
     def finish(self, job: Job, error: str | None = None) -> None:

@@ -31,7 +31,7 @@ def make(context: Context, sources: Sources, job: Job, snapshot: Snapshot | None
     :returns: of a large volume, the jobs of its parts, for which the job waits.
     """
     backup = context.catalog.backup_of(str(job.backup_id), None)
-    if backup.status != Status.CREATING or splitting.waits(context, job):
+    if backup.status != Status.CREATING:
         return []
     volume = context.catalog.get_volume(backup.volume_id)
     backup.on_save = creating.saver(context)

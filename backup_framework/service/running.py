@@ -157,7 +157,7 @@ class Runner:
         self._catalog.end_job(job.id, JobState.FAILED, reason)
 
     def unfinished(self) -> list[Job]:
-        """Jobs whose flows have not come to their end, though the jobs may have.
+        """Jobs that have ended, though their flows have not.
 
         :raises CatalogError: the catalog cannot be read.
         """
@@ -165,7 +165,7 @@ class Runner:
         for job_id in flows.kept(self._store):
             with contextlib.suppress(exceptions.JobNotFound):
                 found.append(self._catalog.job(job_id))
-        return found
+        return [job for job in found if not JobState(job.state).is_open]
 
     def _put_back(self, run: Run, claim: Claim) -> None:
         """Say that nobody runs it, unless somebody else does by now."""

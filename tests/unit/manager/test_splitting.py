@@ -121,7 +121,9 @@ def test_what_is_not_large_has_no_parts(world: Split) -> None:
 
 def test_a_create_that_waits_is_left_alone(world: Split) -> None:
     _, job = world.begin(world.volume(size=SIZE))
-    before = world.objects()
+    before, kept = world.objects(), world.catalog.job(job.id)
+    assert world.manager.jobs.store(job) == []
+    assert world.catalog.job(job.id) == kept, 'the numbers of its runs are few'
     assert world.run(job).state == JobState.RUNNING
     assert world.objects() == before and len(world.parts()) == 6
 

@@ -13,7 +13,7 @@ import pytest
 from backup_framework import exceptions
 from backup_framework.catalog import Catalog
 from backup_framework.engine.monitor import Monitor
-from backup_framework.model import Job, JobState
+from backup_framework.model import Backup, Extent, Job, JobState
 from backup_framework.service import flows, local, running
 from backup_framework.service.flows import Work
 from backup_framework.service.notifications import Notifications
@@ -225,3 +225,29 @@ def test_a_job_that_is_cancelled_before_it_is_tried_again_is_cleaned_up_after(
         worker._turn(pool)
     assert place.done[-1] == 'finish'
     assert place.runner.unfinished() == []
+
+
+def test_a_create_that_waits_for_its_parts_is_left_alone(
+        place: Place, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(running, 'RETRY_SECONDS', 0.0)
+    monkeypatch.setattr(local, 'FURTHER_SECONDS', 0.0)
+    create = place.catalog.accept(Job(kind='create', backup_id='b', volume_id='v'),
+                                  Backup(id='b', volume_id='v'))
+
+    def split(failure: str | None) -> None:
+        with place.catalog.operation('create', backup_id='b', volume_id='v',
+                                     job_id=create.id) as row:
+            place.catalog.split(row, {}, [Extent(0, 10)])
+        raise flows.Waiting
+    place.steps['store'] = split
+    worker = local.Local(place.catalog, place.runner, lambda job: job.kind == 'create', lambda: 1)
+    for _ in range(3):
+        with ThreadPoolExecutor(1) as pool:
+            worker._turn(pool)
+    assert place.done == ['prepare', 'store'] and place.told.said == ['started']
+    part, = (job for job in place.catalog.jobs() if job.kind == 'part')
+    place.catalog.end_job(part.id, JobState.FAILED)
+    del place.steps['store']
+    with ThreadPoolExecutor(1) as pool:
+        worker._turn(pool)
+    assert place.done == ['prepare', 'store', 'store', 'finish']
