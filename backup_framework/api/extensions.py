@@ -5,8 +5,9 @@ An admin sees what all projects have, everybody else what their project has.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from backup_framework.api import backends, policy, schemas
 from backup_framework.api.backups import asker, get
@@ -22,6 +23,9 @@ from backup_framework.manager.pruning import Request as Pruning
 from backup_framework.manager.retention import PERIODS, Verdict
 from backup_framework.manager.verifying import How
 from backup_framework.model import OPEN_STATES, Backup, Job, JobState
+
+if TYPE_CHECKING:
+    from backup_framework.api.context import RequestContext
 
 MOST_JOBS = 100
 
@@ -74,6 +78,7 @@ def _moment(text: str | None) -> str | None:
 def list_jobs(request: Request) -> View:
     """The newest jobs: all, or those in a state or on a backup."""
     policy.check(request.context, 'backup-framework:jobs')
+    policy.check(request.context, 'backup:get_all')
     query = query_of(request)
     states = query['state'].split(',') if 'state' in query else None
     unknown = set(states or ()) - {str(state) for state in JobState}
@@ -98,6 +103,7 @@ def show_job(request: Request, id: str) -> View:
     """A job, and how far it is."""
     job = request.catalog.job(as_uuid(id) or id, request.context.scope)
     policy.check(request.context, 'backup-framework:jobs', job)
+    policy.check(request.context, 'backup:get', job)
     return {'job': job_view(request, job)}
 
 
@@ -164,9 +170,11 @@ def cancel(request: Request, id: str) -> View:
 
 def prune(request: Request) -> View:
     """Delete what no rule of retention keeps of the caller's project, or say what that would be."""
-    context = request.context
+    context, wanted = request.context, request.document['prune'] or {}
     policy.check(context, 'backup-framework:prune')
-    wanted = request.document['prune'] or {}
+    policy.check(context, 'backup:get_all')
+    if not wanted.get('dry_run'):
+        policy.check(context, 'backup:delete')
     backend, rules = wanted.get('backend'), _rules(wanted)
     volume_id = as_uuid(wanted.get('volume_id') or '')
     volumes = [request.catalog.volume_of(volume_id, context.scope)] if volume_id else []
@@ -174,7 +182,9 @@ def prune(request: Request) -> View:
         volumes=volumes, backend=backend, project_id=context.project_id, rules=rules))
     jobs = []
     if not wanted.get('dry_run'):
-        for each in dict.fromkeys(v.backup.volume_id for v in verdicts if not v.stays):
+        going = dict.fromkeys(v.backup.volume_id for v in verdicts if not v.stays)
+        _check_owners(context, [v.backup for v in verdicts if v.backup.volume_id in going])
+        for each in going:
             jobs.append(request.manager.accept_prune(
                 volume_id=each, backend=backend, rules=rules, **asker(request)))
             request.dispatcher.submit(jobs[-1])
@@ -184,6 +194,12 @@ def prune(request: Request) -> View:
     return {'count': len(verdicts), 'going': sum(not each.stays for each in verdicts),
             'backups': [_verdict(each) for each in shown],
             'jobs': [job_view(request, job) for job in jobs]}
+
+
+def _check_owners(context: RequestContext, backups: Iterable[Backup]) -> None:
+    """A rule may tell users of a project apart; when the job runs, any of these may be due."""
+    for each in {backup.user_id: backup for backup in backups}.values():
+        policy.check(context, 'backup:delete', each)
 
 
 def _rules(wanted: dict[str, Any]) -> dict[str, Any]:

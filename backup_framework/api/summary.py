@@ -24,7 +24,9 @@ View = dict[str, Any]
 
 def show(request: Request) -> View:
     """Backends, jobs, backups, failures, verifications, growth and workers."""
-    policy.check(request.context, 'backup-framework:summary')
+    for rule in ('backup-framework:summary', 'backup-framework:backends', 'backup-framework:jobs',
+                 'backup:get_all'):
+        policy.check(request.context, rule)
     project, catalog = request.context.scope, request.catalog
     figures = catalog.figures(project)
     recent = catalog.backup_page(project, limit=MOST_RECENT).items

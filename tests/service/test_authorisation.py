@@ -96,6 +96,18 @@ ROWS = (
 )
 """Below /v3 and /v3/PROJECT."""
 
+# Rules of Cinder that hold also where there is another way to the same.
+PRUNE = Row('POST', '/backup-framework/prune', 'member', 202, {'prune': {'last': 1}})
+DRY_RUN = dataclasses.replace(PRUNE, body={'prune': {'last': 1, 'dry_run': True}})
+SUMMARY = Row('GET', '/backup-framework/summary')
+JOBS, JOB = (Row('GET', f'/backup-framework/jobs{path}') for path in ('', '/{job}'))
+BESIDE = (
+    ('backup:delete', PRUNE),
+    ('backup:get_all', PRUNE), ('backup:get_all', DRY_RUN), ('backup:get_all', SUMMARY),
+    ('backup:get_all', JOBS), ('backup:get', JOB),
+    ('backup-framework:jobs', SUMMARY), ('backup-framework:backends', SUMMARY),
+)
+
 PUBLIC = {'/': 300, '/v3': 200, '/v3/': 200, '/status': 200, '/openapi.json': 200,
           '/healthcheck': 200}
 
@@ -281,3 +293,44 @@ def test_a_policy_file_changes_who_may(make_world: Any, template: Any, tmp_path:
     assert where.ask('ada', '/v3/backups').status_int == 200
     assert where.ask('mark', f'/v3/backups/{where.ids["backup"]}').status_int == 200
     where.catalog.close()
+
+
+@pytest.fixture
+def with_policy(template: Any, tmp_path: Path) -> Iterator[Any]:
+    """Gives a world with one rule of its own."""
+    made: list[World] = []
+
+    def make(rule: str, check: str) -> World:
+        place = tmp_path / f'ruled{len(made)}'
+        place.mkdir()
+        (place / 'policy.yaml').write_text(f'"{rule}": "{check}"\n')
+        made.append(world.copy(*template, place))
+        return made[-1]
+    yield make
+    for each in made:
+        each.catalog.close()
+
+
+@pytest.mark.parametrize('rule, row', BESIDE, ids=lambda each: getattr(each, 'path', each))
+def test_no_way_leads_round_a_rule(with_policy: Any, rule: str, row: Row) -> None:
+    where = with_policy(rule, 'rule:admin_api')
+    before = kept(where)
+    answer = ask(where, row, 'mark')
+    assert answer.status_int == 403 and rule in answer.json['forbidden']['message']
+    assert kept(where) == before
+    assert ask(where, row, 'ada').status_int == row.ok
+
+
+def test_what_may_not_be_deleted_may_be_planned(with_policy: Any) -> None:
+    where = with_policy('backup:delete', 'rule:admin_api')
+    assert ask(where, DRY_RUN, 'mark').json['going'] == 1
+
+
+def test_a_prune_deletes_nothing_of_users_whom_the_rule_protects(with_policy: Any) -> None:
+    where = with_policy('backup:delete', 'user_id:%(user_id)s')
+    before = kept(where)
+    assert ask(where, PRUNE, 'mark').status_int == 403
+    assert kept(where) == before
+    for id in (where.ids[kind] for kind in ('backup', 'older', 'broken', 'busy')):
+        where.catalog.update_backup(id, user_id='mark')
+    assert ask(where, PRUNE, 'mark').status_int == 202
