@@ -105,6 +105,19 @@ def refuse_busy_volume(connection: sa.Connection, job: Job) -> None:
                 f'volume {job.volume_id} is {doing} already{which}: wait until that has ended')
 
 
+def refuse_split_volume(connection: sa.Connection, volume_id: str | None, own: str | None) -> None:
+    """The create has no operation while its parts are stored, and needs one when they are.
+
+    :raises InvalidVolume: parts of a backup of it are stored, by another job than `own`.
+    """
+    for other in select(connection, is_open, _table.c.kind == 'create', parts.has_parts,
+                        _table.c.volume_id == volume_id):
+        if other.id != own:
+            raise exceptions.InvalidVolume(
+                f'volume {volume_id} is being backed up already: parts of backup '
+                f'{other.backup_id} are stored; wait until that has ended')
+
+
 def start(connection: sa.Connection, job_id: str, host: str) -> int:
     now = records.time_text(utcnow())
     if not _change(connection, job_id, state=str(JobState.RUNNING), host=host,

@@ -117,6 +117,7 @@ def check_conflicts(connection: sa.Connection, operation: Running) -> None:
             raise exceptions.InvalidVolume(
                 f'volume {_volume_name(connection, operation.volume_id)} is being backed up '
                 f'already: backup {row["backup_id"]}, {_since(row)}; wait until that has ended')
+        jobs.refuse_split_volume(connection, operation.volume_id, operation.job_id)
     if operation.kind == REKEY:
         row = _first(connection, _table.c.exclusive == exclusive)
         if row is not None:

@@ -19,6 +19,7 @@ from backup_framework.engine import source
 from backup_framework.engine.monitor import Monitor
 from backup_framework.interface.volume_source import Capabilities, Reading
 from backup_framework.manager import Manager
+from backup_framework.manager.creating import Request as Create
 from backup_framework.manager.restoring import Request as Restore
 from backup_framework.model import Backup, Extent, Job, JobState, Snapshot, Status, Volume
 from backup_framework.volumes.file import FileVolumes
@@ -32,7 +33,7 @@ class Copied(FileVolumes):
     """Every backup reads a copy, which is kept for the next one."""
 
     def capabilities(self) -> Capabilities:
-        return Capabilities(creates=True, snapshots=True, keeps=True)
+        return Capabilities(creates=True, snapshots=True, keeps=True, shared=True)
 
     def make_snapshot(self, volume: Volume) -> Snapshot:
         shutil.copyfile(self._path(str(volume.source_id)), self._path('.copy'))
@@ -56,6 +57,13 @@ class Copied(FileVolumes):
         return os.path.join(str(self._directory), name)
 
 
+class Alone(FileVolumes):
+    """One at a time reads a volume."""
+
+    def capabilities(self) -> Capabilities:
+        return Capabilities()
+
+
 class Split(World):
     """Its backups have parts of two MiB."""
 
@@ -63,8 +71,10 @@ class Split(World):
         super().__init__(root)
         path = root / 'c.conf'
         path.write_text(path.read_text() + f'[service]\nsplit_size = 2MiB\n[volumes:copied]\n'
-                        f'type = {HERE}:Copied\npath = {root}/copied\n')
-        (root / 'copied').mkdir()
+                        f'type = {HERE}:Copied\npath = {root}/copied\n[volumes:alone]\n'
+                        f'type = {HERE}:Alone\npath = {root}/alone\n')
+        for name in ('copied', 'alone'):
+            (root / name).mkdir()
         self.configuration = conf.load([str(path)])
         self.manager = Manager(self.configuration)
         self.catalog = self.manager.catalog
@@ -119,6 +129,14 @@ def test_what_is_not_large_has_no_parts(world: Split) -> None:
         assert world.run(job).state == JobState.DONE
 
 
+def test_a_volume_that_only_one_may_open_has_no_parts(world: Split) -> None:
+    (world.root / 'alone' / 'c.img').write_bytes(os.urandom(SIZE))
+    world.offer()
+    volume, = world.catalog.volume_page(None, filters={'name': 'c.img'}).items
+    _, job = world.accept(volume)
+    assert world.run(job).state == JobState.DONE
+
+
 def test_a_create_that_waits_is_left_alone(world: Split) -> None:
     _, job = world.begin(world.volume(size=SIZE))
     before, kept = world.objects(), world.catalog.job(job.id)
@@ -126,6 +144,18 @@ def test_a_create_that_waits_is_left_alone(world: Split) -> None:
     assert world.catalog.job(job.id) == kept, 'the numbers of its runs are few'
     assert world.run(job).state == JobState.RUNNING
     assert world.objects() == before and len(world.parts()) == 6
+
+
+def test_the_command_line_waits_for_a_volume_whose_parts_are_stored(world: Split) -> None:
+    volume = world.volume(size=SIZE)
+    backup, job = world.begin(volume)
+    with pytest.raises(exceptions.InvalidVolume, match=f'parts of backup {backup.id} are stored'):
+        world.manager.create(Create('a.img'))
+    for part in world.parts():
+        world.run(part)
+    assert world.run(job).state == JobState.DONE
+    world.manager.create(Create('a.img'))
+    world.check()
 
 
 def test_parents_go_while_parts_are_stored(world: Split) -> None:
