@@ -57,8 +57,12 @@ def _open_jobs(request: Request) -> list[Job]:
 
 
 def _name_volumes(request: Request, views: list[View]) -> None:
-    ids = {view['volume_id'] for view in views if view['volume_id']}
-    names = {volume.id: volume.name for volume in request.catalog.volumes(ids)}
+    """A volume may be another project's by now; jobs and backups of it stay with theirs."""
+    scope, names = request.context.scope, {}
+    if policy.allowed(request.context, 'volume:get_all'):
+        ids = {view['volume_id'] for view in views if view['volume_id']}
+        names = {volume.id: volume.name for volume in request.catalog.volumes(ids)
+                 if scope is None or volume.project_id in (None, scope)}
     for view in views:
         view['volume_name'] = names.get(view['volume_id'])
 

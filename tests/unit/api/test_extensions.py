@@ -262,6 +262,29 @@ def test_an_admin_is_told_of_all(where):
     assert found['services'][0]['backends'] == ['local']
 
 
+def test_a_volume_that_went_to_another_project_is_not_named_any_more(where):
+    def names(user: str) -> set:
+        found = where.ask(user, f'{EXTENSIONS}/summary').json['summary']
+        return {each['volume_name'] for kind in ('jobs', 'recent', 'failures')
+                for each in found[kind] if each['volume_id'] == where.ids['volume']}
+    where.catalog.update_volume(where.ids['volume'], name='moved', project_id='beta')
+    assert names('rita') == {None} and names('ada') == {'moved'}
+    where.catalog.update_volume(where.ids['volume'], project_id=None)
+    assert names('rita') == {'moved'}, "it is everybody's"
+
+
+def test_a_volume_is_named_to_those_who_may_list_volumes(make_world, tmp_path):
+    # Beside the configuration of the world that is made next.
+    place = tmp_path / 'world0'
+    place.mkdir()
+    (place / 'policy.yaml').write_text('"volume:get_all": "rule:admin_api"\n')
+    where = make_world()
+    for user, name in (('rita', None), ('ada', f'{SECRET} volume')):
+        found = where.ask(user, f'{EXTENSIONS}/summary').json['summary']['recent']
+        assert {each['volume_name'] for each in found
+                if each['volume_id'] == where.ids['volume']} == {name}
+
+
 def test_what_failed_long_ago_is_no_recent_failure(where):
     where.catalog.update_backup(where.ids['broken'], created_at=utcnow() - 24 * 8 * HOUR)
     assert where.ask('rita', f'{EXTENSIONS}/summary').json['summary']['failures'] == []
