@@ -21,12 +21,15 @@ class Capabilities:
     :param keeps: `keep` keeps what was read; every backup then reads a snapshot.
     :param repeats: what `create` and `make_snapshot` made for a `key` is found by it. They are
         called with one only then: the same again where a process was killed meanwhile.
+    :param shared: several may read one volume at once, on several hosts too. Only then a large
+        one is backed up in parts.
     """
 
     creates: bool = False
     snapshots: bool = False
     keeps: bool = False
     repeats: bool = False
+    shared: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +57,8 @@ class VolumeSource(abc.ABC):
     The contract is in numbered sentences; `backup_framework.testing.sources` tests each one that
     can be tested from outside. A volume is known by its `source_id`.
 
-    S1. One instance serves all threads, and several volumes may be open at once.
+    S1. One instance serves all threads, and several volumes may be open at once; one of them
+        several times, where `capabilities` says `shared`.
     S2. Only errors of `backup_framework.exceptions` leave a source: VolumeNotFound for what it does
         not have, whatever that is called, and also for what is outside of what it offers.
     S3. What `capabilities` declares works. What it does not is Refused, and changes nothing.

@@ -57,7 +57,8 @@ def make(context: Context, sources: Sources, job: Job, snapshot: Snapshot | None
                 operation.warn(LEFT_BY_FAILURE)
             _describe(context, job, backup, snapshot, reading.size)
             operation.changed = _changed(reading, backup)
-            parts = splitting.begin(context, row, backup, reading, operation)
+            parts = (splitting.begin(context, row, backup, reading, operation)
+                     if sources.is_shared(volume) else [])
             if not parts:
                 _store(context, row, backup, reading, operation)
                 sources.keep(volume, reading.taken, backup.id)

@@ -69,6 +69,10 @@ class Sources:
 
     # Reading.
 
+    def is_shared(self, volume: Volume) -> bool:
+        """Whether several workers may read it at once."""
+        return volume.source is None or self.get(volume.source).capabilities().shared
+
     def makes_snapshot(self, volume: Volume) -> bool:
         """Whether its source does, and it is worth it."""
         if volume.source is None:

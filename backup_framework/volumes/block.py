@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from backup_framework import exceptions, model
 from backup_framework.engine import source
-from backup_framework.interface.volume_source import Reading, VolumeSource
+from backup_framework.interface.volume_source import Capabilities, Reading, VolumeSource
 from backup_framework.model import Option, OptionType, Snapshot, Volume
 
 
@@ -29,6 +29,9 @@ class BlockVolumes(VolumeSource):
         wrong = [pattern for pattern in self._patterns if not os.path.isabs(pattern)]
         if wrong:
             raise exceptions.ConfigurationError(f'devices: {wrong[0]!r} must be an absolute path')
+
+    def capabilities(self) -> Capabilities:
+        return Capabilities(shared=True)
 
     def volumes(self) -> Iterator[Volume]:
         for path in self._paths():

@@ -71,7 +71,7 @@ class FileVolumes(VolumeSource):
     def capabilities(self) -> Capabilities:
         return Capabilities(creates=self._directory is not None, keeps=self._keeps,
                             snapshots=self._snapshots or self._keeps,
-                            repeats=self._directory is not None)
+                            repeats=self._directory is not None, shared=True)
 
     # Listing.
 

@@ -30,7 +30,8 @@ class Copies(FileVolumes):
     """A directory whose snapshots are plain copies, on any file system. It keeps the contract."""
 
     def capabilities(self) -> Capabilities:
-        return Capabilities(creates=True, snapshots=True, keeps=True, repeats=True)
+        return Capabilities(creates=True, snapshots=True, keeps=True, repeats=True,
+                            shared=True)
 
     def path(self, name: str | None) -> str:
         return os.path.join(str(self._directory), str(name))

@@ -105,7 +105,9 @@ class TestNBD(sources.SourceKit):
 
     @pytest.fixture
     def source(self, serve: Callable[..., str], image: Path, fuse: bool) -> NBDVolumes:
-        return of(serve(*qemu(image, clients=4)), fuse=fuse)
+        other = image.with_name('other.raw')
+        shutil.copy(image, other)
+        return of(serve(*qemu(image)), serve(*qemu(other)), fuse=fuse)
 
 
 def first(source: NBDVolumes) -> Volume:
