@@ -13,6 +13,7 @@ import time
 from typing import Any
 
 from backup_framework import exceptions
+from backup_framework.catalog.operations import LEASE
 from backup_framework.engine.monitor import Monitor, Sample
 from backup_framework.interface.volume_source import Reading
 from backup_framework.manager import (
@@ -21,6 +22,7 @@ from backup_framework.manager import (
     pruning,
     records,
     restoring,
+    retention,
     splitting,
     verifying,
 )
@@ -206,9 +208,12 @@ class Jobs:
             except exceptions.BackupInUse:
                 if time.monotonic() > patience:
                     raise
-            for sentence in self._catalog.recover():
-                self._context.warn(sentence)
+            self._recover()
             self._context.monitor.sleep(1)
+
+    def _recover(self) -> None:
+        for sentence in self._catalog.recover():
+            self._context.warn(sentence)
 
     def _verify(self, job: Job) -> str | None:
         backup = self._catalog.backup_of(str(job.backup_id), None)
@@ -233,12 +238,33 @@ class Jobs:
             rules['within'] = datetime.timedelta(seconds=rules['within'])
         request = pruning.Request([] if job.volume_id is None else [self._volume(job)],
                                   job.backend, rules, job.project_id)
+        failed = self._prune_all([retention.Verdict(backup, ()) for backup in self._left(job)])
         verdicts = pruning.plan(self._context, request)
-        self._context.monitor.start('prune', sum(not verdict.stays for verdict in verdicts))
-        failed = [f'backup {backup.id}: {result}'
-                  for backup, result in pruning.apply(self._context, verdicts)
-                  if isinstance(result, Exception)]
-        return '; '.join(failed) or None
+        going = [verdict.backup.id for verdict in verdicts if not verdict.stays]
+        if not self._catalog.change_job(job.id, going=sorted({*job.arguments.get('going', ()), *going})):
+            raise exceptions.OperationCancelled(f'job {job.id} has ended')
+        self._context.monitor.start('prune', len(going))
+        return '; '.join(failed + self._prune_all(verdicts)) or None
+
+    def _prune_all(self, verdicts: list[retention.Verdict]) -> list[str]:
+        """Which of them failed, and why."""
+        return [f'backup {backup.id}: {result}'
+                for backup, result in pruning.apply(self._context, verdicts)
+                if isinstance(result, Exception)]
+
+    def _left(self, job: Job) -> list[Backup]:
+        """What an earlier run of a prune was deleting, once its process is known to be dead."""
+        going = set(job.arguments.get('going', ())) - set(self._catalog.postponed())
+        patience = time.monotonic() + LEASE.total_seconds()
+        while going:
+            self._recover()
+            deleting, left = ([backup for backup in self._catalog.backups(
+                status=status, projects=[job.project_id]) if backup.id in going]
+                for status in (Status.DELETING, Status.ERROR_DELETING))
+            if not deleting or time.monotonic() > patience:
+                return left + deleting
+            self._context.monitor.sleep(1)
+        return []
 
 
 _IMPORTED = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 import contextlib
+import datetime
 import io
 import itertools
 import os
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 
 from backup_framework import conf, exceptions, store
-from backup_framework.catalog import Catalog, records
+from backup_framework.catalog import Catalog, operations, records
 from backup_framework.catalog.database import Database
 from backup_framework.driver.chunked import ChunkedBackupDriver
 from backup_framework.drivers.local import LocalBackupDriver
@@ -540,14 +541,19 @@ def test_a_create_that_is_stopped(world, attentive, how):
     world.check()
 
 
+def second_host(root: Path) -> conf.Configuration:
+    """Another one, with the same catalog."""
+    text = (root / 'c.conf').read_text().replace(f'{root}/state', f'{root}/host2')
+    (root / 'c2.conf').write_text(
+        f'{text}[database]\nconnection = sqlite:///{root}/state/catalog.sqlite\n')
+    return conf.load([str(root / 'c2.conf')])
+
+
 def test_hosts_of_one_catalog_share_containers(world, tmp_path):
     """One makes a backup, another one builds on it and deletes both."""
     volume = world.volume()
     world.make(volume)
-    text = (tmp_path / 'c.conf').read_text().replace(f'{tmp_path}/state', f'{tmp_path}/host2')
-    (tmp_path / 'c2.conf').write_text(
-        f'{text}[database]\nconnection = sqlite:///{tmp_path}/state/catalog.sqlite\n')
-    world.configuration = conf.load([str(tmp_path / 'c2.conf')])
+    world.configuration = second_host(tmp_path)
     with Manager(world.configuration) as other:
         assert other.catalog.installation != world.catalog.installation
     child = world.make(volume, incremental=True)
@@ -791,6 +797,73 @@ def test_a_delete_that_is_killed_anywhere(world):
         assert world.catalog.backups() == [], label
     assert not [each for each in (world.root / 'old').rglob('*') if each.is_file()]
     world.check()
+
+
+def to_prune(world: World) -> tuple[list[Backup], Job]:
+    """Three backups, and the prune that leaves the last one."""
+    volume = world.volume(size=MIB)
+    made = [world.make(volume) for _ in range(3)]
+    return made, world.manager.accept_prune(rules={'last': 1}, project_id='p')
+
+
+@pytest.mark.parametrize('name, number', [
+    ('delete_many', 0), ('delete_many', 1), ('delete_many', 2), ('delete', 0), ('delete', 1)])
+def test_a_prune_that_is_killed_while_it_deletes(world, name, number):
+    made, job = to_prune(world)
+    assert killed(lambda: world.run(job), store.Container, name, number, after=False)
+    ended = world.run(job)
+    assert ended.state == JobState.DONE, ended.fail_reason
+    assert [each.id for each in world.catalog.backups()] == [made[-1].id]
+    world.check()
+
+
+def test_a_prune_that_has_to_stop_while_it_deletes(world, monkeypatch):
+    made, job = to_prune(world)
+    monitor = Monitor()
+    delete = store.Container.delete_many
+    with monkeypatch.context() as patched:
+        patched.setattr(store.Container, 'delete_many', lambda *args: (
+            monitor.cancel(), delete(*args)))
+        with pytest.raises(exceptions.OperationCancelled):
+            world.run(job, monitor)
+    assert len(world.catalog.backups(status=Status.ERROR_DELETING)) == 1
+    assert world.run(job).state == JobState.DONE
+    assert [each.id for each in world.catalog.backups()] == [made[-1].id]
+    world.check()
+
+
+def test_a_prune_that_is_killed_on_another_host(world, tmp_path, monkeypatch):
+    """Of its delete nothing is known but the lease."""
+    monkeypatch.setattr(operations, 'LEASE', datetime.timedelta(seconds=0.5))
+    made, job = to_prune(world)
+    assert killed(lambda: world.run(job), store.Container, 'delete_many', 0, after=False)
+    configuration, world.configuration = world.configuration, second_host(tmp_path)
+    assert world.run(job).state == JobState.DONE
+    world.configuration = configuration
+    assert [each.id for each in world.catalog.backups()] == [made[-1].id]
+
+
+def test_a_prune_leaves_what_others_could_not_delete(world):
+    made, job = to_prune(world)
+    world.catalog.update_backup(made[0].id, status=Status.ERROR_DELETING)
+    for _ in range(2):
+        world.manager.jobs._prune(world.catalog.job(job.id))
+    assert world.run(job).state == JobState.DONE
+    assert [each.id for each in world.catalog.backups()] == [made[2].id, made[0].id]
+
+
+def test_a_prune_that_cannot_delete_says_so_and_tries_again(world, monkeypatch):
+    made, job = to_prune(world)
+    with monkeypatch.context() as patched:
+        def fail(*_: Any) -> None:
+            raise exceptions.StoreError('the store is away')
+
+        patched.setattr(store.Container, 'delete_many', fail)
+        for _ in range(2):
+            told = world.manager.jobs._prune(world.catalog.job(job.id))
+    assert told == '; '.join(f'backup {each.id}: the store is away' for each in (made[1], made[0]))
+    assert world.run(job).state == JobState.DONE
+    assert [each.id for each in world.catalog.backups()] == [made[-1].id]
 
 
 def test_other_jobs_that_are_killed_anywhere(world):
