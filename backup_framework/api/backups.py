@@ -133,6 +133,8 @@ def accept_restore(request: Request, backup: Backup, volume_id: str | None, name
     target = None
     if volume_id is not None:
         target = request.catalog.volume_of(volume_id, request.context.scope)
+        if target.project_id is None:
+            policy.check(request.context, 'backup-framework:restore_to_shared')
     require_worker(request, backup.backend, target)
     _, volume, job = request.manager.accept_restore(
         backup.id, volume_id=volume_id, name=name or None, **asker(request))

@@ -19,6 +19,7 @@ import pytest
 import webob
 
 from backup_framework.api import policies, policy, routes
+from backup_framework.model import Volume, utcnow
 from tests.unit.api import world
 from tests.unit.api.world import ALPHA, BETA, SECRET, World
 
@@ -26,7 +27,7 @@ from tests.unit.api.world import ALPHA, BETA, SECRET, World
 @dataclasses.dataclass(frozen=True)
 class Row:
     """
-    :ivar path: the ids in braces are of what alpha has.
+    :ivar path: the ids in braces are of what alpha has; the volume `shared` is nobody's.
     :ivar ok: the status where it is allowed.
     :ivar least: the role that is needed.
     :ivar stranger: the status for a member of another project: None is as for their own.
@@ -71,6 +72,8 @@ ROWS = (
     of_id('PUT', '/backups/{backup}', 'member', 200, {'backup': {'name': 'changed'}}),
     of_id('DELETE', '/backups/{broken}', 'member', 202),
     of_id('POST', '/backups/{backup}/restore', 'member', 202, {'restore': {'volume_id': '{idle}'}}),
+    of_id('POST', '/backups/{backup}/restore', 'admin', 202, {
+        'restore': {'volume_id': '{shared}'}}),
     of_id('GET', '/backups/{backup}/export_record', 'admin'),
     of_id('POST', '/backups/{backup}/action', 'admin', 202, {'os-reset_status': {
         'status': 'error'}}),
@@ -121,6 +124,10 @@ OF_VIEWS = {
 def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, Path]]:
     place = tmp_path_factory.mktemp('template')
     made = world.make(place)
+    made.ids['shared'] = world.named('shared')
+    made.catalog.add_volume(Volume(
+        id=made.ids['shared'], name='shared', source='files', source_id='shared',
+        size_bytes=1 << 30, offered_at=utcnow()))
     made.catalog.close()
     yield made, place
 
@@ -334,3 +341,17 @@ def test_a_prune_deletes_nothing_of_users_whom_the_rule_protects(with_policy: An
     for id in (where.ids[kind] for kind in ('backup', 'older', 'broken', 'busy')):
         where.catalog.update_backup(id, user_id='mark')
     assert ask(where, PRUNE, 'mark').status_int == 202
+
+
+def test_those_whom_the_rule_names_may_overwrite_what_is_everybodys(with_policy: Any) -> None:
+    where = with_policy('backup-framework:restore_to_shared', 'role:member')
+    row = next(row for row in ROWS if '{shared}' in str(row.body))
+    assert ask(where, row, 'rita').status_int == 403
+    assert ask(where, row, 'mark').status_int == 202
+
+
+def test_nobody_else_may_do_so(make_world: Any) -> None:
+    where = make_world()
+    row = next(row for row in ROWS if '{shared}' in str(row.body))
+    told = ask(where, row, 'mark').json['forbidden']['message']
+    assert 'backup-framework:restore_to_shared' in told
