@@ -241,7 +241,8 @@ class Jobs:
         failed = self._prune_all([retention.Verdict(backup, ()) for backup in self._left(job)])
         verdicts = pruning.plan(self._context, request)
         going = [verdict.backup.id for verdict in verdicts if not verdict.stays]
-        if not self._catalog.change_job(job.id, going=sorted({*job.arguments.get('going', ()), *going})):
+        begun = sorted({*job.arguments.get('going', ()), *going})
+        if not self._catalog.change_job(job.id, going=begun):
             raise exceptions.OperationCancelled(f'job {job.id} has ended')
         self._context.monitor.start('prune', len(going))
         return '; '.join(failed + self._prune_all(verdicts)) or None
