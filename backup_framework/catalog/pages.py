@@ -160,7 +160,9 @@ def _filters(of: _List, wanted: Wanted) -> list[sa.ColumnElement[bool]]:
         conditions.append(_equal(_column(of, key), values))
     for key, part in wanted.like.items():
         column = _column(of, key)
-        fits = isinstance(column.type, sa.String) and records.is_text(part)
+        # What is longer than any name is a pattern that SQLite refuses.
+        fits = (isinstance(column.type, sa.String) and len(part) <= schema.NAME_LENGTH
+                and records.is_text(part))
         conditions.append(column.contains(part, autoescape=True) if fits else sa.false())
     return conditions
 

@@ -72,6 +72,12 @@ def test_parts_of_values(catalog, fill):
     assert ids(catalog.backup_page('p', like={'name': '\0'})) == []
 
 
+def test_a_part_is_as_long_as_a_name_at_most(catalog, fill):
+    fill({'display_name': 'x' * 255}, {'display_description': 'x' * 256})
+    assert ids(catalog.backup_page('p', like={'name': 'x' * 255})) == ['b0']
+    assert ids(catalog.backup_page('p', like={'description': 'x' * 256})) == []
+
+
 def test_what_lists_do_not_have(catalog):
     for wanted in ({'filters': {'waits_for': 'x'}}, {'like': {'metadata': 'x'}},
                    {'sort': [('nosuch', 'asc')]}, {'sort': [('id', 'sideways')]}):
