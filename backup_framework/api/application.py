@@ -26,7 +26,7 @@ from backup_framework.api.requests import Request, check_document, path_of, read
 from backup_framework.api.schemas import at
 from backup_framework.catalog import Catalog
 from backup_framework.manager import Manager
-from backup_framework.service import notifications
+from backup_framework.service import notifications, working
 from backup_framework.service.dispatch import Dispatcher
 
 if TYPE_CHECKING:
@@ -35,6 +35,15 @@ if TYPE_CHECKING:
     from backup_framework.conf import Configuration
 
 LOG = logging.getLogger(__name__)
+
+
+def check(configuration: Configuration) -> None:
+    """Find before the first request, and before any fork, what would keep it from an answer.
+
+    :raises ConfigurationError: what is wrong.
+    """
+    working.check_options(configuration)
+    working.check_board(configuration)
 
 
 def make(configuration: Configuration, catalog: Catalog | None = None,

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 from oslo_config import cfg
 
 from backup_framework import conf, exceptions
-from backup_framework.api.application import make
-from backup_framework.service import working
+from backup_framework.api import application as api
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -29,8 +28,8 @@ def _make() -> WSGIApplication:
     for sentence in configuration.warnings:
         LOG.warning('%s', sentence)
     _check_strategy(configuration)
-    working.check_board(configuration)
-    return make(configuration)
+    api.check(configuration)
+    return api.make(configuration)
 
 
 def _check_strategy(configuration: conf.Configuration) -> None:

@@ -76,10 +76,10 @@ def _worker_part(configuration: conf.Configuration) -> Part:
 
 def _api_part(configuration: conf.Configuration) -> Part:
     from backup_framework.api import application, auth, policy, server
-    from backup_framework.service import daemon, working
+    from backup_framework.service import daemon
     options = configuration.api
     auth.make(configuration, policy.Rules(configuration.oslo))
-    working.check_board(configuration)
+    application.check(configuration)
     listener = server.listen(options.host, options.port)
 
     def make() -> _Serving:

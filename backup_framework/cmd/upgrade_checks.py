@@ -106,8 +106,9 @@ def _check_board(configuration: conf.Configuration) -> Result:
 
 
 def _check_policy(configuration: conf.Configuration) -> Result:
-    from backup_framework.api import policy
-    policy.Rules(configuration.oslo)
+    """Who may ask, and for what."""
+    from backup_framework.api import auth, policy
+    auth.make(configuration, policy.Rules(configuration.oslo))
     return Result(Code.SUCCESS)
 
 

@@ -32,18 +32,27 @@ def check_board(configuration: Configuration) -> None:
         Board(options)
 
 
+def check_options(configuration: Configuration) -> None:
+    """Read what the API needs too, at its requests.
+
+    :raises ConfigurationError: what is wrong.
+    """
+    configuration.service()
+    _ = configuration.quota
+    schedules.check(configuration)
+
+
 def check_sections(configuration: Configuration) -> None:
     """Read all that a worker will.
 
     :raises ConfigurationError: what is wrong.
     """
-    configuration.service()
+    check_options(configuration)
     for name in configuration.enabled_backends:
         configuration.settings(name, loader.load(configuration.backend(name).driver))
     for source in configuration.sources():
         found = loader.load_heir(source.type, loader.VOLUME_SOURCES, VolumeSource)
         configuration.source_settings(source, found)
-    schedules.check(configuration)
     notifications.check(configuration)
 
 

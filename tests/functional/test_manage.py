@@ -147,6 +147,20 @@ def test_what_stands_in_the_way_is_named(manage, check, place, tmp_path):
     assert 'does not answer' in failed['Jobboard']
 
 
+@pytest.mark.parametrize('text, failed, why', [
+    ('[quota]\nbackups = many\n', 'Configuration', '[quota] backups must be'),
+    ('[api]\nauth_strategy = http_basic\n', 'Policies', 'needs http_basic_auth_user_file'),
+    ('[api]\nauth_strategy = http_basic\nhttp_basic_auth_user_file = /nosuch/htpasswd\n',
+     'Policies', 'cannot read /nosuch/htpasswd'),
+    ('[api]\nauth_strategy = keystone\n', 'Policies', 'needs www_authenticate_uri')])
+def test_what_keeps_the_api_from_starting(manage, check, place, text, failed, why):
+    manage(place(), 'db', 'sync')
+    code, found = check(place(text))
+    assert code == 2
+    assert [name for name, (result, _) in found.items() if result == 2] == [failed]
+    assert why in found[failed][1]
+
+
 @pytest.mark.parametrize('text, extra', [
     ('[jobboard]\nconnection = zookeeper://127.0.0.1:1\n', 'zookeeper'),
     ('[oslo_messaging_notifications]\ndriver = log\n', 'messaging')])

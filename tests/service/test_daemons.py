@@ -325,6 +325,10 @@ def test_systemd_is_told_when_the_service_is_ready(make_tree: Callable[[], Tree]
 
 @pytest.mark.parametrize('program, sections, said', [
     ('api', {'api': 'auth_strategy = secret'}, 'auth_strategy'),
+    ('api', {'quota': 'backups = many'}, r'\[quota\] backups must be'),
+    ('api', {'service': 'service_down_time = soon'}, r'\[service\] service_down_time must be'),
+    ('api', {'schedule:x': 'cron = often\nvolumes = *'}, r'\[schedule:x\] cron'),
+    ('worker', {'quota': 'gigabytes = many'}, r'\[quota\] gigabytes must be'),
     ('worker', {'local': 'blok_size = 4KiB'}, 'did you mean block_size'),
     ('worker', {'schedule:x': 'cron = often\nvolumes = *'}, r'\[schedule:x\] cron'),
     ('worker', {'volumes:disks': 'color = red'}, 'color'),

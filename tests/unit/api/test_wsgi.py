@@ -56,7 +56,9 @@ def test_nobody_is_let_in_because_of_a_misspelt_section(load: Load) -> None:
 
 
 @pytest.mark.parametrize('text, said', [
-    ('[quota]\nbackups = many\n', r'[quota] backups must be'),
+    ('[quota]\nbackups = many\n', '[quota] backups must be'),
+    ('[service]\nservice_down_time = soon\n', '[service] service_down_time must be'),
+    ('[schedule:x]\ncron = often\nvolumes = *\n', '[schedule:x] cron must have five fields'),
     ('[jobboard]\nconnection = carrier-pigeon://loft\n', 'must begin with etcd'),
 ])
 def test_nonsense_keeps_it_from_starting(load: Load, text: str, said: str) -> None:
