@@ -184,7 +184,7 @@ class LocalBackupDriver(chunked.ChunkedBackupDriver):
     @contextlib.contextmanager
     def get_object_reader(self, container: str, object_name: str,
                           extra_metadata: Any = None) -> Iterator[files.Reader]:
-        guard = functools.partial(self._io, 'read', container, object_name)
+        guard = functools.partial(self._reading, container, object_name)
         with guard():
             fd, size = self._open_object(container, object_name)
         reader = files.Reader(fd, size, self._spell(container, object_name), guard)
@@ -336,6 +336,25 @@ class LocalBackupDriver(chunked.ChunkedBackupDriver):
             raise
         except OSError as error:
             self._fail(error, sentence(doing, container, name), container, name)
+
+    @contextlib.contextmanager
+    def _reading(self, container: str, name: str) -> Iterator[None]:
+        """Around what reads an object. A disk that answers has lost what it cannot read, and trying
+        again would not help: it is an error of the object, and others can be read."""
+        try:
+            with self._io('read', container, name):
+                yield
+        except exceptions.StoreUnavailable as error:
+            if getattr(error.__cause__, 'errno', None) == errno.EIO and self._answers():
+                raise exceptions.StoreError(f'{error}: is the disk failing?', container=container,
+                                            name=name) from error.__cause__
+            raise
+
+    def _answers(self) -> bool:
+        try:
+            return self.free_space() >= 0
+        except exceptions.StoreError:
+            return False
 
     def _fail(self, error: OSError, sentence: str, container: str | None,
               name: str | None) -> NoReturn:
