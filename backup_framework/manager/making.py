@@ -16,6 +16,7 @@ from backup_framework.manager.context import Context
 from backup_framework.manager.sources import IN_USE, Sources
 from backup_framework.model import Backup, Extent, Job, Snapshot, Status, Volume
 
+_LOOKS = 20
 LEFT_BY_FAILURE = ('a restore to the volume failed: the backup has what it left there, '
                    'a part of another backup perhaps')
 
@@ -112,12 +113,22 @@ def _hand_over(context: Context, row: Running, backup: Backup) -> None:
 
 
 def _wait_for_name(context: Context, backup: Backup) -> None:
-    """Names tell the second: none that is to be deleted still may be used again."""
+    """Names tell the second: none that is to be deleted still may be used again.
+
+    :raises InvalidBackup: those of a driver that has its own way with names do not.
+    """
     driver = context.drivers.get(str(backup.backend))
-    while isinstance(driver, ChunkedBackupDriver) and driver.object_prefix(backup) in {
-            each.service_metadata for status in (Status.DELETING, Status.ERROR_DELETING)
-            for each in context.catalog.backups(volume_id=backup.volume_id, status=status)}:
+    if not isinstance(driver, ChunkedBackupDriver):
+        return
+    going = {each.service_metadata for status in (Status.DELETING, Status.ERROR_DELETING)
+             for each in context.catalog.backups(volume_id=backup.volume_id, status=status)}
+    for _ in range(_LOOKS):
+        if driver.object_prefix(backup) not in going:
+            return
         context.monitor.sleep(0.1)
+    raise exceptions.InvalidBackup(
+        f'objects of an earlier run of backup {backup.id} are to be deleted still, and new ones '
+        'would have their names: make a new backup')
 
 
 def _choose_parent(context: Context, backup: Backup) -> None:

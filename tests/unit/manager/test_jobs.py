@@ -993,6 +993,15 @@ def test_names_are_not_used_again_while_they_are_to_be_deleted(world, anew, monk
     assert world.backup(left).service_metadata == 'volume_later'
 
 
+def test_names_that_are_always_the_same_are_not_used_again(world, anew, monkeypatch):
+    """As a driver of somebody else may have them: the delete would take the new objects."""
+    job, left, _ = anew()
+    monkeypatch.setattr(ChunkedBackupDriver, 'object_prefix', lambda *_: left.service_metadata)
+    monkeypatch.setattr(Monitor, 'sleep', lambda *_: None)
+    with pytest.raises(exceptions.InvalidBackup, match='make a new backup'):
+        world.run(job)
+
+
 def test_who_lost_the_job_removes_nothing(world, anew, monkeypatch):
     job, left, _ = anew()
     before = objects(world, left.service_metadata)
