@@ -133,6 +133,10 @@ class Backup:
         return members[::-1]
 
 
+UNKNOWN = 'unknown'
+"""Status of a volume of which its source can tell nothing now."""
+
+
 @dataclasses.dataclass
 class Volume:
     """A protected volume's record. `metadata` groups are those of Cinder's volume_meta.
@@ -158,7 +162,7 @@ class Volume:
     availability_zone: str | None = None
     description: str | None = None
     status: str = 'available'
-    """In Cinder's words: available, in-use, creating, error and more."""
+    """In Cinder's words: available, in-use, creating, error and more; or `UNKNOWN`."""
     bootable: bool = False
     offered_at: datetime.datetime | None = None
     """When a worker last said that its source has it; None where none does."""

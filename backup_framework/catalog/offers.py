@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from backup_framework import exceptions
 from backup_framework.catalog import jobs, records, schema
-from backup_framework.model import Snapshot, Volume, utcnow
+from backup_framework.model import UNKNOWN, Snapshot, Volume, utcnow
 
 _volumes = schema.volumes
 _snapshots = schema.snapshots
@@ -82,7 +82,8 @@ def _change_volume(connection: sa.Connection, row: sa.RowMapping, volume: Volume
         told['status'] = jobs.RESTORE_FAILED
     # A restore made it for a project; what a source says of nobody's volumes must not share it.
     told['project_id'] = told['project_id'] or row['project_id']
-    changes = {each: value for each, value in told.items() if value != row[each]}
+    changes = {each: value for each, value in told.items()
+               if value != row[each] and volume.status != UNKNOWN}
     if changes or row['offered_at'] is None:
         now = records.time_text(utcnow())
         connection.execute(_volumes.update().where(_volumes.c.id == row['id']).values(

@@ -79,7 +79,8 @@ class VolumeSource(abc.ABC):
 
         V1. Each once, with a `source_id` that stays, a name, and its size in bytes.
         V2. One that others write to is `in-use`, where that can be told. One that cannot be read is
-            `error`, and hides no other.
+            `error`, and hides no other. One of which nothing can be told now is `unknown`: what was
+            known of it stays.
         V3. A volume whose `id` is its `source_id` has that id, a UUID, everywhere. Others get one.
         """
 

@@ -30,6 +30,8 @@ LOG = logging.getLogger(__name__)
 
 _SECONDS = 30.0
 """For an answer of a server, and for a mount."""
+_SECONDS_TO_LIST = 5.0
+"""For the answers of all servers: what other hosts read may not give one."""
 _ALLOCATION = 'base:allocation'
 _ZERO = 2  # the bit of a range that reads as zeros; the NBD protocol, "base:allocation"
 _DIRTY = 1  # that of one that was written to; QEMU's docs/interop/nbd.txt
@@ -37,6 +39,8 @@ _ONE = ('-C', '1')
 """Connections: as fast as several, and servers that serve few do not keep us waiting."""
 _PROBES = 16
 _PROBED = 4096
+_in_hand: list[str] = []
+"""What this process has open. By default qemu-nbd serves one client at a time."""
 
 
 class NBDVolumes(VolumeSource):
@@ -71,13 +75,12 @@ class NBDVolumes(VolumeSource):
                 'the name has its id')
 
     def volumes(self) -> Iterator[Volume]:
-        for uri in self._uris:
-            name = urllib.parse.unquote(urllib.parse.urlsplit(uri).path.strip('/')) or uri
-            volume = Volume(name=name, source_id=uri, status='error')
-            with contextlib.suppress(exceptions.VolumeError, exceptions.VolumeNotFound):
-                volume.size_bytes = _size(_export(uri), uri)
-                volume.status = 'available'
-            yield volume
+        with contextlib.ExitStack() as end:
+            asked = {uri: end.enter_context(_asking(uri))
+                     for uri in self._uris if uri not in _in_hand}
+            until = time.monotonic() + _SECONDS_TO_LIST
+            for uri in self._uris:
+                yield _volume(uri, asked.get(uri), until - time.monotonic())
 
     def check(self) -> None:
         for uri in self._uris:
@@ -89,18 +92,19 @@ class NBDVolumes(VolumeSource):
         uri = self._uri(volume)
         if snapshot is not None:
             raise exceptions.VolumeNotFound(f'an export has no snapshots: {uri}')
-        export = _export(uri)
-        size = _size(export, uri)
-        if not self._fuse:
-            with _copied_from(uri, size) as stream:
-                yield Reading(stream, size)
-            return
-        # All questions before it is opened: by default qemu-nbd serves one client at a time.
-        changed = self._changed(uri, export, since) if since else None
-        allocation = _map(uri, _ALLOCATION) if _ALLOCATION in export['contexts'] else []
-        with _mounted(uri) as path, _opened(path, uri) as file:
-            vars(file)['holes'] = _holes(file, allocation, uri)
-            yield Reading(file, size, changed, since if changed is not None else None)
+        with _held(uri):
+            export = _export(uri)
+            size = _size(export, uri)
+            if not self._fuse:
+                with _copied_from(uri, size) as stream:
+                    yield Reading(stream, size)
+                return
+            # All questions before it is opened, which leaves no room for another client.
+            changed = self._changed(uri, export, since) if since else None
+            allocation = _map(uri, _ALLOCATION) if _ALLOCATION in export['contexts'] else []
+            with _mounted(uri) as path, _opened(path, uri) as file:
+                vars(file)['holes'] = _holes(file, allocation, uri)
+                yield Reading(file, size, changed, since if changed is not None else None)
 
     def _changed(self, uri: str, export: dict[str, Any], since: str) -> Sequence[Extent] | None:
         context = f'qemu:dirty-bitmap:{self._bitmap.format(backup=since)}'
@@ -111,11 +115,12 @@ class NBDVolumes(VolumeSource):
     @contextlib.contextmanager
     def open_target(self, volume: Volume) -> Iterator[str | BinaryIO]:
         uri = self._uri(volume)
-        if _export(uri).get('is_read_only', True):
-            raise exceptions.InvalidTarget(f'{uri} is exported read-only')
-        # Not through nbdfuse: what is punched there is only trimmed, and need not be zeros then.
-        with _copied_to(uri) as stream:
-            yield stream
+        with _held(uri):
+            if _export(uri).get('is_read_only', True):
+                raise exceptions.InvalidTarget(f'{uri} is exported read-only')
+            # Not through nbdfuse: what is punched there is only trimmed, and may not be zeros then.
+            with _copied_to(uri) as stream:
+                yield stream
 
     def _uri(self, volume: Volume) -> str:
         """:raises VolumeNotFound: it is none of those that the section names."""
@@ -127,25 +132,57 @@ class NBDVolumes(VolumeSource):
         """Nothing stays open."""
 
 
-def _ask(*words: str) -> Any:
-    """What nbdinfo says, which is JSON.
+class _NoAnswer(exceptions.VolumeError):
+    """A server is away, or has as many clients as it serves."""
 
-    :raises VolumeError: nothing.
-    """
+
+@contextlib.contextmanager
+def _held(uri: str) -> Iterator[None]:
+    _in_hand.append(uri)
     try:
-        said = subprocess.run(('nbdinfo', '--json', *words), capture_output=True, check=False,
-                              stdin=subprocess.DEVNULL, timeout=_SECONDS)
-    except FileNotFoundError:
-        raise _missing('nbdinfo') from None
+        yield
+    finally:
+        _in_hand.remove(uri)
+
+
+def _volume(uri: str, asked: subprocess.Popen[bytes] | None, seconds: float) -> Volume:
+    name = urllib.parse.unquote(urllib.parse.urlsplit(uri).path.strip('/')) or uri
+    volume = Volume(name=name, source_id=uri, status=model.UNKNOWN)
+    try:
+        if asked is not None:
+            volume.size_bytes = _size(_export_in(_answer(asked, uri, seconds), uri), uri)
+            volume.status = 'available'
+    except _NoAnswer:
+        pass
+    except exceptions.VolumeError:
+        volume.status = 'error'
+    return volume
+
+
+def _ask(*words: str) -> Any:
+    """What nbdinfo says, which is JSON."""
+    with _asking(*words) as process:
+        return _answer(process, words[-1], _SECONDS)
+
+
+def _asking(*words: str) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
+    return _running(['nbdinfo', '--json', *words], stdout=subprocess.PIPE)
+
+
+def _answer(process: subprocess.Popen[bytes], uri: str, seconds: float) -> Any:
+    """:raises VolumeError: there is none."""
+    try:
+        # Some time is needed to read an answer that is there.
+        said, problem = process.communicate(timeout=max(0.2, seconds))
     except subprocess.TimeoutExpired:
-        raise exceptions.VolumeError(
-            f'{words[-1]} gave no answer within {_SECONDS:g} s: is its server up?') from None
-    if said.returncode:
-        raise exceptions.VolumeError(f'cannot use {words[-1]}: {_last_words(said.stderr)}')
+        raise _NoAnswer(f'{uri} gave no answer within {seconds:g} s: is its server up, or '
+                        'does it serve somebody else?') from None
+    if process.returncode:
+        raise exceptions.VolumeError(f'cannot use {uri}: {_last_words(problem)}')
     try:
-        return json.loads(said.stdout)
+        return json.loads(said)
     except ValueError as error:
-        raise exceptions.VolumeError(f'nbdinfo said no JSON of {words[-1]}: {error}') from None
+        raise exceptions.VolumeError(f'nbdinfo said no JSON of {uri}: {error}') from None
 
 
 def _last_words(stderr: bytes) -> str:
@@ -160,8 +197,12 @@ def _missing(program: str) -> exceptions.VolumeError:
 
 
 def _export(uri: str) -> dict[str, Any]:
+    return _export_in(_ask(uri), uri)
+
+
+def _export_in(told: Any, uri: str) -> dict[str, Any]:
     try:
-        export = _ask(uri)['exports'][0]
+        export = told['exports'][0]
     except (KeyError, IndexError, TypeError):
         export = None
     if not isinstance(export, dict):

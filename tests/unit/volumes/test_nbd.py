@@ -10,6 +10,7 @@ from pathlib import Path
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -20,8 +21,9 @@ import uuid
 
 import pytest
 
-from backup_framework import exceptions
+from backup_framework import conf, exceptions
 from backup_framework.engine import writing
+from backup_framework.manager import Manager
 from backup_framework.model import Extent, Settings, Volume
 from backup_framework.testing import sources
 from backup_framework.testing.sources import content, write
@@ -285,6 +287,17 @@ def test_a_killed_process_leaves_no_mount(serve: Callable[..., str], image: Path
         time.sleep(0.05)
 
 
+def test_a_server_that_does_not_answer_hides_no_other(
+        serve: Callable[..., str], image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        ) -> None:
+    monkeypatch.setattr(nbd, '_SECONDS_TO_LIST', 1)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / 's'))
+        listening.listen()
+        source = of(f'nbd+unix:///x?socket={tmp_path}/s', serve(*qemu(image)))
+        assert [volume.status for volume in source.volumes()] == ['unknown', 'available']
+
+
 @pytest.mark.parametrize(('options', 'words'), [
     ({'uris': ['/dev/nbd0']}, 'is no address'),
     ({'uris': ['nbd://h/x'], 'bitmap': 'nightly'}, 'since which backup')])
@@ -299,8 +312,36 @@ def test_a_host_without_libnbd(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         of('nbd://127.0.0.1:1/x').check()
 
 
+def test_what_is_known_of_an_export_stays_while_its_only_client_is_served(
+        serve: Callable[..., str], image: Path, fuse: bool, monkeypatch: pytest.MonkeyPatch,
+        tmp_path: Path) -> None:
+    uri = serve(*qemu(image))
+    (tmp_path / 'conf').write_text(f'[DEFAULT]\nstate_path = {tmp_path}/state\n'
+                                   f'[volumes:a]\ntype = nbd\nuris = {uri}\nfuse = {fuse}\n')
+    with Manager(conf.load([str(tmp_path / 'conf')])) as manager:
+        def known() -> list[tuple[str, int | None]]:
+            for offer in manager.sources.offers():
+                assert offer.error is None
+                manager.catalog.offer_volumes(offer.source, offer.volumes, offer.snapshots)
+            return [(volume.status, volume.size_bytes)
+                    for volume in manager.catalog.volume_page(None).items]
+
+        def known_while_taken() -> list[tuple[str, int | None]]:
+            with socket.socket(socket.AF_UNIX) as client, monkeypatch.context() as patch:
+                client.connect(uri.partition('socket=')[2])
+                patch.setattr(nbd, '_SECONDS_TO_LIST', 0.3)
+                return known()
+
+        assert known_while_taken() == [('unknown', None)]
+        assert known() == known_while_taken() == [('available', SIZE)]
+        for way in (manager.sources.read, manager.sources.target):
+            volume, = manager.catalog.volume_page(None).items
+            with way(volume), monkeypatch.context() as patch:
+                patch.setattr(subprocess, 'Popen', None)  # it is not asked
+                assert known() == [('available', SIZE)]
+
+
 def test_a_server_that_does_not_answer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    import socket
     monkeypatch.setattr(nbd, '_SECONDS', 0.3)
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(tmp_path / 's'))
