@@ -5,7 +5,7 @@ An admin sees what all projects have, everybody else what their project has.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -184,16 +184,30 @@ def prune(request: Request) -> View:
     if not wanted.get('dry_run'):
         going = dict.fromkeys(v.backup.volume_id for v in verdicts if not v.stays)
         _check_owners(context, [v.backup for v in verdicts if v.backup.volume_id in going])
-        for each in going:
-            jobs.append(request.manager.accept_prune(
-                volume_id=each, backend=backend, rules=rules, **asker(request)))
-            request.dispatcher.submit(jobs[-1])
+        jobs = _accept_prunes(request, going, backend, rules)
     # What goes is what one wants to see.
     verdicts.sort(key=lambda each: each.stays)
     shown = verdicts[:request.configuration.api.osapi_max_limit]
     return {'count': len(verdicts), 'going': sum(not each.stays for each in verdicts),
             'backups': [_verdict(each) for each in shown],
             'jobs': [job_view(request, job) for job in jobs]}
+
+
+def _accept_prunes(request: Request, volume_ids: Iterable[str], backend: str | None,
+                   rules: Mapping[str, Any]) -> list[Job]:
+    """Those that are pruned already are left out; raises where that is so of all."""
+    jobs, refused = list[Job](), None
+    for each in volume_ids:
+        try:
+            jobs.append(request.manager.accept_prune(
+                volume_id=each, backend=backend, rules=rules, **asker(request)))
+        except InvalidBackup as error:
+            refused = error
+        else:
+            request.dispatcher.submit(jobs[-1])
+    if refused is not None and not jobs:
+        raise refused
+    return jobs
 
 
 def _check_owners(context: RequestContext, backups: Iterable[Backup]) -> None:

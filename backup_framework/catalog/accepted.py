@@ -83,7 +83,8 @@ class Accepted:
         :param to: the state that it gets.
         :param cancel: other jobs of this backup are cancelled; else they refuse a delete.
         :raises QuotaExceeded: its project has too much for that.
-        :raises InvalidBackup: the backup has another state, or its parent is not available.
+        :raises InvalidBackup: the backup has another state, its parent is not available, or the
+            same verification or prune was accepted and has not ended.
         :raises BackupInUse: a delete of what others need or work on.
         :raises InvalidVolume: another job backs the volume up or restores to it.
         """

@@ -15,6 +15,7 @@ def accept(connection: sa.Connection, job: Job, backup: Backup | None, volume: V
            from_: Iterable[str] | None, to: str | None, quota: Quota | None, cancel: bool) -> None:
     """See `Catalog.accept`."""
     jobs.refuse_busy_volume(connection, job)
+    jobs.refuse_again(connection, job)
     if volume is not None:
         volumes.add(connection, volume)
     if backup is not None:

@@ -105,6 +105,24 @@ def refuse_busy_volume(connection: sa.Connection, job: Job) -> None:
                 f'volume {job.volume_id} is {doing} already{which}: wait until that has ended')
 
 
+def refuse_again(connection: sa.Connection, job: Job) -> None:
+    """What runs once at a time; else one project could fill the queue with it.
+
+    :raises InvalidBackup: it was accepted already, and has not ended.
+    """
+    if job.kind == 'verify' and job.backup_id is not None:
+        same, of = {'backup_id': job.backup_id}, f'backup {job.backup_id}'
+    elif job.kind == 'prune':
+        same = {name: getattr(job, name) for name in ('project_id', 'volume_id', 'backend')}
+        of = f'volume {job.volume_id}' if job.volume_id else 'all volumes'
+    else:
+        return
+    for other in opened(connection, kind=job.kind, **same):
+        raise exceptions.InvalidBackup(
+            f'a {job.kind} of {of} was accepted already, as job {other.id}: wait until that has '
+            'ended')
+
+
 def refuse_split_volume(connection: sa.Connection, volume_id: str | None, own: str | None) -> None:
     """The create has no operation while its parts are stored, and needs one when they are.
 

@@ -288,13 +288,16 @@ class Manager:
                       ) -> tuple[Backup, Job]:
         """Accept a verification; the job fails where something is found.
 
-        :raises InvalidBackup: the backup is not available.
+        :raises InvalidBackup: the backup is not available, or another one of it has not ended.
         """
         return accepting.verify(self._context, backup_id, how or verifying.How(), Asker(**asker))
 
     def accept_prune(self, *, volume_id: str | None = None, backend: str | None = None,
                      rules: Mapping[str, Any] | None = None, **asker: Any) -> Job:
-        """Accept a prune of the project's backups; see `pruning.Request`."""
+        """Accept a prune of the project's backups; see `pruning.Request`.
+
+        :raises InvalidBackup: another one of that volume, or of all, has not ended.
+        """
         return accepting.prune(self._context, volume_id, backend, rules or {}, Asker(**asker))
 
     def accept_import(self, record: object, *, quota: Quota | None = None, **asker: Any

@@ -254,6 +254,9 @@ class Scheduler:
             except (exceptions.CatalogError, exceptions.NoSpace) as error:
                 _report(error, 'Schedule %s: old backups are pruned later', schedule.name)
                 return
+            except exceptions.InvalidBackup:
+                # The volume is being pruned, perhaps without this backup: once more after that.
+                continue
             except Exception as error:
                 _report(error, 'Schedule %s: old backups are not pruned', schedule.name)
             del self._to_prune[job_id]

@@ -84,7 +84,7 @@ def test_sync_makes_all_tables_and_version_shows_them(manage, place):
 def test_purge_forgets_jobs_that_ended_and_nothing_else(manage, place):
     config = place()
     catalog = Catalog(f'sqlite:///{place.catalog}', str(place.catalog.parent))
-    ids = [catalog.accept(Job(kind='prune')).id for _ in range(3)]
+    ids = [catalog.accept(Job(kind='verify')).id for _ in range(3)]
     for job_id in ids[:2]:
         assert catalog.start_job(job_id, 'here')
         assert catalog.end_job(job_id, JobState.DONE)

@@ -151,6 +151,8 @@ def test_a_verification_is_accepted(where, body, quick, percent):
     kept = where.catalog.job(job['id']).arguments
     assert kept['quick'] == quick and (kept['sample'] or {}).get('percent') == percent
     assert where.catalog.job(job['id']).user_id == 'mark'
+    again = act(where, 'mark', where.ids['backup'], 'verify', {})
+    assert again.status_int == 400 and job['id'] in again.json['badRequest']['message']
 
 
 @pytest.mark.parametrize('body', [
@@ -207,6 +209,12 @@ def test_a_prune_is_a_job_for_each_volume(where):
     kept = where.catalog.job(jobs[0]['id'])
     assert kept.project_id == ALPHA
     assert json.loads(json.dumps(kept.arguments))['rules'] == {'last': 2, 'within': 43200}
+    again = fits(prune(where, last=1.0, daily=1.0), answers.PRUNED, 202)['jobs']
+    assert [job['volume_id'] for job in again] == [where.ids['idle']], 'the other has one'
+    refused = prune(where, last=1)
+    assert refused.status_int == 400 and 'was accepted already' in refused.text
+    for job in (*jobs, *again):
+        where.catalog.end_job(job['id'], JobState.DONE)
     assert len(fits(prune(where, last=1.0, daily=1.0), answers.PRUNED, 202)['jobs']) == 2
 
 

@@ -223,6 +223,48 @@ def test_a_backup_is_restoring_while_a_restore_is_open(catalog, add):
     assert catalog.get_backup(backup.id).status == Status.AVAILABLE
 
 
+def test_one_verification_of_a_backup_is_open_at_a_time(catalog, add):
+    backup, other = add(project_id='p'), add(project_id='p')
+    job = catalog.accept(of(backup, 'verify'))
+    with pytest.raises(exceptions.InvalidBackup, match=f'job {job.id}'):
+        catalog.accept(of(backup, 'verify', arguments={'quick': True}))
+    catalog.accept(of(other, 'verify'))
+    catalog.accept(of(backup, 'restore', volume_id='v2'))
+    catalog.end_job(job.id, JobState.CANCELLED)
+    catalog.accept(of(backup, 'verify'))
+
+
+def test_one_prune_of_a_volume_is_open_at_a_time(catalog):
+    def prune(**fields: Any) -> Job:
+        return catalog.accept(Job(**{'kind': 'prune', 'project_id': 'p', **fields}))
+
+    for fields, said in (({'volume_id': 'v1'}, 'volume v1'), ({}, 'all volumes')):
+        job = prune(**fields)
+        with pytest.raises(exceptions.InvalidBackup, match=f'{said} .* job {job.id}'):
+            prune(arguments={'rules': {'last': 9}}, **fields)
+        prune(project_id=None, **fields)
+        prune(project_id='q', **fields)
+        prune(backend='vault', **fields)
+        catalog.end_job(job.id, JobState.FAILED)
+        prune(**fields)
+    prune(volume_id='v2')
+
+
+def test_of_two_that_ask_at_once_for_the_same_one_is_refused(open_catalog, catalog, add, children):
+    backup = add()
+    catalog.close()
+
+    def ask() -> bool:
+        try:
+            return bool(open_catalog().accept(of(backup, 'verify')))
+        except exceptions.InvalidBackup:
+            return False
+
+    for _ in range(3):
+        children.start(ask)
+    assert sorted(children.answer() for _ in range(3)) == [False, False, True]
+
+
 def test_reset_cancels(catalog, accept):
     backup, job = accept()
     catalog.reset(backup.id, Status.AVAILABLE)

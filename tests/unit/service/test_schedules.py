@@ -334,6 +334,20 @@ def test_a_prune_waits_while_the_catalog_is_away(scheduler, submitted):
     assert [wanted['volume_id'] for wanted in manager.pruned] == ['web', 'db']
 
 
+def test_a_prune_waits_for_another_one_of_the_volume(scheduler, submitted):
+    manager = Manager(Catalog(volume('web')))
+    plan = schedule(rules={'daily': 7})
+    worker = scheduler(manager, plan)
+    worker.fire(plan, hours(2))
+    manager.catalog.open[0].state = JobState.DONE
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Manager, 'accept_prune', lambda *_, **__: (_ for _ in ()).throw(
+            exceptions.InvalidBackup('a prune of it was accepted already')))
+        assert worker.turn(hours(2.1)) == schedules.SHORT_PAUSE
+    worker.turn(hours(2.2))
+    assert [wanted['volume_id'] for wanted in manager.pruned] == ['web']
+
+
 def test_a_prune_that_is_refused_stops_no_other(scheduler):
     manager = Manager(Catalog(volume('web'), volume('db')))
     plan = schedule(rules={'daily': 7})
