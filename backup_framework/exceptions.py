@@ -40,10 +40,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 import contextlib
+from typing import Self
 
 
 class BackupFrameworkError(Exception):
-    """Base of all errors; its text is one sentence for the user."""
+    """Base of all errors; its text is one sentence for the user.
+
+    :ivar advice: how the sentence ends on the command line, whose options nobody else knows.
+    """
+
+    advice = ''
+
+    def advised(self, advice: str) -> Self:
+        """The error itself, with advice."""
+        self.advice = advice
+        return self
 
 
 class ConfigurationError(BackupFrameworkError):

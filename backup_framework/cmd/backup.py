@@ -107,7 +107,7 @@ class Run(base.Lister):
                 if isinstance(result, Exception):
                     base.report(result, self.options.debug)
                     codes.append(exit_codes.of(result))
-                    rows.append((name, None, 'error', conf.mask(str(result))))
+                    rows.append((name, None, 'error', conf.mask(base.sentence_of(result))))
                 else:
                     rows.append((name, result.id, str(result.status), None))
         self.code = exit_codes.worst(codes)

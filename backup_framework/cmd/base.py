@@ -192,13 +192,18 @@ def error_line(sentence: str) -> None:
     say(f'Error: {sentence}')
 
 
+def sentence_of(error: BaseException) -> str:
+    """What an error says, and how to do better on the command line."""
+    return f'{error}{getattr(error, "advice", "")}'
+
+
 def report(error: BaseException, debug: bool = False) -> None:
     """Say what went wrong in a sentence, and what is known besides."""
     if debug:
         from backup_framework import conf
         print(conf.mask(''.join(traceback.format_exception(error))), file=sys.stderr)
     from backup_framework import exceptions
-    text = str(error) or type(error).__name__
+    text = sentence_of(error) or type(error).__name__
     if isinstance(error, KeyboardInterrupt | exceptions.OperationCancelled):
         text = 'interrupted; the operation was not completed'
     elif not isinstance(error, exceptions.BackupFrameworkError):

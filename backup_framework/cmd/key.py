@@ -51,7 +51,7 @@ class Rewrap(base.ShowOne):
 
     def shown(self, done: Rewrapped) -> Any:
         for called, error in done.failures:
-            base.error_line(f'{called}: {error}')
+            base.error_line(f'{called}: {base.sentence_of(error)}')
         self.code = exit_codes.worst(exit_codes.of(error) for _, error in done.failures)
         return (('backend', 'sealed', 'changed', 'failed'),
                 (done.backend, done.sealed, done.changed, len(done.failures)))

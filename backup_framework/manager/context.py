@@ -102,7 +102,7 @@ def refuse_foreign(backup: Backup, what: str) -> None:
     if backup.owner is not None:
         raise exceptions.Refused(
             f'backup {backup.id} was written by {backup.owner}, so it is read-only here and cannot '
-            f'be {what}; "backup set {backup.id} --adopt" makes it yours')
+            f'be {what}').advised(f'; "backup set {backup.id} --adopt" makes it yours')
 
 
 def refuse_unreadable(backup: Backup) -> None:

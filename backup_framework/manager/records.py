@@ -312,14 +312,16 @@ def _matching_backend(context: Context, service: str, backup: Backup) -> str:
              if _is_of_kind(context, name, service)]
     if not names:
         raise exceptions.InvalidInput(
-            f'no enabled backend is of the kind {service}; --backend says which one to use')
+            f'no enabled backend is of the kind {service}').advised(
+                '; --backend says which one to use')
     having = [name for name in names if _has_manifest(context, name, backup)]
     if not having:
         raise exceptions.InvalidInput(
             f'none of the backends {", ".join(names)} has the manifest of backup {backup.id}')
     if len(having) > 1:
         raise exceptions.InvalidInput(
-            f'the backends {", ".join(having)} all have backup {backup.id}; choose with --backend')
+            f'the backends {", ".join(having)} all have backup {backup.id}').advised(
+                '; choose with --backend')
     return having[0]
 
 

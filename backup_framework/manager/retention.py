@@ -72,8 +72,9 @@ def judge(backups: Iterable[Backup], policy: Policy, zone: datetime.tzinfo | Non
     """
     if not policy.keeps:
         raise exceptions.Refused(
-            'nothing says what to keep, so nothing is pruned: give --keep-last or another rule, or '
-            'write keep_last or another rule into the configuration')
+            'nothing says what to keep, so nothing is pruned').advised(
+                ': give --keep-last or another rule, or write keep_last or another rule into the '
+                'configuration')
     ordered = sorted(backups, key=_newness, reverse=True)
     reasons: dict[str, list[str]] = {backup.id: [] for backup in ordered}
     for backup in ordered:

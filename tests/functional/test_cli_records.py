@@ -65,6 +65,19 @@ def test_import_from_stdin_elsewhere(cli, volume, tmp_path, version):
     assert cli.objects() == []
 
 
+def test_the_command_line_says_how(cli, volume):
+    """What the manager cannot know of stands in the sentence."""
+    made = cli.create(volume)
+    record = cli.json('backup', 'export', made['id'])
+    cli.good('backup', 'forget', made['id'])
+    strange = json.dumps(record | {'backup_service': 'tape'})
+    assert cli.refused(2, 'backup', 'import', '-', stdin=strange) == (
+        'Error: no enabled backend is of the kind tape; --backend says which one to use')
+    assert cli.refused(4, 'backup', 'prune', '--keep-last', '0') == (
+        'Error: nothing says what to keep, so nothing is pruned: give --keep-last or another rule, '
+        'or write keep_last or another rule into the configuration')
+
+
 def test_a_record_without_its_backup(cli, volume, version):
     made = cli.create(volume)
     record = json.dumps(cli.json('backup', 'export', made['id']))

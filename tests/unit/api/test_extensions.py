@@ -218,6 +218,14 @@ def test_a_prune_is_a_job_for_each_volume(where):
     assert len(fits(prune(where, last=1.0, daily=1.0), answers.PRUNED, 202)['jobs']) == 2
 
 
+def test_nothing_is_pruned_where_no_rule_says_what_to_keep(make_world):
+    where = make_world('[retention]\nkeep_last = 0\n')
+    told = prune(where)
+    assert told.status_int == 400 and told.json['badRequest']['message'] == (
+        'nothing says what to keep, so nothing is pruned')
+    assert prune(where, last=1).status_int == 202
+
+
 def test_a_volume_and_a_backend_are_chosen(where):
     assert prune(where, last=1, dry_run=True, volume_id=where.ids['idle']).json['count'] == 0
     assert prune(where, last=1, dry_run=True, volume_id=where.ids['volume']).json['count'] == 4

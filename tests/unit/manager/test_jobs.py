@@ -433,6 +433,18 @@ def test_an_import_of_what_is_not_there(world):
     assert world.run(world.manager.accept_delete(taken.id)[1]).state == JobState.DONE
 
 
+def test_a_failed_import_does_not_speak_of_the_command_line(world):
+    backup = world.make(world.volume())
+    record = world.manager.export(backup.id)
+    world.manager.forget(backup.id)
+    taken, job = world.manager.accept_import(record | {'backup_service': 'tape'}, project_id='p')
+    with pytest.raises(exceptions.InvalidInput) as refused:
+        world.run(job)
+    told = 'no enabled backend is of the kind tape'
+    assert world.backup(taken).fail_reason == world.catalog.job(job.id).fail_reason == told
+    assert f'{told}{refused.value.advice}' == f'{told}; --backend says which one to use'
+
+
 def test_prune_is_for_one_project(world):
     volume = world.volume()
     made = [world.make(volume, project_id=project) for project in 'ppqq']
