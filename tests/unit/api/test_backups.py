@@ -305,6 +305,18 @@ def test_an_update_changes_what_it_names(world):
     assert world.catalog.backup_of(world.ids['backup'], None).metadata == {}
 
 
+def test_metadata_has_a_bound_in_sum(world):
+    metadata = {f'k{number}': '\N{GRINNING FACE}' * 255 for number in range(6)}
+    for path, method, wanted in (
+            ('/v3/backups', 'POST', {'volume_id': world.ids['idle'], 'name': 'full'}),
+            (f'/v3/backups/{world.ids["backup"]}', 'PUT', {})):
+        answer = world.ask('mark', path, method, {'backup': wanted | {'metadata': metadata}})
+        assert answer.status_int == 400
+        assert '16384' in answer.json['badRequest']['message']
+    assert world.catalog.backup_page(None, filters={'display_name': 'full'}).items == []
+    assert world.catalog.backup_of(world.ids['backup'], None).metadata == {'for': SECRET}
+
+
 def test_who_listens_is_told_of_a_reset(make_world, monkeypatch):
     told: queue.Queue = queue.Queue()
     monkeypatch.setattr(notifications, '_connect', lambda configuration, publisher: (

@@ -66,6 +66,19 @@ def test_what_cannot_be_stored_is_refused(catalog, field):
     assert catalog.backups() == []
 
 
+def test_metadata_has_a_bound_in_sum(catalog, add):
+    most = {'key': 'x' * ((16 << 10) - len('{"key": ""}'))}
+    backup = add(metadata=most)
+    assert catalog.get_backup(backup.id).metadata == most
+    for more in ({'key': 'x' * (16 << 10)}, {'emoji': '\N{GRINNING FACE}'}):
+        with pytest.raises(exceptions.InvalidInput, match='metadata as JSON .* 16384'):
+            catalog.update_backup(backup.id, metadata=most | more)
+        with pytest.raises(exceptions.InvalidInput):
+            catalog.change_metadata(backup.id, more, ())
+        with pytest.raises(exceptions.InvalidInput):
+            add(metadata=most | more)
+
+
 def test_an_id_is_taken_once(catalog, add):
     add(id='b1')
     with pytest.raises(exceptions.InvalidInput, match='b1 already'):
