@@ -132,4 +132,9 @@ def reason_of(error: BaseException) -> str:
         return f'interrupted by {signal.Signals(error.signal).name}'
     if isinstance(error, exceptions.OperationCancelled | KeyboardInterrupt):
         return 'interrupted'
-    return conf.mask(str(error) or type(error).__name__)[:_LONGEST_REASON]
+    return as_reason(str(error) or type(error).__name__)
+
+
+def as_reason(text: str) -> str:
+    """What a record says of it: no secrets, and not all where it is long."""
+    return conf.mask(text)[:_LONGEST_REASON]

@@ -26,7 +26,7 @@ from backup_framework.manager import (
     splitting,
     verifying,
 )
-from backup_framework.manager.context import Context, reason_of
+from backup_framework.manager.context import Context, as_reason, reason_of
 from backup_framework.manager.sources import Sources
 from backup_framework.model import Backup, Job, JobState, Snapshot, Status, Volume
 
@@ -129,7 +129,7 @@ class Jobs:
             raise
         finally:
             self._context.monitor = whole
-        reason = found if isinstance(found, str) else None
+        reason = as_reason(found) if isinstance(found, str) else None
         if ends or reason is not None:
             state = JobState.DONE if reason is None else JobState.FAILED
             self._catalog.end_job(job.id, state, reason, attempt=attempt)

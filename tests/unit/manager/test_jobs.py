@@ -878,6 +878,17 @@ def test_a_prune_that_cannot_delete_says_so_and_tries_again(world, monkeypatch):
     assert [each.id for each in world.catalog.backups()] == [made[-1].id]
 
 
+def test_what_a_prune_says_has_room_in_the_catalog(world, monkeypatch):
+    _, job = to_prune(world)
+
+    def fail(*_: Any) -> None:
+        raise exceptions.StoreError('away ' * 20000)
+
+    monkeypatch.setattr(store.Container, 'delete_many', fail)
+    ended = world.run(job)
+    assert ended.state == JobState.FAILED and len(ended.fail_reason) == 1000
+
+
 def test_other_jobs_that_are_killed_anywhere(world):
     volume = world.volume(size=MIB)
     before = world.bytes_of(volume)
