@@ -14,6 +14,7 @@ from backup_framework.catalog import (
     backups,
     figures,
     jobs,
+    moving,
     offers,
     pages,
     parts,
@@ -322,3 +323,14 @@ class Accepted:
             offers.purge(connection, before)
             return jobs.purge(connection, before)
         return self._database.write(work)
+
+    def copy_from(self, other: Accepted) -> dict[str, int]:
+        """Take all records of another catalog, and be the owner that it was.
+
+        :return: how many rows, by table.
+        :raises Refused: there are records here, or somebody works with the other one.
+        """
+        # Where it keeps no owner yet, this records who it is.
+        _ = other.owner
+        return self._database.write(lambda mine: other._database.read(
+            lambda others: moving.copy(others, mine)))

@@ -7,7 +7,7 @@ import datetime
 import sys
 from typing import TYPE_CHECKING
 
-from backup_framework import conf
+from backup_framework import conf, exceptions
 from backup_framework.cmd import programs
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ def main() -> int:
     def work() -> None:
         configuration = conf.load(options.config_file or None)
         conf.setup_logging(configuration)
+        options.state_path = configuration.state_path
         from backup_framework.catalog import Catalog
         catalog = Catalog(configuration.connection, configuration.state_path)
         try:
@@ -34,11 +35,16 @@ def _parser() -> argparse.ArgumentParser:
     parser = programs.parser('backup-framework-manage', 'Manages the database of the service.')
     nouns = parser.add_subparsers(metavar='db', required=True)
     verbs = nouns.add_parser('db', help='the database').add_subparsers(
-        metavar='sync|version|purge', required=True)
+        metavar='sync|version|copy|purge', required=True)
     sync = verbs.add_parser('sync', help='make or migrate the tables')
     sync.set_defaults(command=_sync)
     version = verbs.add_parser('version', help='show the version of the tables; change nothing')
     version.set_defaults(command=_version)
+    copy = verbs.add_parser('copy', help='copy all records of another database into this one, '
+                                         'which is empty')
+    copy.add_argument('--from', dest='source', required=True, metavar='URL',
+                      help='the other one, like sqlite:////var/lib/backup_framework/catalog.sqlite')
+    copy.set_defaults(command=_copy)
     purge = verbs.add_parser('purge', help='forget jobs that have ended, and processes that are '
                                            'gone; backups stay')
     purge.add_argument('--older-than', type=_days, required=True, metavar='DAYS',
@@ -66,6 +72,21 @@ def _version(catalog: Catalog, options: argparse.Namespace) -> None:
     print(stored or 'none')
     if stored != wanted:
         print(f'This release wants {wanted}: "backup-framework-manage db sync"', file=sys.stderr)
+
+
+def _copy(catalog: Catalog, options: argparse.Namespace) -> None:
+    from backup_framework.catalog import Catalog
+    source = Catalog(options.source, options.state_path)
+    try:
+        if source.revisions()[0] is None:
+            raise exceptions.InvalidInput(f'there is no catalog in {source.name} to copy')
+        for sentence in source.recover():
+            print(conf.mask(sentence), file=sys.stderr)
+        copied = catalog.copy_from(source)
+    finally:
+        source.close()
+    print(f'{copied["backups"]} backups and {copied["volumes"]} volumes copied from {source.name} '
+          f'to {catalog.name}')
 
 
 def _purge(catalog: Catalog, options: argparse.Namespace) -> None:

@@ -16,7 +16,7 @@ import pytest
 from backup_framework.catalog import Catalog
 from backup_framework.cmd import manage as manage_program
 from backup_framework.cmd import status
-from backup_framework.model import Job, JobState
+from backup_framework.model import Backup, Job, JobState, Status
 
 
 @pytest.fixture
@@ -101,9 +101,49 @@ def test_purge_forgets_jobs_that_ended_and_nothing_else(manage, place):
     catalog.close()
 
 
+@pytest.fixture
+def other(tmp_path):
+    """A catalog in SQLite with a backup of a project, and an operation that died; its URL."""
+    url = f'sqlite:///{tmp_path}/other/catalog.sqlite'
+    catalog = Catalog(url, f'{tmp_path}/state')
+    catalog.add_backup(Backup(volume_id='v', status=Status.AVAILABLE, project_id='web'))
+    child = os.fork()
+    if child == 0:
+        with catalog.operation('restore', backup_id='b', detail='/dev/x'):
+            os._exit(0)
+    os.waitpid(child, 0)
+    catalog.close()
+    return url
+
+
+@pytest.mark.parametrize('kind', ['sqlite', 'postgresql'])
+def test_copy_moves_to_another_database(manage, place, other, tmp_path, request, kind):
+    url = (f'sqlite:///{tmp_path}/new/catalog.sqlite' if kind == 'sqlite'
+           else request.getfixturevalue(kind).database())
+    config = place(f'[database]\nconnection = {url}\n')
+    code, said, hint = manage(config, 'db', 'copy', '--from', other)
+    assert (code, hint.count('\n')) == (0, 0) and 'interrupted' in hint
+    assert said.startswith(f'1 backups and 0 volumes copied from {tmp_path}/other/catalog.sqlite')
+    catalog, was = Catalog(url, f'{tmp_path}/elsewhere'), Catalog(other, f'{tmp_path}/state')
+    try:
+        assert [backup.project_id for backup in catalog.backups()] == ['web']
+        assert catalog.owner == was.owner
+    finally:
+        catalog.close()
+        was.close()
+    code, _, why = manage(config, 'db', 'copy', '--from', other)
+    assert code == 4 and 'is not empty, it has backups and settings' in why
+
+
+def test_copy_of_what_is_not_there(manage, place, tmp_path):
+    code, _, why = manage(place(), 'db', 'copy', '--from', f'sqlite:///{tmp_path}/old/c.sqlite')
+    assert (code, why) == (2, f'Error: there is no catalog in {tmp_path}/old/c.sqlite to copy')
+    assert not (tmp_path / 'old').exists() and not place.catalog.exists()
+
+
 @pytest.mark.parametrize('words', [
-    (), ('db',), ('db', 'drop'), ('db', 'purge'), ('db', 'purge', '--older-than', '-1'),
-    ('db', 'purge', '--older-than', 'all'), ('db', 'purge', '--older-than', '99999999')])
+    (), ('db',), ('db', 'copy'), ('db', 'drop'), ('db', 'purge'),
+    ('db', 'purge', '--older-than', '-1'), ('db', 'purge', '--older-than', 'all'), ('db', 'purge', '--older-than', '99999999')])
 def test_words_that_make_no_sense(manage, place, words):
     code, said, why = manage(place(), *words)
     assert (code, said) == (2, '') and why.startswith('usage: backup-framework-manage')

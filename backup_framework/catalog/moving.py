@@ -1,0 +1,55 @@
+"""All records of a catalog copied into an empty one: how one moves to another database."""
+
+from __future__ import annotations
+
+import datetime
+
+import sqlalchemy as sa
+
+from backup_framework import exceptions
+from backup_framework.catalog import jobs, records, schema
+from backup_framework.model import utcnow
+
+_ROWS = 1000
+_ALIVE = datetime.timedelta(minutes=1)
+
+
+def copy(source: sa.Connection, target: sa.Connection) -> dict[str, int]:
+    """Copy every row; how many each table had.
+
+    :raises Refused: the target has rows, or somebody works with the source.
+    """
+    tables = schema.metadata.tables.values()
+    taken = [table.name for table in tables if _count(target, table)]
+    if taken:
+        raise exceptions.Refused('the catalog to copy into is not empty, it has '
+                                 f'{" and ".join(taken)}: name an empty database as its connection')
+    _refuse_busy(source)
+    return {table.name: _copy(source, target, table) for table in tables}
+
+
+def _refuse_busy(source: sa.Connection) -> None:
+    """What is going on there would go on there, and be unknown here."""
+    lately = schema.services.c.seen_at > records.time_text(utcnow() - _ALIVE)
+    busy = [f'{count} {what}' for what, count in (
+        ('processes of the service ran within the last minute',
+         _count(source, schema.services, lately)),
+        ('jobs have not ended', _count(source, schema.jobs, jobs.is_open)),
+        ('operations run', _count(source, schema.operations))) if count]
+    if busy:
+        raise exceptions.Refused(
+            f'the catalog to copy from is in use: {", ".join(busy)}. Let the service end there what '
+            'it has begun, stop it, and try again a minute later')
+
+
+def _count(connection: sa.Connection, table: sa.Table, *conditions: sa.ColumnElement[bool]) -> int:
+    return connection.scalar(sa.select(sa.func.count()).select_from(table).where(*conditions)) or 0
+
+
+def _copy(source: sa.Connection, target: sa.Connection, table: sa.Table) -> int:
+    found = source.execute(sa.select(table).execution_options(yield_per=_ROWS))
+    copied = 0
+    for rows in found.mappings().partitions():
+        target.execute(table.insert(), [dict(row) for row in rows])
+        copied += len(rows)
+    return copied

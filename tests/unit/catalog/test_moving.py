@@ -1,0 +1,107 @@
+"""A catalog copied into another database: every row, or none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from backup_framework import exceptions
+from backup_framework.catalog import Catalog, records, schema
+from backup_framework.model import (
+    Backup,
+    Job,
+    JobState,
+    Service,
+    Snapshot,
+    Status,
+    Volume,
+    utcnow,
+)
+
+LONG_AGO = utcnow() - datetime.timedelta(hours=1)
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Iterator[Catalog]:
+    """A catalog in SQLite with something in every table that is not of an operation."""
+    made = Catalog(f'sqlite:///{tmp_path}/old/catalog.sqlite', f'{tmp_path}/old')
+    disk = Volume(source='disks', source_id='/x', name='disk', project_id='web', size_bytes=1 << 40)
+    made.offer_volumes('disks', [disk], [])
+    (volume,) = made.volumes()
+    made.offer_volumes('disks', [disk], [Snapshot(volume_id=volume.id, source_id='s', name='Ü')])
+    first = made.add_backup(Backup(volume_id=volume.id, status=Status.AVAILABLE, project_id='web',
+                                   backend='local', container='c', metadata={'k': 'v'},
+                                   size_bytes=3 << 40, data_timestamp=LONG_AGO))
+    made.add_backup(Backup(volume_id=volume.id, status=Status.ERROR, project_id='db'))
+    made.mark_bad('local', [('c', 'o')], {first.id: ['x' * 2000]})
+    job = made.accept(Job(kind='prune', project_id='web', arguments={'text': 'y' * 70_000}))
+    made.start_job(job.id, 'here')
+    made.end_job(job.id, JobState.FAILED, 'why')
+    made.beat(Service(id='s', binary='worker', host='gone'))
+    made._database.change(schema.services.update().values(
+        seen_at=records.time_text(LONG_AGO), disabled=True))
+    made.due('schedule:nightly', LONG_AGO, utcnow())
+    yield made
+    made.close()
+
+
+def rows(catalog: Catalog) -> dict[str, list[Any]]:
+    def work(connection: sa.Connection) -> dict[str, list[Any]]:
+        return {table.name: sorted(tuple(row) for row in connection.execute(sa.select(
+                    *(sa.type_coerce(column, sa.String) for column in table.c))))
+                for table in schema.metadata.tables.values()}
+    return catalog._database.read(work)
+
+
+def test_every_row_is_there(old: Catalog, catalog: Catalog) -> None:
+    copied = catalog.copy_from(old)
+    found = rows(catalog)
+    assert found == rows(old)
+    assert copied == {name: len(table) for name, table in found.items()}
+    assert {name for name, count in copied.items() if not count} == {'operations', 'parts'}
+    assert {backup.project_id for backup in catalog.backups()} == {'web', 'db'}
+
+
+def test_containers_stay_those_of_the_owner(old: Catalog, catalog: Catalog) -> None:
+    assert catalog.installation != old.installation
+    catalog.copy_from(old)
+    assert catalog.owner == old.owner == old.installation
+
+
+def test_a_catalog_that_has_something_is_left_as_it_is(old: Catalog, catalog: Catalog) -> None:
+    catalog.add_volume(Volume(name='mine'))
+    with pytest.raises(exceptions.Refused, match='is not empty, it has volumes: name an empty'):
+        catalog.copy_from(old)
+    assert [volume.name for volume in catalog.volumes()] == ['mine'] and not catalog.backups()
+
+
+def a_job(catalog: Catalog) -> None:
+    catalog.accept(Job(kind='prune'))
+
+
+def a_worker(catalog: Catalog) -> None:
+    catalog.beat(Service(id='s', binary='worker', host='here'))
+
+
+def an_operation(catalog: Catalog) -> object:
+    running = catalog.operation('verify')
+    running.__enter__()
+    return running
+
+
+@pytest.mark.parametrize('begin, why', [
+    (a_job, '1 jobs have not ended'), (a_worker, '1 processes of the service'),
+    (an_operation, '1 operations run')])
+@pytest.mark.parametrize('connection', ['sqlite'], indirect=True)
+def test_what_is_in_use_is_not_copied(old: Catalog, catalog: Catalog,
+                                      begin: Callable[[Catalog], object], why: str) -> None:
+    going_on = begin(old)
+    with pytest.raises(exceptions.Refused, match=why):
+        catalog.copy_from(old)
+    assert not any(rows(catalog).values())
+    del going_on
