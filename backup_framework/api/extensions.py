@@ -5,12 +5,12 @@ An admin sees what all projects have, everybody else what their project has.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 import datetime
 from typing import TYPE_CHECKING, Any
 
 from backup_framework.api import backends, policy, schemas
-from backup_framework.api.backups import asker, get
+from backup_framework.api.backups import asker, get, require_worker
 from backup_framework.api.microversions import MIN
 from backup_framework.api.requests import Request, bad, query_of
 from backup_framework.api.schemas import as_uuid
@@ -149,6 +149,7 @@ def _schedule(schedule: ScheduleConfig) -> View:
 def verify(request: Request, id: str) -> View:
     """Accept the verification of a backup: all of it, a part, or only what is there."""
     backup = get(request, id, 'backup-framework:verify')
+    require_worker(request, backup.backend)
     wanted = request.document['backup-framework:verify'] or {}
     sample = Sample(wanted['percent']) if 'percent' in wanted else None
     how = How(quick=wanted.get('how') == 'quick', sample=sample)
@@ -193,10 +194,12 @@ def prune(request: Request) -> View:
             'jobs': [job_view(request, job) for job in jobs]}
 
 
-def _accept_prunes(request: Request, volume_ids: Iterable[str], backend: str | None,
+def _accept_prunes(request: Request, volume_ids: Collection[str], backend: str | None,
                    rules: Mapping[str, Any]) -> list[Job]:
     """Those that are pruned already are left out; raises where that is so of all."""
     jobs, refused = list[Job](), None
+    if volume_ids:
+        require_worker(request, backend)
     for each in volume_ids:
         try:
             jobs.append(request.manager.accept_prune(

@@ -226,6 +226,21 @@ def test_nothing_is_pruned_where_no_rule_says_what_to_keep(make_world):
     assert prune(where, last=1).status_int == 202
 
 
+def test_without_a_worker_nothing_is_verified_or_pruned(where):
+    [service] = where.catalog.services()
+    where.catalog.set_service(service.id, True, 'resting')
+    for answer in (act(where, 'mark', where.ids['backup'], 'verify', {}), prune(where)):
+        assert answer.status_int == 503 and 'cinder-backup could not be found' in answer.text
+    assert len(where.catalog.jobs()) == 2
+    assert prune(where, dry_run=True).json['going'] == 1
+    assert prune(where, last=9).status_int == 202, 'there is nothing to do'
+
+
+def test_a_worker_without_the_backend_does_not_count(where):
+    where.catalog.update_backup(where.ids['backup'], backend='elsewhere')
+    assert act(where, 'mark', where.ids['backup'], 'verify', {}).status_int == 503
+
+
 def test_a_volume_and_a_backend_are_chosen(where):
     assert prune(where, last=1, dry_run=True, volume_id=where.ids['idle']).json['count'] == 0
     assert prune(where, last=1, dry_run=True, volume_id=where.ids['volume']).json['count'] == 4
