@@ -201,6 +201,23 @@ def test_it_goes_on_by_itself_until_it_is_paused(browser: Browser, told: Told) -
     until(lambda: '414' in text(browser, 'tiles'), 'the summary after the pause')
 
 
+def test_a_tab_that_is_looked_at_again_asks_at_once_unless_it_is_paused(
+        browser: Browser, told: Told) -> None:
+    shown(browser, told)
+    browser.find_element(By.ID, 'pause').click()
+    browser.execute_script('''
+        const real = window.fetch;
+        window.asked = 0;
+        window.fetch = (...words) => { ++window.asked; return real(...words); };''')
+
+    def asked_when_seen() -> int:
+        return int(browser.execute_script(
+            "document.dispatchEvent(new Event('visibilitychange')); return window.asked"))
+    assert asked_when_seen() == 0
+    browser.find_element(By.ID, 'pause').click()
+    assert asked_when_seen() == 2
+
+
 def test_what_is_old_is_said_to_be(browser: Browser, told: Told) -> None:
     shown(browser, told)
     told.server.shutdown()
