@@ -205,10 +205,10 @@ def test_a_tab_that_is_looked_at_again_asks_at_once_unless_it_is_paused(
         browser: Browser, told: Told) -> None:
     shown(browser, told)
     browser.find_element(By.ID, 'pause').click()
-    browser.execute_script('''
+    browser.execute_script("""
         const real = window.fetch;
         window.asked = 0;
-        window.fetch = (...words) => { ++window.asked; return real(...words); };''')
+        window.fetch = (...words) => { ++window.asked; return real(...words); };""")
 
     def asked_when_seen() -> int:
         return int(browser.execute_script(
