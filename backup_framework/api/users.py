@@ -24,7 +24,9 @@ REMEMBERED = 1024
 
 _LONGEST = 72  # bytes of a password that bcrypt looks at
 _ID = re.compile(PROJECT, re.ASCII)
-_BCRYPT = re.compile(rb'\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}')
+# Cost, salt and hash; 128 bits of salt leave four of the last character unused.
+_BCRYPT = re.compile(rb'\$2[aby]\$(0[4-9]|[12]\d|3[01])\$'
+                     rb'[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}')
 
 Projects = dict[str, list[str]]
 """Roles by project; the first project is the one that counts when a request names none."""
@@ -119,7 +121,7 @@ def read_projects(path: str) -> dict[str, Projects]:
 
 def _text(path: str, *, secret: bool = False) -> str:
     try:
-        with open(path, encoding='utf-8') as stream:
+        with open(path, encoding='utf-8-sig') as stream:
             if secret and stat.S_IMODE(os.fstat(stream.fileno()).st_mode) & stat.S_IROTH:
                 LOG.warning('%s holds passwords and can be read by every user of this machine; '
                             'chmod 640 it', path)

@@ -203,6 +203,9 @@ def test_files_that_change_are_read_again(basic, tmp_path, monkeypatch, caplog):
     ('alice:{SHA}x', 'htpasswd -B'),
     ('alice:plain', 'line 1'),
     ('alice:$2y$05$short', 'htpasswd -B'),
+    # What looks like bcrypt's, and bcrypt cannot check: a cost or a salt that it never writes.
+    *((f'alice:$2y${cost}${"." * 53}', 'htpasswd -B') for cost in ('03', '32', '99')),
+    (f'alice:$2y$05${"A" * 53}', 'htpasswd -B'),
     (f'alice:{hashed("a")}\nalice:{hashed("b")}', 'line 2'),
 ])
 def test_only_what_bcrypt_keeps_is_a_password(tmp_path, text, said):
@@ -219,6 +222,21 @@ def test_users_that_make_no_sense_are_refused(tmp_path, text):
     (tmp_path / 'users').write_text(text)
     with pytest.raises(ConfigurationError, match='users'):
         users.read_projects(str(tmp_path / 'users'))
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path):
+    (tmp_path / 'htpasswd').write_text(f'alice:{hashed("a")}\n', encoding='utf-8-sig')
+    assert list(users.read_passwords(str(tmp_path / 'htpasswd'))) == ['alice']
+    (tmp_path / 'users').write_text('[alice]\ndemo = member\n', encoding='utf-8-sig')
+    assert users.read_projects(str(tmp_path / 'users')) == {'alice': {'demo': ['member']}}
+
+
+@pytest.mark.parametrize('salt', ['.', 'O', 'e', 'u'])
+def test_what_bcrypt_can_check_is_taken(tmp_path, salt):
+    stored = f'$2y$04${"/" * 21}{salt}{"z" * 31}'
+    bcrypt.checkpw(b'x', stored.encode())
+    (tmp_path / 'htpasswd').write_text(f'alice:{stored}\nbob:{stored.replace("$04$", "$31$")}\n')
+    assert len(users.read_passwords(str(tmp_path / 'htpasswd'))) == 2
 
 
 def test_names_keep_their_case(tmp_path):
