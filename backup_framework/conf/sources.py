@@ -20,8 +20,8 @@ TYPE = cfg.StrOpt('type', help=(
 OPTIONS = (
     TYPE,
     cfg.StrOpt('project_id', help=(
-        'The project whose volumes these are. Unset, all projects see them and may back them up, '
-        'unless the source knows better.')),
+        'The project whose volumes these are. Unset, and where the source knows no better, all '
+        'projects see them and may back them up, and only admins may restore over them.')),
     cfg.StrOpt('availability_zone', help='The availability zone that these volumes are shown in.'),
 )
 
