@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import etcd3gw
@@ -19,6 +20,8 @@ class EtcdBoard(EtcdJobBoard):  # type: ignore[misc]
         hosts = conf.pop('hosts')
         super().__init__(name, conf)
         self._hosts = hosts
+        # Who asks empties what the library remembers: nobody else may be reading it then.
+        self._asking = threading.Lock()
         given = {'timeout': timeout} | conf
         self._given = {key: kind(given[key]) for key, kind in self.ETCD_CONFIG_OPTIONS
                        if key in given}
@@ -36,14 +39,15 @@ class EtcdBoard(EtcdJobBoard):  # type: ignore[misc]
     def post(self, name: str, *args: Any, **kwargs: Any) -> Any:
         posting = super().post(name, *args, **kwargs)
         # A process that only posts never asks what there is, which would forget it.
-        self._job_cache.clear()
+        self._remove_job_from_cache(posting.key)
         return posting
 
     def postings(self) -> list[Any]:
-        # A board that was emptied counts from the beginning: a name may be another job's by now.
-        self._job_cache.clear()
-        self._ensure_fresh()
-        return list(self._job_cache.values())
+        with self._asking:
+            # One that was emptied counts from the beginning: a name may be another job's by now.
+            self._job_cache.clear()
+            self._ensure_fresh()
+            return list(self._job_cache.values())
 
     def claim_for(self, posting: Any, who: str, ttl: int) -> None:
         self.claim(posting, who, expiry=ttl)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 
 import pytest
 
@@ -47,3 +48,53 @@ def test_a_missing_client_is_named(monkeypatch: pytest.MonkeyPatch, kind: str, m
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ConfigurationError, match=rf'pip install "backup-framework\[{kind}\]"'):
         board(f'{kind}://host')
+
+
+class Etcd:
+    """What a board asks of its client, in memory."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, object] = {}
+
+    def get(self, key: str) -> list[object]:
+        return [self.values[key]] if key in self.values else []
+
+    def get_prefix(self, prefix: str) -> list[tuple[object, dict[str, str]]]:
+        return [(value, {'key': key}) for key, value in self.values.items()
+                if key.startswith(prefix)]
+
+    def create(self, key: str, value: object) -> bool:
+        return self.values.setdefault(key, value) is value
+
+    def replace(self, key: str, old: object, new: object) -> bool:
+        self.values[key] = new
+        return True
+
+
+@pytest.mark.parametrize('beside', ['post', 'postings'])
+def test_threads_of_a_worker_do_not_shorten_what_another_one_sees(
+        monkeypatch: pytest.MonkeyPatch, beside: str):
+    """On etcd they share what the library remembers."""
+    found = board('etcd://host')._board
+    found._client = Etcd()
+    for _ in range(3):
+        found.post('create', details={})
+    fresh, go_on = found._ensure_fresh, threading.Event()
+    other = threading.Thread(target=found.postings if beside == 'postings' else (
+        lambda: found.post('create', details={})))
+
+    def in_between() -> None:
+        if threading.current_thread() is other:
+            go_on.wait(10)
+            fresh()
+        else:
+            fresh()
+            other.start()
+            other.join(0.1)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(found, '_ensure_fresh', in_between)
+        assert len(found.postings()) == 3
+        go_on.set()
+        other.join(10)
+    assert len(found.postings()) == (4 if beside == 'post' else 3)
