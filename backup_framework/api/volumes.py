@@ -64,6 +64,9 @@ def create(request: Request) -> Answer:
     size = wanted.get('size')
     if size not in (None, backup.size):
         bad(f'A volume from backup {backup.id} has {backup.size} GiB, not {size}.')
+    for name in ('availability_zone', 'description'):
+        if wanted.get(name):
+            bad(f'A new volume has the {name} that its source says; leave it out.')
     volume = backups.accept_restore(request, backup, None, text(wanted, 'name'))
     return {'volume': views.volume_detail(request, volume)}
 

@@ -442,6 +442,17 @@ def test_a_volume_from_a_backup(world):
     assert before.status_int == 404
 
 
+def test_what_a_new_volume_cannot_keep_is_refused(world):
+    """Clients send what their user left out, as null."""
+    wanted = {'backup_id': world.ids['backup'], 'description': None, 'availability_zone': None}
+    for name in ('description', 'availability_zone'):
+        answer = world.ask('mark', '/v3/volumes', 'POST', {'volume': wanted | {name: 'nova'}})
+        assert name in fault(answer, 'badRequest')
+    assert len(world.catalog.jobs()) == 2, 'those that were there before'
+    wanted['description'] = ''
+    assert world.ask('mark', '/v3/volumes', 'POST', {'volume': wanted}).status_int == 202
+
+
 # Records
 
 def exported(world, new_id):
