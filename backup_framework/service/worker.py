@@ -14,6 +14,7 @@ from taskflow.exceptions import JobFailure
 
 from backup_framework import exceptions
 from backup_framework.catalog import Catalog
+from backup_framework.catalog.parts import KIND as PART
 from backup_framework.conf import Configuration
 from backup_framework.model import Job
 from backup_framework.service import flows, notifications, reports
@@ -142,8 +143,12 @@ class Worker:
 
     def _report(self) -> None:
         self.reports.beat()
-        for run in self.runner.running:
+        running = self.runner.running
+        for run in running:
             self._notifications.progressed(run.job, run.monitor.done, run.monitor.total)
+        for job_id in {run.job.arguments['create'] for run in running if run.job.kind == PART}:
+            create = self.catalog.job(job_id)
+            self._notifications.progressed(create, create.done, create.total)
 
     def _begin(self, name: str, work: Callable[[], object]) -> None:
         thread = threading.Thread(target=work, name=name, daemon=True)

@@ -12,6 +12,7 @@ from backup_framework.catalog import Catalog
 from backup_framework.exceptions import ConfigurationError
 from backup_framework.model import Job, JobState, Service, Volume, utcnow
 from backup_framework.service import dispatch, flows
+from backup_framework.service.notifications import Notifications
 from backup_framework.service.tidying import Tidying
 from backup_framework.service.worker import Worker
 from tests.service import workers
@@ -114,6 +115,20 @@ def test_it_tells_how_its_backends_do(tmp_path: Path):
         store.write_text('no directory')
         until(lambda: backend()['ok'] is False)
         assert str(store) in str(backend()['error'])
+
+
+def test_who_stores_a_part_tells_how_far_its_create_is(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    told: list[tuple[str, int, int | None]] = []
+    monkeypatch.setattr(Notifications, 'progressed', lambda _, job, done, total: told.append(
+        (job.id, done, total)))
+    config = configure(tmp_path)
+    create = accept(config, backend='elsewhere')
+    part = accept(config, kind='part', create=create.id, seconds={'run': 600})
+    with working(config) as (worker, script):
+        until(lambda: script.of(part))
+        worker.catalog.progress(create.id, 'backup', 5, 10)
+        until(lambda: (create.id, 5, 10) in told, 5)
 
 
 def test_it_offers_the_volumes_of_its_sources(tmp_path: Path):
