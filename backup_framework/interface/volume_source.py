@@ -19,8 +19,8 @@ class Capabilities:
     :param creates: `create` makes volumes, for restores.
     :param snapshots: `make_snapshot` takes a state of a volume that others write to.
     :param keeps: `keep` keeps what was read; every backup then reads a snapshot.
-    :param repeats: what `create` and `make_snapshot` made for a `key` is found by it. They are
-        called with one only then: the same again where a process was killed meanwhile.
+    :param repeats: what was made or opened for a `key` is found by it. Methods are called with
+        one only then: the same again where a process was killed meanwhile.
     :param shared: several may read one volume at once, on several hosts too. Only then a large
         one is backed up in parts.
     """
@@ -93,7 +93,7 @@ class VolumeSource(abc.ABC):
 
     @abc.abstractmethod
     def open(self, volume: Volume, snapshot: Snapshot | None = None, *,
-             since: str | None = None) -> AbstractContextManager[Reading]:
+             since: str | None = None, key: str | None = None) -> AbstractContextManager[Reading]:
         """A volume, or a snapshot of it, for reading.
 
         O1. The file gives exactly `size` bytes, those of the volume.
@@ -101,14 +101,17 @@ class VolumeSource(abc.ABC):
         O3. Reading changes nothing.
         O4. With `since`, the id of a backup, `changed` has all that may differ from it: sorted,
             without overlaps, inside the volume. None where that is not known of this very backup.
+        O5. With a `key` that was given before it takes over what a killed process left behind.
         """
 
     @abc.abstractmethod
-    def open_target(self, volume: Volume) -> AbstractContextManager[str | BinaryIO]:
+    def open_target(self, volume: Volume, *, key: str | None = None
+                    ) -> AbstractContextManager[str | BinaryIO]:
         """What to restore to: the path of a file or device, or a stream that is written in order.
 
         T1. When the block has ended well the volume has what was written, and keeps it.
         T2. A volume that must not be written to now is InvalidTarget, before anything was.
+        T3. With a `key` that was given before it takes over what a killed process left behind.
         """
 
     def create(self, name: str, size_bytes: int, project_id: str | None = None, *,

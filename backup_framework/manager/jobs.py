@@ -158,11 +158,11 @@ class Jobs:
         return making.make(self._context, self._sources, job, self._snapshot(backup, job))
 
     def _store_part(self, job: Job) -> list[Job]:
-        return splitting.store(self._context, job, self._read)
+        return splitting.store(self._context, job, functools.partial(self._read, job.id))
 
-    def _read(self, backup: Backup, create: Job) -> AbstractContextManager[Reading]:
+    def _read(self, key: str, backup: Backup, create: Job) -> AbstractContextManager[Reading]:
         return self._sources.read(self._volume(create), self._snapshot(backup, create),
-                                  since=backup.parent_id)
+                                  since=backup.parent_id, key=key)
 
     def _snapshot(self, backup: Backup, create: Job) -> Snapshot | None:
         """What is read in the place of the volume."""
@@ -181,7 +181,7 @@ class Jobs:
                                         int(volume.size_bytes or 0), volume.project_id, job.id)
             self._catalog.volume_made(volume.id, made)
             volume = self._volume(job)
-        with self._sources.target(volume) as target:
+        with self._sources.target(volume, job.id) as target:
             request = restoring.Request(
                 target if isinstance(target, str) else str(volume.name or volume.id), force=True,
                 stream=None if isinstance(target, str) else target, volume_id=volume.id,

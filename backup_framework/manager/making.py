@@ -50,7 +50,7 @@ def make(context: Context, sources: Sources, job: Job, snapshot: Snapshot | None
             context.catalog.finish(row, backup.id, Status.AVAILABLE, **complete)
             return []
         since = backup.parent_id
-        with sources.read(volume, snapshot, since=since) as reading:
+        with sources.read(volume, snapshot, since=since, key=job.id) as reading:
             if volume.status == IN_USE and snapshot is None:
                 operation.warn('the volume is in use: what was written to it while it was read '
                                'may be in the backup in part')

@@ -87,7 +87,7 @@ class Sources:
 
         Where it cannot be made the volume itself is read, after a warning.
 
-        :param key: the same one again gives the same one again, where the source can do that.
+        :param key: the same one again finds what a killed process left, where the source can.
         """
         if not self.makes_snapshot(volume):
             return None
@@ -111,8 +111,8 @@ class Sources:
 
     @contextlib.contextmanager
     def read(self, volume: Volume, snapshot: Snapshot | None = None, *,
-             since: str | None = None) -> Iterator[Reading]:
-        """A volume, or a state of it, for reading.
+             since: str | None = None, key: str | None = None) -> Iterator[Reading]:
+        """A volume, or a state of it, for reading; see `snapshot` for the key.
 
         :param since: the id of the backup to build on: the reading says what changed, if the
             source knows that of this backup.
@@ -122,7 +122,8 @@ class Sources:
             with source.open_volume(_path_of(volume)) as file:
                 yield Reading(file, source.size_of(file))
             return
-        with self.get(volume.source).open(volume, snapshot, since=since) as reading:
+        found = self.get(volume.source)
+        with found.open(volume, snapshot, since=since, **_keyed(found, key)) as reading:
             yield reading
 
     def keep(self, volume: Volume, taken: str | None, backup_id: str) -> None:
@@ -141,15 +142,17 @@ class Sources:
     # Writing.
 
     @contextlib.contextmanager
-    def target(self, volume: Volume) -> Iterator[str | BinaryIO]:
+    def target(self, volume: Volume, key: str | None = None) -> Iterator[str | BinaryIO]:
         """What to restore to: a path that exists, or a stream that is written in order.
 
+        :param key: see `snapshot`.
         :raises InvalidTarget: the volume must not be written to now.
         """
         if volume.source is None:
             yield _path_of(volume)
             return
-        with self.get(volume.source).open_target(volume) as target:
+        found = self.get(volume.source)
+        with found.open_target(volume, **_keyed(found, key)) as target:
             yield target
 
     def creator(self, preferred: str | None = None, project_id: str | None = None) -> str:

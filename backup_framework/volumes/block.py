@@ -44,14 +44,15 @@ class BlockVolumes(VolumeSource):
 
     @contextlib.contextmanager
     def open(self, volume: Volume, snapshot: Snapshot | None = None, *,
-             since: str | None = None) -> Iterator[Reading]:
+             since: str | None = None, key: str | None = None) -> Iterator[Reading]:
         if snapshot is not None:
             raise exceptions.VolumeNotFound('block devices have no snapshots here')
         with source.open_volume(self._path(volume)) as file:
             yield Reading(file, source.size_of(file))
 
     @contextlib.contextmanager
-    def open_target(self, volume: Volume) -> Iterator[str | BinaryIO]:
+    def open_target(self, volume: Volume, *, key: str | None = None
+                    ) -> Iterator[str | BinaryIO]:
         path = self._path(volume)
         mounted = source.writable_mounts(path)
         if mounted:

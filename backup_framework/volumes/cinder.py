@@ -20,6 +20,8 @@ _MADE_BY_US = 'backup_framework'
 """Metadata key of the snapshots and volumes that we make for a while."""
 _MADE_FOR = 'backup_framework_key'
 """Metadata key of what must be found again, by the key that it was made for."""
+_MOUNTPOINT = 'backup_framework:{key}:{host}'
+"""Of an attachment: all that Cinder tells later of who made it, once it is complete."""
 
 
 class CinderVolumes(VolumeSource):
@@ -77,65 +79,85 @@ class CinderVolumes(VolumeSource):
 
     @contextlib.contextmanager
     def open(self, volume: Volume, snapshot: Snapshot | None = None, *,
-             since: str | None = None) -> Iterator[Reading]:
-        with self._to_attach(volume, snapshot) as (volume_id, size), \
-                self._attached(volume_id, 'ro') as path:
+             since: str | None = None, key: str | None = None) -> Iterator[Reading]:
+        with self._to_attach(volume, snapshot, key) as found, \
+                self._attached(found, 'ro', key) as path:
             if not isinstance(path, str):
-                yield Reading(path, size)
+                yield Reading(path, found.size * GIB)
                 return
             with source.open_volume(path) as file:
                 yield Reading(file, source.size_of(file))
 
     @contextlib.contextmanager
-    def _to_attach(self, volume: Volume, snapshot: Snapshot | None) -> Iterator[tuple[str, int]]:
-        """Id and size of the volume itself, or of one that is made of its snapshot for a while."""
+    def _to_attach(self, volume: Volume, snapshot: Snapshot | None, key: str | None
+                   ) -> Iterator[Any]:
+        """The volume itself, or one that is made of its snapshot for a while."""
         known = self._get('volume', volume.source_id)
         if snapshot is None:
-            yield known.id, known.size * GIB
+            yield known
             return
         if self._get('snapshot', snapshot.source_id).volume_id != known.id:
             raise exceptions.VolumeNotFound(
                 f'snapshot {snapshot.source_id} is none of volume {known.id}')
+        name = f'backup of {known.id}'
         with self._told(f'make a volume of snapshot {snapshot.source_id}'):
-            made = self._cinder.create_volume(
-                size=known.size, snapshot_id=snapshot.source_id, name=f'backup of {known.id}',
-                metadata={_MADE_BY_US: 'temporary'})
+            left = [each for each in self._made_for(key, self._cinder.volumes, name=name)
+                    if each.status in ('creating', 'available', 'in-use')]
+            made = left[0] if left else self._cinder.create_volume(
+                size=known.size, snapshot_id=snapshot.source_id, name=name,
+                metadata={_MADE_BY_US: 'temporary'} | _marked(key))
         try:
-            self._wait(made)
-            yield made.id, made.size * GIB
+            if made.status != 'in-use':
+                self._wait(made)
+            yield made
         finally:
             with self._told(f'delete the temporary volume {made.id}'):
                 self._cinder.delete_volume(made.id, ignore_missing=True)
 
     @contextlib.contextmanager
-    def open_target(self, volume: Volume) -> Iterator[str | BinaryIO]:
+    def open_target(self, volume: Volume, *, key: str | None = None
+                    ) -> Iterator[str | BinaryIO]:
         known = self._get('volume', volume.source_id)
-        if known.status != 'available':
+        left = _left(known, key)
+        if known.status != 'available' and not (left and len(left) == len(known.attachments)):
             raise exceptions.InvalidTarget(f'volume {known.id} is {known.status}, not available')
-        with self._attached(known.id, 'rw') as path:
+        with self._attached(known, 'rw', key) as path:
             yield path
 
     @contextlib.contextmanager
-    def _attached(self, volume_id: str, mode: str) -> Iterator[Any]:
+    def _attached(self, volume: Any, mode: str, key: str | None) -> Iterator[Any]:
         """The device here that is the volume, or the object with which os-brick reads it."""
         brick = self._brick()
         properties = brick.get_connector_properties(
             self._settings.root_helper, self._settings.my_ip, self._settings.multipath, False)
-        with self._told(f'attach volume {volume_id}'):
-            attachment = self._cinder.create_attachment(
-                volume_id, connector=properties | {'mode': mode})
+        with self._told(f'attach volume {volume.id}'):
+            attachment = self._attachment(volume, properties | {'mode': mode}, key)
         try:
+            with self._told(f'attach volume {volume.id}'):
+                # Only now it is known whose it is.
+                self._cinder.complete_attachment(attachment.id)
             info = attachment.connection_info
             connector = brick.InitiatorConnector.factory(
                 info['driver_volume_type'], self._settings.root_helper,
                 use_multipath=self._settings.multipath)
-            with _connected(connector, info.get('data') or info, volume_id) as path:
-                with self._told(f'attach volume {volume_id}'):
-                    self._cinder.complete_attachment(attachment.id)
+            with _connected(connector, info.get('data') or info, volume.id) as path:
                 yield path
         finally:
-            with self._told(f'detach volume {volume_id}'):
+            with self._told(f'detach volume {volume.id}'):
                 self._cinder.delete_attachment(attachment.id, ignore_missing=True)
+
+    def _attachment(self, volume: Any, connector: dict[str, Any], key: str | None) -> Any:
+        """A new one, or the one with which a process was killed on this host: the device is there.
+
+        On another host that one goes. Cinder attaches no volume twice.
+        """
+        if key is not None:
+            connector['mountpoint'] = _MOUNTPOINT.format(key=key, host=connector.get('host'))
+        for each in _left(volume, key):
+            if each['device'] == connector['mountpoint']:
+                return self._cinder.get_attachment(each['attachment_id'])
+            self._cinder.delete_attachment(each['attachment_id'], ignore_missing=True)
+        return self._cinder.create_attachment(volume.id, connector=connector)
 
     def _brick(self) -> Any:
         os_brick = _imported('os_brick')
@@ -189,7 +211,17 @@ class CinderVolumes(VolumeSource):
             return
         if _MADE_BY_US not in (found.metadata or {}):
             raise exceptions.Refused(f'snapshot {found.id} was not made for a backup')
+        self._remove_copies(found)
         self._delete('snapshot', found.id)
+
+    def _remove_copies(self, snapshot: Any) -> None:
+        """Volumes of a snapshot of ours, with which a process was killed."""
+        with self._told(f'remove the volumes that were made of snapshot {snapshot.id}'):
+            for each in self._cinder.volumes(details=True, name=f'backup of {snapshot.volume_id}'):
+                if each.snapshot_id == snapshot.id and each.status != 'deleting':
+                    for attachment in self._cinder.attachments(volume_id=each.id):
+                        self._cinder.delete_attachment(attachment.id)
+                    self._cinder.delete_volume(each.id)
 
     def _delete(self, kind: str, identifier: str) -> None:
         with self._told(f'delete {kind} {identifier}'):
@@ -270,6 +302,13 @@ def _connected(connector: Any, properties: Any, volume_id: str) -> Iterator[Any]
 
 def _marked(key: str | None) -> dict[str, str]:
     return {} if key is None else {_MADE_FOR: key}
+
+
+def _left(volume: Any, key: str | None) -> list[dict[str, Any]]:
+    """The attachments of a volume with which a process of this key was killed."""
+    before = None if key is None else _MOUNTPOINT.format(key=key, host='')
+    return [each for each in volume.attachments or ()
+            if before is not None and str(each['device']).startswith(before)]
 
 
 def _volume(found: Any) -> Volume:

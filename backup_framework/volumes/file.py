@@ -132,7 +132,7 @@ class FileVolumes(VolumeSource):
 
     @contextlib.contextmanager
     def open(self, volume: Volume, snapshot: Snapshot | None = None, *,
-             since: str | None = None) -> Iterator[Reading]:
+             since: str | None = None, key: str | None = None) -> Iterator[Reading]:
         if snapshot is None:
             with self._file(volume) as file:
                 yield Reading(file, source.size_of(file))
@@ -195,7 +195,8 @@ class FileVolumes(VolumeSource):
     # Writing.
 
     @contextlib.contextmanager
-    def open_target(self, volume: Volume) -> Iterator[str | BinaryIO]:
+    def open_target(self, volume: Volume, *, key: str | None = None
+                    ) -> Iterator[str | BinaryIO]:
         with self._file(volume) as file:
             path = str(file.name)
             if _status(file) == 'in-use' or source.writable_mounts(path):

@@ -88,7 +88,7 @@ class NBDVolumes(VolumeSource):
 
     @contextlib.contextmanager
     def open(self, volume: Volume, snapshot: Snapshot | None = None, *,
-             since: str | None = None) -> Iterator[Reading]:
+             since: str | None = None, key: str | None = None) -> Iterator[Reading]:
         uri = self._uri(volume)
         if snapshot is not None:
             raise exceptions.VolumeNotFound(f'an export has no snapshots: {uri}')
@@ -113,7 +113,8 @@ class NBDVolumes(VolumeSource):
         return _with_bit(_map(uri, context), _DIRTY)
 
     @contextlib.contextmanager
-    def open_target(self, volume: Volume) -> Iterator[str | BinaryIO]:
+    def open_target(self, volume: Volume, *, key: str | None = None
+                    ) -> Iterator[str | BinaryIO]:
         uri = self._uri(volume)
         with _held(uri):
             if _export(uri).get('is_read_only', True):

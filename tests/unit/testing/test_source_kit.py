@@ -22,8 +22,8 @@ from backup_framework.testing import sentences, sources
 from backup_framework.volumes.file import FileVolumes
 
 SENTENCES = sentences.sentences(VolumeSource)
-FROM_INSIDE = {'O2', 'T2', 'V2'}
-"""What is so only while others use a volume, or is said by a case of another one."""
+FROM_INSIDE = {'O2', 'O5', 'T2', 'T3', 'V2'}
+"""What is so only while others use a volume, or were killed, or is said by another case."""
 
 
 class Copies(FileVolumes):

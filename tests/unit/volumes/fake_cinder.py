@@ -14,11 +14,16 @@ import sys
 import threading
 import types
 from typing import Any
+import urllib.parse
 import uuid
 
 import pytest
 
 GIB = 1 << 30
+
+
+class Refused(Exception):
+    """What Cinder answers with 400."""
 
 
 class Cinder:
@@ -29,6 +34,7 @@ class Cinder:
         self.volumes: dict[str, dict[str, Any]] = {}
         self.snapshots: dict[str, dict[str, Any]] = {}
         self.attachments: dict[str, dict[str, Any]] = {}
+        self.devices: dict[str, str] = {}
         self.log: list[tuple[str, str]] = []
         self.failing: str | None = None
         self._server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), self._handler())
@@ -46,7 +52,8 @@ class Cinder:
         self._file(made).write_bytes(data)
         self.volumes[made] = {
             'id': made, 'name': name, 'size': 1, 'status': 'available', 'description': None,
-            'availability_zone': 'nova', 'bootable': 'true', 'metadata': {},
+            'availability_zone': 'nova', 'bootable': 'true', 'metadata': {}, 'attachments': [],
+            'snapshot_id': None,
             'os-vol-tenant-attr:tenant_id': 'demo'} | fields
         return made
 
@@ -60,6 +67,7 @@ class Cinder:
         made = self.add(wanted['name'], b'', size=wanted['size'],
                         metadata=wanted.get('metadata') or {})
         if wanted.get('snapshot_id'):
+            self.volumes[made]['snapshot_id'] = wanted['snapshot_id']
             shutil.copy(self._file(wanted['snapshot_id']), self._file(made))
         else:
             with open(self._file(made), 'wb') as file:
@@ -81,14 +89,40 @@ class Cinder:
     def post_attachments(self, body: dict[str, Any]) -> dict[str, Any]:
         wanted, made = body['attachment'], str(uuid.uuid4())
         assert set(wanted) == {'volume_uuid', 'connector'} and wanted['connector']['initiator']
+        volume, connector = self.volumes[wanted['volume_uuid']], wanted['connector']
+        if volume['status'] not in ('available', 'downloading'):
+            raise Refused(f'Volume {volume["id"]} status must be available or downloading to '
+                          f'reserve, but the current status is {volume["status"]}.')
+        volume['status'] = 'attaching'
         self.attachments[made] = {
-            'id': made, 'status': 'attaching', 'mode': wanted['connector']['mode'],
-            'volume_id': wanted['volume_uuid'], 'connection_info': {
-                'driver_volume_type': 'iscsi',
-                'data': {'target_lun': str(self._file(wanted['volume_uuid']))}}}
+            'id': made, 'status': 'attaching', 'mode': connector['mode'],
+            'volume_id': volume['id'], 'connection_info': {
+                'driver_volume_type': 'iscsi', 'data': {'target_lun': str(self._file(volume['id']))}
+            }}
+        self.devices[made] = connector.get('mountpoint', 'na')
         return {'attachment': self.attachments[made]}
 
-    def _answer(self, method: str, path: str, body: dict[str, Any]) -> tuple[int, Any]:
+    def _complete(self, attachment: dict[str, Any]) -> None:
+        attachment['status'] = 'attached'
+        volume = self.volumes[attachment['volume_id']]
+        volume['status'] = 'in-use'
+        # A volume tells only of those that are complete, and to a user not on which host.
+        volume['attachments'] = [{
+            'id': volume['id'], 'attachment_id': attachment['id'], 'volume_id': volume['id'],
+            'server_id': None, 'host_name': None, 'device': self.devices[attachment['id']]}]
+
+    def _delete(self, kind: str, identifier: str) -> None:
+        if kind == 'attachments':
+            self.volumes[self.attachments[identifier]['volume_id']] |= {
+                'status': 'available', 'attachments': []}
+        elif kind == 'volumes' and self.volumes[identifier]['status'] not in ('available', 'error'):
+            raise Refused(f'Volume status must be available or error, and is '
+                          f'{self.volumes[identifier]["status"]}')
+        del getattr(self, kind)[identifier]
+        self._file(identifier).unlink(missing_ok=True)
+
+    def _answer(self, method: str, path: str, query: str, body: dict[str, Any]
+                ) -> tuple[int, Any]:
         if path in ('/', '/v3/'):
             return 200, {'versions': [{'id': 'v3.0', 'status': 'CURRENT', 'version': '3.71',
                                        'min_version': '3.0',
@@ -100,16 +134,18 @@ class Cinder:
         if method == 'POST' and not identifier:
             return 200, getattr(self, f'post_{kind}')(body)
         if identifier == 'detail':
-            return 200, {kind: list(known.values())}
+            wanted = dict(urllib.parse.parse_qsl(query))
+            return 200, {kind: [each for each in known.values()
+                                if all(each.get(key, wanted[key]) == wanted[key] for key in wanted)
+                                ]}
         if identifier not in known:
             return 404, {'itemNotFound': {'message': f'no {identifier}', 'code': 404}}
         if method == 'DELETE':
-            del known[identifier]
-            self._file(identifier).unlink(missing_ok=True)
+            self._delete(kind, identifier)
             return 202, None
         if rest == 'action':
             assert 'os-complete' in body
-            known[identifier]['status'] = 'attached'
+            self._complete(known[identifier])
             return 204, None
         return 200, {kind[:-1]: known[identifier]}
 
@@ -118,12 +154,15 @@ class Cinder:
             protocol_version = 'HTTP/1.1'
 
             def do_GET(self) -> None:
-                path = self.path.partition('?')[0]
+                path, _, query = self.path.partition('?')
                 if self.command != 'GET':
                     cinder.log.append((self.command, re.sub('[0-9a-f-]{36}', 'ID', path)[4:]))
                 length = int(self.headers.get('Content-Length') or 0)
                 body = json.loads(self.rfile.read(length) or b'{}')
-                code, answer = cinder._answer(self.command, path, body)
+                try:
+                    code, answer = cinder._answer(self.command, path, query, body)
+                except Refused as error:
+                    code, answer = 400, {'badRequest': {'message': str(error), 'code': 400}}
                 data = b'' if answer is None else json.dumps(answer).encode()
                 self.send_response(code)
                 self.send_header('Content-Type', 'application/json')
@@ -169,7 +208,8 @@ def install_brick(monkeypatch: pytest.MonkeyPatch) -> type[Connector]:
     connector: Any = modules['os_brick.initiator.connector']
     connector.InitiatorConnector = Connector
     connector.get_connector_properties = lambda root_helper, my_ip, multipath, enforce: {
-        'initiator': 'iqn.2026-01.org.example:host', 'ip': my_ip, 'multipath': multipath}
+        'initiator': 'iqn.2026-01.org.example:host', 'ip': my_ip, 'multipath': multipath,
+        'host': 'here'}
     for name, module in modules.items():
         monkeypatch.setitem(sys.modules, name, module)
     return Connector

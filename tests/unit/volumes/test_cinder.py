@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 import os
 from pathlib import Path
 import sys
 from typing import Any
 
+from openstack.block_storage.v3._proxy import Proxy
 import pytest
 
 from backup_framework import conf, exceptions
 from backup_framework.manager import CreateJob, Manager
-from backup_framework.model import GIB, Settings, Volume
+from backup_framework.model import GIB, Backup, Job, Settings, Volume
 from backup_framework.testing import sources
 from backup_framework.volumes.cinder import CinderVolumes
 from tests.unit.manager.test_jobs import killed
@@ -141,32 +142,126 @@ def test_restoring(source: CinderVolumes, cinder: Cinder) -> None:
         pass
 
 
+class Service:
+    """Jobs of the volumes of the cloud, run by processes that have just begun."""
+
+    def __init__(self, root: Path) -> None:
+        (root / 'store').mkdir(0o700)
+        (root / 'conf').write_text(CONFIGURATION.format(root=root))
+        self.configuration = conf.load([str(root / 'conf')])
+        self.manager = Manager(self.configuration)
+
+    def create(self, volume_id: str) -> tuple[Backup, Job]:
+        for offer in self.manager.sources.offers():
+            self.manager.catalog.offer_volumes(offer.source, offer.volumes, offer.snapshots)
+        return self.manager.accept_create(CreateJob(volume_id, force=True))
+
+    def run(self, job: Job) -> str:
+        """How it ended."""
+        with Manager(self.configuration) as manager:
+            manager.run_job(manager.catalog.job(job.id))
+        return self.manager.catalog.job(job.id).state
+
+
+@pytest.fixture
+def service(source: CinderVolumes, tmp_path: Path) -> Iterator[Service]:
+    made = Service(tmp_path)
+    yield made
+    made.manager.close()
+
+
 @pytest.mark.parametrize('cancelled', [False, True])
 def test_a_backup_that_is_killed_when_its_snapshot_is_made(
-        source: CinderVolumes, cinder: Cinder, tmp_path: Path, cancelled: bool) -> None:
+        service: Service, cinder: Cinder, cancelled: bool) -> None:
     """The catalog does not know of the snapshot; the next run takes it, and removes it."""
-    cinder.add('disk', DATA, status='in-use')
-    (tmp_path / 'store').mkdir(0o700)
-    (tmp_path / 'conf').write_text(CONFIGURATION.format(root=tmp_path))
-    configuration = conf.load([str(tmp_path / 'conf')])
-
-    def run() -> None:
-        with Manager(configuration) as manager:
-            manager.run_job(manager.catalog.job(job.id))
-
-    with Manager(configuration) as manager:
-        for offer in manager.sources.offers():
-            manager.catalog.offer_volumes(offer.source, offer.volumes, offer.snapshots)
-        (volume,) = manager.catalog.volume_page(None).items
-        _, job = manager.accept_create(CreateJob(volume.id, force=True))
-        assert killed(run, CinderVolumes, 'make_snapshot', 0, after=True)
-        assert len(cinder.snapshots) == 1
-        if cancelled:
-            manager.cancel(job.id)
-        run()
-        assert manager.catalog.job(job.id).state == ('cancelled' if cancelled else 'done')
+    volume = cinder.add('disk', DATA, status='in-use')
+    _, job = service.create(volume)
+    assert killed(lambda: service.run(job), CinderVolumes, 'make_snapshot', 0, after=True)
+    assert len(cinder.snapshots) == 1
+    if cancelled:
+        service.manager.cancel(job.id)
+    assert service.run(job) == ('cancelled' if cancelled else 'done')
     assert cinder.log.count(('POST', 'snapshots')) == 1
-    assert not cinder.snapshots and list(cinder.volumes) == [volume.source_id]
+    assert not cinder.snapshots and list(cinder.volumes) == [volume]
+
+
+def is_clean(cinder: Cinder, volume: str, status: str = 'available') -> bool:
+    return not cinder.attachments and not cinder.snapshots and list(cinder.volumes) == [volume] \
+        and cinder.volumes[volume]['status'] == status
+
+
+@pytest.fixture(params=['here', 'there'])
+def take_over(request: pytest.FixtureRequest, brick: type[Connector],
+              monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
+    """What is called after it runs on the same host, or on another."""
+    module = sys.modules['os_brick.initiator.connector']
+    known = module.get_connector_properties
+
+    def take_over() -> str:
+        monkeypatch.setattr(module, 'get_connector_properties', lambda *args: (
+            known(*args) | {'host': request.param}))
+        return str(request.param)
+    return take_over
+
+
+@pytest.mark.parametrize('status', ['available', 'in-use'])
+def test_a_backup_that_is_killed_while_it_reads(
+        service: Service, cinder: Cinder, status: str, take_over: Callable[[], str]) -> None:
+    """Cinder attaches no volume twice. The next run on this host has what is attached."""
+    volume = cinder.add('disk', DATA, status=status)
+    _, job = service.create(volume)
+    assert killed(lambda: service.run(job), Connector, 'connect_volume', 0, after=True)
+    assert [each['status'] for each in cinder.attachments.values()] == ['attached']
+    host = take_over()
+    assert service.run(job) == 'done'
+    assert is_clean(cinder, volume, status)
+    assert cinder.log.count(('POST', 'volumes')) == (status == 'in-use')
+    assert cinder.log.count(('POST', 'attachments')) == (1 if host == 'here' else 2)
+
+
+@pytest.mark.parametrize(('cls', 'method', 'cancelled'), [
+    (Connector, 'connect_volume', True), (Proxy, 'complete_attachment', True),
+    (Proxy, 'complete_attachment', False)])
+def test_what_is_left_of_a_snapshot_goes_with_it(service: Service, cinder: Cinder, cls: type,
+                                                 method: str, cancelled: bool) -> None:
+    volume = cinder.add('disk', DATA, status='in-use')
+    _, job = service.create(volume)
+    assert killed(lambda: service.run(job), cls, method, 0, after=cls is Connector)
+    assert len(cinder.attachments) == 1
+    if cancelled:
+        service.manager.cancel(job.id)
+    assert service.run(job) == ('cancelled' if cancelled else 'done')
+    assert is_clean(cinder, volume, 'in-use')
+
+
+def test_a_restore_that_is_killed_while_it_writes(
+        service: Service, cinder: Cinder, take_over: Callable[[], str]) -> None:
+    volume = cinder.add('disk', DATA)
+    backup, job = service.create(volume)
+    assert service.run(job) == 'done'
+    (cinder.folder / volume).write_bytes(bytes(len(DATA)))
+    *_, job = service.manager.accept_restore(backup.id, volume_id=volume)
+    assert killed(lambda: service.run(job), Connector, 'connect_volume', 0, after=True)
+    take_over()
+    assert service.run(job) == 'done'
+    assert is_clean(cinder, volume) and (cinder.folder / volume).read_bytes() == DATA
+
+
+def test_what_others_attached_is_left_alone(source: CinderVolumes, cinder: Cinder) -> None:
+    volume = Volume(source_id=cinder.add('disk', DATA))
+    with source.open_target(volume, key='k'):
+        pass
+    (ours,) = cinder.devices.values()
+    state = cinder.volumes[str(volume.source_id)]
+    of_another = {'attachment_id': 'x', 'device': ours.replace('k', 'another', 1)}
+    for attachments in ([of_another], [{'attachment_id': 'y', 'device': ours}, of_another]):
+        state |= {'status': 'in-use', 'attachments': attachments}
+        with pytest.raises(exceptions.InvalidTarget, match='in-use'), \
+                source.open_target(volume, key='k'):
+            pass
+    with pytest.raises(exceptions.VolumeError, match='cannot attach'), \
+            source.open(Volume(source_id=volume.source_id), key='another one'):
+        pass
 
 
 @pytest.mark.parametrize('kind', ['volumes', 'attachments', 'snapshots'])
