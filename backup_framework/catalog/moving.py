@@ -38,8 +38,8 @@ def _refuse_busy(source: sa.Connection) -> None:
         ('operations run', _count(source, schema.operations))) if count]
     if busy:
         raise exceptions.Refused(
-            f'the catalog to copy from is in use: {", ".join(busy)}. Let the service end there what '
-            'it has begun, stop it, and try again a minute later')
+            f'the catalog to copy from is in use: {", ".join(busy)}. Let the service end there '
+            'what it has begun, stop it, and try again a minute later')
 
 
 def _count(connection: sa.Connection, table: sa.Table, *conditions: sa.ColumnElement[bool]) -> int:

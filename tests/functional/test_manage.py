@@ -143,7 +143,8 @@ def test_copy_of_what_is_not_there(manage, place, tmp_path):
 
 @pytest.mark.parametrize('words', [
     (), ('db',), ('db', 'copy'), ('db', 'drop'), ('db', 'purge'),
-    ('db', 'purge', '--older-than', '-1'), ('db', 'purge', '--older-than', 'all'), ('db', 'purge', '--older-than', '99999999')])
+    ('db', 'purge', '--older-than', '-1'), ('db', 'purge', '--older-than', 'all'),
+    ('db', 'purge', '--older-than', '99999999')])
 def test_words_that_make_no_sense(manage, place, words):
     code, said, why = manage(place(), *words)
     assert (code, said) == (2, '') and why.startswith('usage: backup-framework-manage')
