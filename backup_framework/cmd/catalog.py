@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import re
 from typing import Any
 
 from backup_framework.cmd import base, exit_codes
+
+
+def _project(text: str) -> str:
+    from backup_framework.conf.api import PROJECT
+    if not re.fullmatch(PROJECT, text):
+        raise argparse.ArgumentTypeError(f'{text!r} cannot be the id of a project')
+    return text
 
 
 class Check(base.Lister):
@@ -52,13 +60,17 @@ class Rebuild(base.Lister):
         parser.add_argument('--container', metavar='C', help='search only this container')
         parser.add_argument('--adopt', action='store_true',
                             help='make backups of another installation ours')
+        parser.add_argument('--project', metavar='ID', type=_project,
+                            help='the project that what is added belongs to; backups that stay '
+                                 "another installation's get none")
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         from backup_framework.cmd import columns
         with self.manager() as manager:
             rebuilt = manager.rebuild(parsed_args.backend, container=parsed_args.container,
-                                      adopt=parsed_args.adopt)
+                                      adopt=parsed_args.adopt,
+                                      project_id=parsed_args.project)
             base.say(f'{len(rebuilt.added)} backups added, {rebuilt.known} were known.')
             for healed in rebuilt.healed:
                 base.say(f'Backup {healed} is complete and available now.')

@@ -392,10 +392,13 @@ class Manager:
         """For whom a backup is sealed, as its store says; nobody where it is not sealed."""
         return keys.recipients(self._context, self.catalog.get_backup(backup))
 
-    def rebuild(self, backend: str, *, container: str | None = None, adopt: bool = False
-                ) -> Rebuilt:
-        """Add to the catalog every backup whose manifest is in the store and that it lacks."""
-        return records.rebuild(self._context, backend, container, adopt)
+    def rebuild(self, backend: str, *, container: str | None = None, adopt: bool = False,
+                project_id: str | None = None) -> Rebuilt:
+        """Add to the catalog every backup whose manifest is in the store and that it lacks.
+
+        :param project_id: whose those are that are ours; no manifest says it.
+        """
+        return records.rebuild(self._context, backend, container, adopt, project_id)
 
     def containers(self, backend: str) -> Iterator[Usage]:
         """What is stored in each container of a backend."""

@@ -93,7 +93,8 @@ def look_up(context: Context, record: object, backend: str | None, adopt: bool =
     return backup
 
 
-def rebuild(context: Context, backend: str, container: str | None, adopt: bool) -> Rebuilt:
+def rebuild(context: Context, backend: str, container: str | None, adopt: bool,
+            project_id: str | None) -> Rebuilt:
     """Find every backup of a backend from its manifests alone; see Manager.rebuild."""
     driver = context.drivers.chunked(backend, 'be searched for backups')
     driver.before_operation('verify')
@@ -114,7 +115,8 @@ def rebuild(context: Context, backend: str, container: str | None, adopt: bool) 
     # The newest first, because the first one says what is known of its volume.
     for header, found in sorted(described, key=_taken_at, reverse=True):
         try:
-            _rebuild_one(context, driver, backend, header, found, adopt, rebuilt, known)
+            _rebuild_one(context, driver, backend, header, found, adopt, project_id, rebuilt,
+                         known)
         except exceptions.InvalidInput as error:
             rebuilt.problems.append(f'the backup with prefix {found["service_metadata"]} in '
                                     f'container {found["container"]}: {error}')
@@ -199,8 +201,8 @@ def _taken_at(described: _Described) -> datetime.datetime:
 
 
 def _rebuild_one(context: Context, driver: ChunkedBackupDriver, backend: str,
-                 header: base.Header, found: dict[str, Any], adopt: bool, rebuilt: Rebuilt,
-                 known: Collection[str]) -> None:
+                 header: base.Header, found: dict[str, Any], adopt: bool,
+                 project_id: str | None, rebuilt: Rebuilt, known: Collection[str]) -> None:
     backup_id = str(header.backup_id)
     if backup_id in known or context.catalog.has_backup(backup_id):
         rebuilt.known += 1
@@ -223,6 +225,8 @@ def _rebuild_one(context: Context, driver: ChunkedBackupDriver, backend: str,
         created_at=header.created_at, data_timestamp=header.data_timestamp or header.created_at,
         metadata=dict(header.properties), service=drivers.service(driver))
     _take_in(context, backup, backend, header, found, adopt)
+    if backup.owner is None:
+        backup.project_id = project_id
     context.catalog.add_backup(backup)
     rebuilt.added.append(backup)
 

@@ -9,6 +9,7 @@ import shutil
 
 import pytest
 
+from backup_framework.catalog import Catalog
 from tests.functional.conftest import CINDERS, change
 
 VOLATILE = {'has_dependent_backups', 'warnings', 'volume'}
@@ -21,6 +22,15 @@ def stable(record: dict) -> dict:
 def lose_catalog(cli) -> None:
     for file in cli.state.glob('catalog.sqlite*'):
         file.unlink()
+
+
+def projects(cli) -> dict[str, str | None]:
+    """Of each backup; the command line does not show it."""
+    catalog = Catalog(f'sqlite:///{cli.state}/catalog.sqlite', str(cli.state))
+    try:
+        return {backup.id: backup.project_id for backup in catalog.backups()}
+    finally:
+        catalog.close()
 
 
 def test_export_and_import_through_a_file(cli, volume, version):
@@ -223,6 +233,22 @@ def test_rebuild_of_one_container(cli, make_volume):
     row, = cli.json('catalog', 'rebuild', 'local', '--container', 'shelf')
     assert row['id'] == wanted['id']
     assert cli.json('catalog', 'rebuild', 'local', '--container', 'nothing') == []
+
+
+def test_rebuild_gives_a_project_to_what_is_ours(cli, make_volume):
+    wanted = cli.create(make_volume('one'), '--container', 'shelf')
+    other = cli.create(make_volume('two', seed=2))
+    lose_catalog(cli)
+    cli.good('catalog', 'rebuild', 'local', '--container', 'shelf', '--project', 'web')
+    cli.good('catalog', 'rebuild', 'local', '--project', 'db')
+    assert projects(cli) == {wanted['id']: 'web', other['id']: 'db'}
+    lose_catalog(cli)
+    (cli.state / 'installation').unlink()
+    cli.good('catalog', 'rebuild', 'local', '--container', 'shelf', '--project', 'web', '--adopt')
+    cli.good('catalog', 'rebuild', 'local', '--project', 'db')
+    assert projects(cli) == {wanted['id']: 'web', other['id']: None}
+    done = cli.run('catalog', 'rebuild', 'local', '--project', '../x')
+    assert done.code == 2 and "'../x' cannot be the id of a project" in done.err
 
 
 def test_rebuild_goes_on_beside_damage(cli, make_volume):
