@@ -96,15 +96,16 @@ class CinderVolumes(VolumeSource):
         if snapshot is None:
             yield known
             return
-        if self._get('snapshot', snapshot.source_id).volume_id != known.id:
+        state = self._get('snapshot', snapshot.source_id)
+        if state.volume_id != known.id:
             raise exceptions.VolumeNotFound(
-                f'snapshot {snapshot.source_id} is none of volume {known.id}')
+                f'snapshot {state.id} is none of volume {known.id}')
         name = f'backup of {known.id}'
-        with self._told(f'make a volume of snapshot {snapshot.source_id}'):
+        with self._told(f'make a volume of snapshot {state.id}'):
             left = [each for each in self._made_for(key, self._cinder.volumes, name=name)
                     if each.status in ('creating', 'available', 'in-use')]
             made = left[0] if left else self._cinder.create_volume(
-                size=known.size, snapshot_id=snapshot.source_id, name=name,
+                size=state.size, snapshot_id=state.id, name=name,
                 metadata={_MADE_BY_US: 'temporary'} | _marked(key))
         try:
             if made.status != 'in-use':

@@ -119,6 +119,16 @@ def test_the_requests_of_a_backup_of_one_in_use(source: CinderVolumes, cinder: C
     assert list(cinder.volumes) == [volume.source_id] and not cinder.snapshots
 
 
+def test_a_snapshot_of_a_volume_that_has_grown_since(source: CinderVolumes, cinder: Cinder
+                                                     ) -> None:
+    volume = Volume(source_id=cinder.add('disk', DATA, status='in-use'))
+    snapshot = source.make_snapshot(volume)
+    cinder.volumes[str(volume.source_id)]['size'] = 2
+    with source.open(volume, snapshot):
+        assert [each['size'] for each in cinder.volumes.values()] == [2, 1]
+    source.delete_snapshot(volume, snapshot)
+
+
 def test_a_snapshot_of_another_volume(source: CinderVolumes, cinder: Cinder) -> None:
     mine, other = (Volume(source_id=cinder.add(name, DATA)) for name in ('mine', 'other'))
     snapshot = source.make_snapshot(other)
