@@ -172,6 +172,11 @@ class CinderVolumes(VolumeSource):
     def create(self, name: str, size_bytes: int, project_id: str | None = None, *,
                key: str | None = None) -> Volume:
         with self._told('make a volume'):
+            own = self._cinder.get_project_id()
+            if project_id not in (None, own):
+                raise exceptions.Refused(
+                    f'in the cloud {self._settings.cloud} volumes are made only for project {own}, '
+                    f'not for {project_id}: restore to a volume that exists')
             made = self._made_for(key, self._cinder.volumes, name=name)
             found = made[0] if made else self._cinder.create_volume(
                 size=model.size_gib(size_bytes), name=name,

@@ -8,6 +8,7 @@ from pathlib import Path
 import sys
 from typing import Any
 
+from keystoneauth1.noauth import NoAuth
 from openstack.block_storage.v3._proxy import Proxy
 import pytest
 
@@ -178,6 +179,15 @@ def service(source: CinderVolumes, tmp_path: Path) -> Iterator[Service]:
     made = Service(tmp_path)
     yield made
     made.manager.close()
+
+
+def test_a_volume_is_made_for_the_project_of_the_cloud_alone(
+        source: CinderVolumes, cinder: Cinder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(NoAuth, 'get_project_id', lambda *_, **more: 'demo', raising=False)
+    assert source.create('mine', GIB, 'demo').project_id == 'demo'
+    with pytest.raises(exceptions.Refused, match='only for project demo, not for other'):
+        source.create('theirs', GIB, 'other')
+    assert [each['name'] for each in cinder.volumes.values()] == ['mine']
 
 
 @pytest.mark.parametrize('cancelled', [False, True])
