@@ -24,7 +24,8 @@ from backup_framework.interface.volume_source import Capabilities, Reading, Volu
 from backup_framework.model import Extent, Option, OptionType, Snapshot, Volume
 
 _FICLONE = 0x40049409  # linux/fs.h
-_NO_CLONE = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOTTY, errno.EXDEV)
+_NO_CLONE = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOTTY, errno.EXDEV, errno.EROFS, errno.EACCES,
+             errno.EPERM, errno.ENAMETOOLONG)
 _STRANGE = re.compile(r'[^A-Za-z0-9_.-]+')
 _LONGEST_NAME = 150
 _LONGEST_MAP = 16 << 20
@@ -264,21 +265,16 @@ class FileVolumes(VolumeSource):
         self._remove_others(_SNAPSHOT, self._known(volume), older_than=_ABANDONED)
         with self._file(volume) as file:
             name = self._name_for(volume, key or secrets.token_hex(8))
-            path = os.path.join(str(self._directory), name)
             with _told(f'make a snapshot of {file.name}'):
-                fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
                 try:
-                    fcntl.ioctl(fd, _FICLONE, file.fileno())
-                    os.fsync(fd)
-                except BaseException as error:
-                    os.unlink(path)
-                    if isinstance(error, OSError) and error.errno in _NO_CLONE:
-                        raise exceptions.Refused(
-                            f'{self._directory} is on a file system that makes no copies which '
-                            'share blocks: use XFS or btrfs, or write snapshots = no') from None
-                    raise
-                finally:
-                    os.close(fd)
+                    _clone(file, os.path.join(str(self._directory), name))
+                except OSError as error:
+                    if error.errno not in _NO_CLONE:
+                        raise
+                    raise exceptions.Refused(
+                        f'in {self._directory} no copy can be made that shares blocks with '
+                        f'{self._known(volume)} ({error.strerror}): that takes XFS or btrfs, and '
+                        'leave to write there; or write snapshots = no') from None
             return Snapshot(volume_id=volume.id, source_id=name, name=name,
                             size_bytes=source.size_of(file), created_at=model.utcnow())
 
@@ -319,7 +315,9 @@ class FileVolumes(VolumeSource):
     def _remove(self, name: str) -> None:
         path = os.path.join(str(self._directory), name)
         with _told(f'remove {path}'), contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
+            # Where nothing can be written what is not there cannot be removed either.
+            if os.path.lexists(path):
+                os.unlink(path)
 
     def _snapshot_name(self, volume: Volume, snapshot: Snapshot) -> str:
         """:raises VolumeNotFound: it is none of this volume's."""
@@ -341,6 +339,19 @@ def _kept_name(name: str, backup_id: str) -> str:
     if match is None or match['name'] != name:
         raise exceptions.VolumeNotFound(f'{backup_id!r} is no id of a backup')
     return made
+
+
+def _clone(file: io.FileIO, path: str) -> None:
+    """Make a file that shares the blocks of another; where that fails there is none."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.ioctl(fd, _FICLONE, file.fileno())
+        os.fsync(fd)
+    except BaseException:
+        os.unlink(path)
+        raise
+    finally:
+        os.close(fd)
 
 
 def _mapped_volume(name: str, path: str) -> Volume:

@@ -263,6 +263,55 @@ def test_a_file_system_that_shares_no_blocks(tmp_path: Path) -> None:
         os.unlink(str(made.path))
 
 
+@pytest.fixture
+def read_only(tmp_path: Path) -> Iterator[Path]:
+    if os.geteuid():
+        pytest.skip('only root can mount')
+    point = tmp_path / 'read only'
+    point.mkdir()
+    (point / 'disk').write_bytes(DATA)
+    if subprocess.run(['mount', '--bind', point, point], check=False, timeout=60).returncode:
+        pytest.skip('no mounts here')
+    try:
+        subprocess.run(['mount', '-o', 'remount,ro,bind', point], check=True, timeout=60)
+        yield point
+    finally:
+        subprocess.run(['umount', point], check=True, timeout=60)
+
+
+def is_refused(source: FileVolumes, name: str) -> bool:
+    """Whether it makes no snapshot, and has nothing to say against that there is none."""
+    volume = Volume(source_id=name)
+    with pytest.raises(exceptions.Refused, match='snapshots = no'):
+        source.make_snapshot(volume, key='k')
+    with pytest.raises(exceptions.Refused, match='snapshots = no'):
+        source.make_snapshot(volume)
+    source.drop_snapshot(volume, 'k')
+    source.delete_snapshot(volume, Snapshot(source_id=f'.{name}.0123456789abcdef.snapshot'))
+    return len(content(source, volume)) == len(DATA)
+
+
+def test_no_snapshots_in_a_directory_that_is_read_only(read_only: Path) -> None:
+    assert is_refused(of(path=str(read_only)), 'disk')
+
+
+def test_no_snapshots_of_names_that_leave_no_room(tmp_path: Path) -> None:
+    (tmp_path / ('x' * 229)).write_bytes(DATA)
+    assert is_refused(of(path=str(tmp_path)), 'x' * 229)
+
+
+def test_no_snapshots_where_we_may_not_write(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = os.open
+
+    def refuse(path: str, flags: int, *args: Any, **more: Any) -> int:
+        if flags & os.O_CREAT:
+            raise PermissionError(errno.EACCES, 'Permission denied')
+        return known(path, flags, *args, **more)
+
+    monkeypatch.setattr(os, 'open', refuse)
+    assert is_refused(of(path=str(folder)), 'disk')
+
+
 class TestKept:
     """What a kept state says of changes: enough, of the right backup, and of no other volume."""
 
