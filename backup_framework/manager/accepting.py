@@ -103,11 +103,13 @@ def create(context: Context, wanted: CreateJob) -> tuple[Backup, Job]:
 
 
 def in_project(project_id: str | None, name: str) -> str:
-    """The container that a project calls so; another project cannot name it.
+    """The container that a project calls so, or that it is shown for that name; another project
+    cannot name it.
 
     :raises InvalidName: no container can have this name.
     """
-    return store.check_new_name(name if project_id is None else f'{project_id}/{name}')
+    own = '' if project_id is None else f'{project_id}/'
+    return store.check_new_name(own + name.removeprefix(own))
 
 
 def _snapshot(context: Context, wanted: CreateJob, volume: Volume, asker: Asker

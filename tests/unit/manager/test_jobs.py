@@ -25,7 +25,7 @@ from backup_framework.engine import writing
 from backup_framework.engine.monitor import Monitor
 from backup_framework.interface.volume_source import Reading
 from backup_framework.key_managers import file as key_file
-from backup_framework.manager import CreateJob, Manager, jobs, making, pruning, resuming
+from backup_framework.manager import CreateJob, Manager, accepting, jobs, making, pruning, resuming
 from backup_framework.manager.creating import Request
 from backup_framework.manager.verifying import How
 from backup_framework.model import (
@@ -187,6 +187,13 @@ def test_what_a_backup_is_given(world):
     assert world.catalog.volume_of(volume.id, 'p').status == 'available'
     ended = world.catalog.job(job.id)
     assert ended.state == JobState.DONE and ended.ended_at is not None
+
+
+def test_a_container_is_named_as_it_is_shown():
+    for name in ('shelf', 'p/shelf'):
+        assert accepting.in_project('p', name) == 'p/shelf'
+    assert accepting.in_project('p', 'q/shelf') == 'p/q/shelf'
+    assert accepting.in_project(None, 'shelf') == 'shelf'
 
 
 @pytest.mark.parametrize('name', ['../q/box', '/box', 'a//b', '.hidden', 'x' * 300])
