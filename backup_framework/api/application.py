@@ -42,6 +42,7 @@ def check(configuration: Configuration) -> None:
 
     :raises ConfigurationError: what is wrong.
     """
+    middleware.check(configuration)
     working.check_options(configuration)
     working.check_board(configuration)
 

@@ -12,11 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from oslo_config import cfg
 from oslo_middleware import cors, healthcheck, http_proxy_to_wsgi, request_id, sizelimit
 import webob
 import webob.exc
 
 from backup_framework.api import errors, microversions
+from backup_framework.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -27,6 +29,7 @@ HEALTH = '/healthcheck'
 
 _HEADERS = ['Authorization', 'X-Auth-Token', 'X-Project-Id', microversions.HEADER]
 _EXPOSED = ['X-OpenStack-Request-Id', microversions.HEADER]
+_SECTIONS = ('cors', 'healthcheck', 'oslo_middleware')
 _METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'DELETE']
 
 
@@ -35,11 +38,25 @@ def pipeline(application: WSGIApplication, configuration: Configuration) -> WSGI
 
     :raises ConfigurationError: an option of one of the parts makes no sense.
     """
-    oslo = configuration.oslo
+    try:
+        return _pipeline(application, configuration.oslo)
+    except cfg.Error as error:
+        raise ConfigurationError(f'[{"], [".join(_SECTIONS)}]: {error}') from None
+
+
+def check(configuration: Configuration) -> None:
+    """:raises ConfigurationError: as `pipeline`."""
+    pipeline(webob.Response(), configuration)
+
+
+def _pipeline(application: WSGIApplication, oslo: cfg.ConfigOpts) -> WSGIApplication:
     cors.set_defaults(allow_headers=_HEADERS, expose_headers=_EXPOSED, allow_methods=_METHODS)
     inner = _with_health(_with_faults(application), healthcheck.Healthcheck(None, oslo))
     inner = cors.CORS(inner, oslo)
     inner = http_proxy_to_wsgi.HTTPProxyToWSGI(inner, oslo)
+    for section in _SECTIONS:
+        # Some options are else read by each request.
+        dict(oslo[section])
     made: WSGIApplication = request_id.RequestId(inner, oslo)
     return made
 

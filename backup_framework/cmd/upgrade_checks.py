@@ -59,7 +59,9 @@ def _check_packages(configuration: conf.Configuration) -> Result:
 
 
 def _check_configuration(configuration: conf.Configuration) -> Result:
+    from backup_framework.api import middleware
     from backup_framework.service import working
+    middleware.check(configuration)
     working.check_sections(configuration)
     if configuration.warnings:
         return Result(Code.WARNING, '; '.join(configuration.warnings))

@@ -190,6 +190,7 @@ def test_what_stands_in_the_way_is_named(manage, check, place, tmp_path):
 
 @pytest.mark.parametrize('text, failed, why', [
     ('[quota]\nbackups = many\n', 'Configuration', '[quota] backups must be'),
+    ('[healthcheck]\ndetailed = perhaps\n', 'Configuration', 'perhaps'),
     ('[api]\nauth_strategy = http_basic\n', 'Policies', 'needs http_basic_auth_user_file'),
     ('[api]\nauth_strategy = http_basic\nhttp_basic_auth_user_file = /nosuch/htpasswd\n',
      'Policies', 'cannot read /nosuch/htpasswd'),

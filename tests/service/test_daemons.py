@@ -328,6 +328,7 @@ def test_systemd_is_told_when_the_service_is_ready(make_tree: Callable[[], Tree]
     ('api', {'quota': 'backups = many'}, r'\[quota\] backups must be'),
     ('api', {'service': 'service_down_time = soon'}, r'\[service\] service_down_time must be'),
     ('api', {'schedule:x': 'cron = often\nvolumes = *'}, r'\[schedule:x\] cron'),
+    ('api', {'healthcheck': 'detailed = perhaps'}, r'\[healthcheck\].*perhaps'),
     ('worker', {'quota': 'gigabytes = many'}, r'\[quota\] gigabytes must be'),
     ('worker', {'local': 'blok_size = 4KiB'}, 'did you mean block_size'),
     ('worker', {'schedule:x': 'cron = often\nvolumes = *'}, r'\[schedule:x\] cron'),

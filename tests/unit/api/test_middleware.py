@@ -15,6 +15,7 @@ import webob.exc
 
 from backup_framework import conf
 from backup_framework.api import context, middleware, rates
+from backup_framework.exceptions import ConfigurationError
 
 REQUEST_ID = re.compile(r'req-[0-9a-f-]{36}')
 
@@ -71,6 +72,14 @@ def test_healthcheck_needs_nobody(pipeline):
     assert ask(pipeline(broken), '/healthcheck', method='HEAD').status_int == 204
     assert ask(pipeline(broken), '/healthcheck', method='POST').status_int == 500
     assert ask(pipeline(broken), '/healthcheck/').status_int == 500
+
+
+@pytest.mark.parametrize('section, option', [
+    ('cors', 'allow_credentials'), ('healthcheck', 'detailed'),
+    ('oslo_middleware', 'enable_proxy_headers_parsing')])
+def test_an_option_that_makes_no_sense(pipeline, section, option):
+    with pytest.raises(ConfigurationError, match=rf'\[{section}\].*{option}.*perhaps'):
+        pipeline(echo, f'[{section}]\n{option} = perhaps\n')
 
 
 def test_a_file_takes_the_service_out_of_a_balancer(pipeline, tmp_path):
