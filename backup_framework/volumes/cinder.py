@@ -224,7 +224,8 @@ class CinderVolumes(VolumeSource):
         """Volumes of a snapshot of ours, with which a process was killed."""
         with self._told(f'remove the volumes that were made of snapshot {snapshot.id}'):
             for each in self._cinder.volumes(details=True, name=f'backup of {snapshot.volume_id}'):
-                if each.snapshot_id == snapshot.id and each.status != 'deleting':
+                if (each.snapshot_id == snapshot.id and _MADE_BY_US in (each.metadata or {})
+                        and each.status != 'deleting'):
                     for attachment in self._cinder.attachments(volume_id=each.id):
                         self._cinder.delete_attachment(attachment.id)
                     self._cinder.delete_volume(each.id)

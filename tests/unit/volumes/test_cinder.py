@@ -254,6 +254,18 @@ def test_what_is_left_of_a_snapshot_goes_with_it(service: Service, cinder: Cinde
     assert is_clean(cinder, volume, 'in-use')
 
 
+def test_volumes_of_others_stay_when_a_snapshot_goes(source: CinderVolumes, cinder: Cinder
+                                                     ) -> None:
+    volume = Volume(source_id=cinder.add('disk', DATA, status='in-use'))
+    mine, other = (source.make_snapshot(volume, key=key) for key in ('mine', 'other'))
+    with source.open(volume, other, key='other'):
+        cinder.add(f'backup of {volume.source_id}', DATA, snapshot_id=mine.source_id)
+        before = list(cinder.volumes)
+        source.delete_snapshot(volume, mine)
+        assert list(cinder.volumes) == before and len(cinder.attachments) == 1
+    source.delete_snapshot(volume, other)
+
+
 def test_a_restore_that_is_killed_while_it_writes(
         service: Service, cinder: Cinder, take_over: Callable[[], str]) -> None:
     volume = cinder.add('disk', DATA)
@@ -273,7 +285,7 @@ def test_what_others_attached_is_left_alone(source: CinderVolumes, cinder: Cinde
         pass
     (ours,) = cinder.devices.values()
     state = cinder.volumes[str(volume.source_id)]
-    of_another = {'attachment_id': 'x', 'device': ours.replace('k', 'another', 1)}
+    of_another = {'attachment_id': 'x', 'device': ours.replace(':k:', ':another:')}
     for attachments in ([of_another], [{'attachment_id': 'y', 'device': ours}, of_another]):
         state |= {'status': 'in-use', 'attachments': attachments}
         with pytest.raises(exceptions.InvalidTarget, match='in-use'), \
