@@ -83,10 +83,17 @@ def restore(context: Context, backup: Backup, request: Request, job_id: str | No
         _refuse_range(request, size)
         operation.before_writing = request.before_writing
         if request.stream is not None:
-            drivers.call(driver.restore, backup, request.volume_id or '',
-                         _InOrder(request.stream), True, operation=operation)
+            _write(driver, backup, request.volume_id or '', _InOrder(request.stream), True,
+                   operation)
             return Restored(backup, request.target, _length(request, size))
         return _to_path(context, driver, backup, request, size, operation)
+
+
+def _write(driver: BackupDriver, backup: Backup, volume_id: str, file: Any, is_new: bool,
+           operation: Operation) -> None:
+    if type(driver).restore is not ChunkedBackupDriver.restore:
+        operation.before_writing()  # it may write at once
+    drivers.call(driver.restore, backup, volume_id, file, is_new, operation=operation)
 
 
 class _InOrder(io.RawIOBase):
@@ -125,11 +132,8 @@ def _to_path(context: Context, driver: BackupDriver, backup: Backup, request: Re
         file.seek(0)
         # What is there already is told by its digests, whoever left it.
         operation.delta = operation.delta or (request.resume and not fresh)
-        if type(driver).restore is not ChunkedBackupDriver.restore:
-            # It may write at once.
-            request.before_writing()
-        drivers.call(driver.restore, backup, request.volume_id or _volume_at(context, path), file,
-                     fresh or request.fresh, operation=operation)
+        _write(driver, backup, request.volume_id or _volume_at(context, path), file,
+               fresh or request.fresh, operation)
         if not isinstance(driver, ChunkedBackupDriver):
             _finish(file, size, str(backup.backend))
     # A part is put into what is there, whose end is not the backup's business.

@@ -305,7 +305,8 @@ def test_a_restore_that_fails_before_it_writes(world, why):
     assert world.catalog.volume_of(volume.id, None).status == 'available'
 
 
-def test_a_driver_that_restores_in_its_own_way_may_have_written(world, monkeypatch):
+@pytest.mark.parametrize('to', ['path', 'stream'])
+def test_a_driver_that_restores_in_its_own_way_may_have_written(world, monkeypatch, to):
     volume = world.volume()
     backup = world.make(volume)
     _, _, job = world.manager.accept_restore(backup.id, volume_id=volume.id)
@@ -313,7 +314,13 @@ def test_a_driver_that_restores_in_its_own_way_may_have_written(world, monkeypat
     def fail(*_: Any, **more: Any) -> None:
         raise exceptions.StoreFull('no space left')
 
+    @contextlib.contextmanager
+    def opened(*_: Any, **more: Any) -> Iterator[io.BytesIO]:
+        yield io.BytesIO()
+
     monkeypatch.setattr(LocalBackupDriver, 'restore', fail)
+    if to == 'stream':
+        monkeypatch.setattr(FileVolumes, 'open_target', opened)
     with pytest.raises(exceptions.StoreFull):
         world.run(job)
     assert world.catalog.volume_of(volume.id, None).status == 'error_restoring'
