@@ -18,7 +18,8 @@ LOG = logging.getLogger(__name__)
 
 _DELETABLE = (Status.AVAILABLE, Status.ERROR, Status.ERROR_DELETING)
 _FINAL = (exceptions.FormatError, exceptions.ForeignContainer)
-"""What comes again until somebody does something about it; a store may come back by itself."""
+"""What comes again until somebody does something about it. A store may come back by itself, and so
+may who keeps a key."""
 
 
 def plan(context: Context, backups: Sequence[Backup], with_dependents: bool) -> list[Backup]:
@@ -110,7 +111,7 @@ def take_up(context: Context) -> None:
         except exceptions.OperationCancelled:
             raise
         except exceptions.BackupFrameworkError as error:
-            again = f'; "backup delete {backup_id}" tries again' * isinstance(error, _FINAL)
+            again = f'; "backup delete {backup_id}" tries again' * _is_final(error)
             context.warn(f'the objects of backup {backup_id}, which was deleted while others were '
                          f'running, could not be freed: {error}{again}')
 
@@ -135,12 +136,16 @@ def _delete(context: Context, backup: Backup, adopt: bool = False, job_id: str |
     return done
 
 
+def _is_final(error: BaseException) -> bool:
+    return isinstance(error, _FINAL) and not isinstance(error, exceptions.KeyUnavailable)
+
+
 def _record_failure(context: Context, row: Running, backup: Backup, was: str, error: BaseException
                     ) -> None:
     """Nothing has happened where the container is another installation's."""
     untouched = isinstance(error, exceptions.ForeignContainer) and was in _DELETABLE
     if row.job_id is None:
-        waits = was == Status.DELETING and not isinstance(error, _FINAL)
+        waits = was == Status.DELETING and not _is_final(error)
         to = was if untouched or waits else Status.ERROR_DELETING
         context.catalog.finish(row, backup.id, to,
                                fail_reason=backup.fail_reason if untouched else reason_of(error))

@@ -28,7 +28,7 @@ from backup_framework.manager import (
 )
 from backup_framework.manager.context import Context, as_reason, reason_of
 from backup_framework.manager.sources import Sources
-from backup_framework.model import Backup, Job, JobState, Snapshot, Status, Volume
+from backup_framework.model import OPEN_STATES, Backup, Job, JobState, Snapshot, Status, Volume
 
 LOG = logging.getLogger(__name__)
 
@@ -262,6 +262,9 @@ class Jobs:
             deleting, left = ([backup for backup in self._catalog.backups(
                 status=status, projects=[job.project_id]) if backup.id in going]
                 for status in (Status.DELETING, Status.ERROR_DELETING))
+            others = deleting and {each.backup_id for each in self._catalog.jobs(
+                states=OPEN_STATES) if each.kind == 'delete'}
+            deleting = [backup for backup in deleting if backup.id not in others]
             if not deleting or time.monotonic() > patience:
                 return left + deleting
             self._context.monitor.sleep(1)

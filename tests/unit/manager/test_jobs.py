@@ -672,6 +672,21 @@ def test_what_waited_and_cannot_go_is_shown_as_failed(world):
     assert not world.catalog.has_backup(gone.id)
 
 
+def test_what_waited_waits_again_where_a_key_is_away(world, monkeypatch):
+    """Who keeps it may answer again in a moment."""
+    gone, _ = waiting(world)
+
+    def fail(*_: Any) -> None:
+        raise exceptions.KeyUnavailable('no answer from the key manager')
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store.Container, 'delete_many', fail)
+        world.manager.take_up()
+    assert world.backup(gone).status == Status.DELETING
+    world.manager.take_up()
+    assert not world.catalog.has_backup(gone.id)
+
+
 def test_what_waited_on_a_backend_of_other_hosts_is_left_to_them(world, tmp_path):
     gone, _ = waiting(world)
     text = (tmp_path / 'c.conf').read_text().replace('= local, old', '= old')
@@ -866,6 +881,17 @@ def test_a_prune_that_is_killed_on_another_host(world, tmp_path, monkeypatch):
     configuration, world.configuration = world.configuration, second_host(tmp_path)
     assert world.run(job).state == JobState.DONE
     world.configuration = configuration
+    assert [each.id for each in world.catalog.backups()] == [made[-1].id]
+
+
+def test_a_prune_does_not_wait_for_a_delete_that_was_accepted_meanwhile(world, monkeypatch):
+    """That may wait for the slot that the prune has."""
+    made, job = to_prune(world)
+    world.catalog.change_job(job.id, going=[each.id for each in made[:-1]])
+    _, delete = world.manager.accept_delete(made[0].id, project_id='p')
+    monkeypatch.setattr(jobs, 'LEASE', datetime.timedelta())
+    assert world.run(job).state == JobState.DONE
+    assert world.run(delete).state == JobState.DONE
     assert [each.id for each in world.catalog.backups()] == [made[-1].id]
 
 
