@@ -7,11 +7,13 @@ import datetime
 import sqlalchemy as sa
 
 from backup_framework import exceptions
-from backup_framework.catalog import jobs, records, schema
+from backup_framework.catalog import jobs, parts, records, schema
 from backup_framework.model import utcnow
 
 _ROWS = 1000
 _ALIVE = datetime.timedelta(minutes=1)
+_flows = sa.table('logbooks', sa.column('uuid'))
+"""TaskFlow's, of jobs that have not come to their end. Flows are not copied."""
 
 
 def copy(source: sa.Connection, target: sa.Connection) -> dict[str, int]:
@@ -35,11 +37,19 @@ def _refuse_busy(source: sa.Connection) -> None:
         ('processes of the service ran within the last minute',
          _count(source, schema.services, lately)),
         ('jobs have not ended', _count(source, schema.jobs, jobs.is_open)),
+        ('jobs have ended and are not tidied up after', _count(
+            source, schema.jobs, ~jobs.is_open, sa.or_(parts.has_parts, _has_flow(source)))),
         ('operations run', _count(source, schema.operations))) if count]
     if busy:
         raise exceptions.Refused(
-            f'the catalog to copy from is in use: {", ".join(busy)}. Let the service end there '
-            'what it has begun, stop it, and try again a minute later')
+            f'the catalog to copy from is in use: {", ".join(busy)}. Let a worker end there what '
+            'was begun (start one if none runs), stop the service, and try again a minute later')
+
+
+def _has_flow(source: sa.Connection) -> sa.ColumnElement[bool]:
+    if not sa.inspect(source).has_table(_flows.name):
+        return sa.false()
+    return sa.exists().where(_flows.c.uuid == schema.jobs.c.id)
 
 
 def _count(connection: sa.Connection, table: sa.Table, *conditions: sa.ColumnElement[bool]) -> int:

@@ -135,6 +135,8 @@ class Runner:
         except exceptions.JobNotFound:
             return True
         if not self._is_open(run) and not flows.is_kept(self._store, run.job.id):
+            # Else it would be to be run for ever.
+            self._catalog.drop_parts(run.job.id)
             return True
         self._notifications.started(run.job)
         with self._operations(run.job, run.monitor) as work:

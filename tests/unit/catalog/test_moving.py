@@ -11,9 +11,10 @@ import pytest
 import sqlalchemy as sa
 
 from backup_framework import exceptions
-from backup_framework.catalog import Catalog, records, schema
+from backup_framework.catalog import Catalog, parts, records, schema
 from backup_framework.model import (
     Backup,
+    Extent,
     Job,
     JobState,
     Service,
@@ -22,6 +23,7 @@ from backup_framework.model import (
     Volume,
     utcnow,
 )
+from backup_framework.service import flows
 
 LONG_AGO = utcnow() - datetime.timedelta(hours=1)
 
@@ -94,9 +96,29 @@ def an_operation(catalog: Catalog) -> object:
     return running
 
 
+def parts_left(catalog: Catalog) -> None:
+    ended(catalog, lambda connection, job: parts.add(connection, job.id, [Extent(0, 1)]))
+
+
+def a_flow_left(catalog: Catalog) -> None:
+    store = flows.Store(catalog)
+    ended(catalog, lambda connection, job: None, lambda job: flows.keep(store, job))
+
+
+def ended(catalog: Catalog, write: Callable[[sa.Connection, Job], None],
+          keep: Callable[[Job], object] = lambda job: None) -> None:
+    """A job that was cancelled when no worker ran."""
+    job = catalog.accept(Job(kind='create'))
+    catalog._database.write(lambda connection: write(connection, job))
+    keep(job)
+    assert catalog.end_job(job.id, JobState.CANCELLED)
+
+
 @pytest.mark.parametrize('begin, why', [
     (a_job, '1 jobs have not ended'), (a_worker, '1 processes of the service'),
-    (an_operation, '1 operations run')])
+    (an_operation, '1 operations run'),
+    (parts_left, '1 jobs have ended and are not tidied up after'),
+    (a_flow_left, '1 jobs have ended and are not tidied up after')])
 @pytest.mark.parametrize('connection', ['sqlite'], indirect=True)
 def test_what_is_in_use_is_not_copied(old: Catalog, catalog: Catalog,
                                       begin: Callable[[Catalog], object], why: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from backup_framework import exceptions
-from backup_framework.catalog import Catalog
+from backup_framework.catalog import Catalog, parts
 from backup_framework.engine.monitor import Monitor
 from backup_framework.model import Backup, Extent, Job, JobState
 from backup_framework.service import flows, local, running
@@ -159,6 +159,17 @@ def test_a_job_that_has_ended_is_not_run(place: Place):
     assert place.run(job)
     assert place.run(Job('unknown'))
     assert place.done == place.told.said == []
+
+
+def test_parts_of_a_job_that_has_ended_and_has_no_flow_are_dropped(place: Place):
+    """The flow may have been lost with its database; the job is to be run as long as it has parts.
+    """
+    job = place.accept()
+    place.catalog._database.write(lambda c: parts.add(c, job.id, [Extent(0, 1)]))
+    place.catalog.end_job(job.id, JobState.CANCELLED)
+    assert [each.id for each in place.catalog.open_jobs()] == [job.id]
+    assert place.run(job)
+    assert place.catalog.open_jobs() == [] and place.done == []
 
 
 def test_what_is_left_of_a_job_that_has_ended_is_done(place: Place):
