@@ -224,12 +224,20 @@ def update(connection: sa.Connection, backup_id: str, fields: dict[str, Any]) ->
         raise exceptions.BackupNotFound(f'there is no backup {backup_id}')
 
 
+def change(connection: sa.Connection, backup_id: str, fields: dict[str, Any]) -> None:
+    """What users may want; see `Catalog.update_backup`."""
+    records.check_metadata(fields.get('metadata', {}))
+    update(connection, backup_id, fields)
+
+
 def change_metadata(connection: sa.Connection, backup_id: str, added: Mapping[str, str],
                     removed: Collection[str]) -> None:
     """See `Catalog.change_metadata`."""
     known = get(connection, backup_id).metadata
-    kept = {key: value for key, value in known.items() if key not in removed}
-    update(connection, backup_id, {'metadata': kept | dict(added)})
+    changed = {key: value for key, value in known.items() if key not in removed} | dict(added)
+    if added:
+        records.check_metadata(changed)
+    update(connection, backup_id, {'metadata': changed})
 
 
 def transition(connection: sa.Connection, backup_id: str, from_: Iterable[str], to: str,

@@ -210,7 +210,7 @@ class Catalog(Accepted):
 
     def update_backup(self, backup_id: str, **fields: Any) -> None:
         """Change fields, whatever the state; raises BackupNotFound, InvalidInput."""
-        self._database.write(lambda c: backups.update(c, backup_id, fields))
+        self._database.write(lambda c: backups.change(c, backup_id, fields))
 
     def change_metadata(self, backup_id: str, added: Mapping[str, str],
                         removed: Iterable[str] = ()) -> None:

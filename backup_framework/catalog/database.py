@@ -215,6 +215,8 @@ class Database:
         if isinstance(cause, sqlite3.Error):
             return sqlite.our_error(cause, self.name)
         text = ' '.join(str(cause).split())
+        if isinstance(error, exc.DataError):
+            return exceptions.InvalidInput(f'the catalog {self.name} cannot hold this: {text}')
         code = _code(cause)
         if code in _NO_SPACE:
             return exceptions.NoSpace(f'the catalog {self.name} has no space left: {text}')

@@ -31,8 +31,8 @@ def _fields(of: type) -> tuple[str, ...]:
 _BACKUP_FIELDS, _VOLUME_FIELDS = _fields(Backup), _fields(Volume)
 _JOB_FIELDS, _SNAPSHOT_FIELDS, _SERVICE_FIELDS = _fields(Job), _fields(Snapshot), _fields(Service)
 _LARGEST = (1 << 63) - 1
-_LONGEST = {schema.backups.c.metadata: 16 << 10}
-"""Where the type says nothing. A list has many of these, and MySQL takes four times as much."""
+_MOST_METADATA = 16 << 10
+"""Characters, as JSON. A list has many of these."""
 
 
 def time_text(time: datetime.datetime) -> str:
@@ -163,11 +163,21 @@ def _check(column: sa.Column[Any], value: Any) -> None:
         raise exceptions.InvalidInput(f'{column.name} must be text, not {value!r}')
     if not is_text(value):
         raise exceptions.InvalidInput(f'{column.name} is not valid text: {value!r}')
-    limit = _LONGEST.get(column, getattr(column.type, 'length', None))
+    limit = getattr(column.type, 'length', None)
     if limit is not None and len(value) > limit:
-        noun = column.name + ' as JSON' * (column.name in _JSON)
         raise exceptions.InvalidInput(
-            f'{noun} is longer than {limit} characters: {value[:40]!r}…')
+            f'{column.name} is longer than {limit} characters: {value[:40]!r}…')
+
+
+def check_metadata(metadata: Mapping[str, str]) -> None:
+    """Bound what users give. What a store or another catalog has is taken in as it is.
+
+    :raises InvalidInput: it is more.
+    """
+    text = json.dumps(metadata)
+    if len(text) > _MOST_METADATA:
+        raise exceptions.InvalidInput(
+            f'metadata as JSON is longer than {_MOST_METADATA} characters: {text[:40]!r}…')
 
 
 def is_text(text: str) -> bool:

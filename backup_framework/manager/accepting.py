@@ -10,6 +10,7 @@ from typing import Any
 
 from backup_framework import exceptions, model, store
 from backup_framework.catalog.jobs import RESTORE_FAILED
+from backup_framework.catalog.records import check_metadata
 from backup_framework.manager import creating, records, verifying
 from backup_framework.manager.context import Context, refuse_foreign
 from backup_framework.manager.sources import IN_USE, Sources
@@ -80,6 +81,7 @@ def create(context: Context, wanted: CreateJob) -> tuple[Backup, Job]:
     asker = Asker(wanted.project_id, wanted.user_id, wanted.request_id, wanted.all_projects)
     volume = context.catalog.volume_of(wanted.volume_id, asker.scope)
     snapshot = _snapshot(context, wanted, volume, asker)
+    check_metadata(wanted.metadata)
     size = (snapshot and snapshot.size_bytes) or volume.size_bytes or 0
     now = model.utcnow()
     backup = Backup(

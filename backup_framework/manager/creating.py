@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from backup_framework import conf, exceptions, model
 from backup_framework.catalog import Running
+from backup_framework.catalog.records import check_metadata
 from backup_framework.driver.chunked import ChunkedBackupDriver
 from backup_framework.engine import fiemap, source
 from backup_framework.engine.monitor import Operation
@@ -281,14 +282,15 @@ def _record(context: Context, request: Request, volume: Volume,
     backend = (request.backend or (section.backend if section else None)
                or context.configuration.default_backend)
     driver = context.drivers.get(backend)
+    properties = (dict(section.properties) if section else {}) | request.properties
+    check_metadata(properties)
     return Backup(
         volume_id=volume.id, display_name=request.name,
         display_description=request.description or (section.description if section else None),
         container=request.container or (section.container if section else None),
-        metadata=(dict(section.properties) if section else {}) | request.properties,
-        created_at=now, data_timestamp=taken, backend=backend, service=drivers.service(driver),
-        size=model.size_gib(size or 0), size_bytes=size, on_save=saver(context),
-        warnings=told_of_clock(now, taken))
+        metadata=properties, created_at=now, data_timestamp=taken, backend=backend,
+        service=drivers.service(driver), size=model.size_gib(size or 0), size_bytes=size,
+        on_save=saver(context), warnings=told_of_clock(now, taken))
 
 
 def saver(context: Context) -> Callable[[Backup], None]:

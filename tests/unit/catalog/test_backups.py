@@ -6,7 +6,7 @@ from hypothesis import given, settings, strategies
 import pytest
 
 from backup_framework import exceptions
-from backup_framework.catalog import Catalog, backups, records
+from backup_framework.catalog import Catalog, backups, records, schema
 from backup_framework.model import Backup, Status, Volume, utcnow
 
 UTC = datetime.UTC
@@ -75,8 +75,23 @@ def test_metadata_has_a_bound_in_sum(catalog, add):
             catalog.update_backup(backup.id, metadata=most | more)
         with pytest.raises(exceptions.InvalidInput):
             catalog.change_metadata(backup.id, more, ())
-        with pytest.raises(exceptions.InvalidInput):
-            add(metadata=most | more)
+
+
+def test_metadata_that_were_stored_with_more_are_taken_in(catalog, add):
+    large = {'key': 'x' * (17 << 10), 'other': 'y' * (17 << 10)}
+    backup = add(metadata=large)
+    assert catalog.backup_of(backup.id, None).metadata == large
+    catalog.change_metadata(backup.id, {}, ('other',))
+    assert set(catalog.backup_of(backup.id, None).metadata) == {'key'}
+
+
+@pytest.mark.parametrize('connection', [
+    'postgresql', pytest.param('mariadb', marks=pytest.mark.long)], indirect=True)
+def test_what_a_database_cannot_hold_is_no_fault_of_it(catalog):
+    """Else a job would try it for ever, and a rebuild would go no further."""
+    with pytest.raises(exceptions.InvalidInput, match='cannot hold'):
+        catalog._database.change(schema.backups.insert().values(
+            records.new_backup(Backup(volume_id='v')) | {'host': 'h' * 256}))
 
 
 def test_an_id_is_taken_once(catalog, add):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from backup_framework import conf
-from backup_framework.catalog import Catalog
+from backup_framework import conf, exceptions
+from backup_framework.catalog import Catalog, records
 from backup_framework.manager import Manager, copying
 from backup_framework.manager.creating import Request
 from backup_framework.model import Status
@@ -37,6 +37,27 @@ def test_a_backup_that_another_command_deletes_at_once(manager, tmp_path, monkey
     for backup in (made, copied):
         assert backup.status == Status.AVAILABLE and backup.size_bytes == 4
         assert not manager.catalog.has_backup(backup.id)
+
+
+def test_metadata_from_before_they_had_a_bound_are_copied_and_rebuilt(
+        manager, tmp_path, monkeypatch):
+    volume = tmp_path / 'volume'
+    volume.write_bytes(b'data')
+    large = {f'k{number}': 'x' * 200 for number in range(100)}
+    with pytest.raises(exceptions.InvalidInput, match='metadata as JSON .* 16384'):
+        manager.create(Request(str(volume), backend='one', properties=large))
+    assert manager.catalog.backups() == []
+    with monkeypatch.context() as before:
+        before.setattr(records, '_MOST_METADATA', 1 << 20)
+        kept = manager.create(Request(str(volume), backend='one', properties=large))
+    (copied,) = manager.copy(kept.id, copying.Request('two'))
+    assert copied.metadata == large | {copying.COPIED_FROM: kept.id}
+    record = manager.export(kept.id)
+    manager.catalog.forget(kept.id)
+    assert manager.import_(record, backend='one').metadata == large
+    manager.catalog.forget(kept.id)
+    rebuilt = manager.rebuild('one')
+    assert ([backup.metadata for backup in rebuilt.added], rebuilt.problems) == ([large], [])
 
 
 def test_a_backup_with_the_name_of_one_that_is_gone_is_not_deleted(manager, tmp_path, monkeypatch):
