@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 import contextlib
 import logging
 import threading
@@ -45,6 +45,7 @@ class Board:
 
     :param wanted: whether this worker can do a job, of which it is told what `details_of` says.
     :ivar has_room: whether it can do any.
+    :ivar untold: the uuids of postings that were not given back yet, which are not claimed again.
     """
 
     def __init__(self, config: JobboardConfig,
@@ -52,6 +53,7 @@ class Board:
         """:raises ConfigurationError: the connection makes no sense, or a client is missing."""
         self.ttl = config.claim_ttl
         self.has_room: Callable[[], bool] = lambda: True
+        self.untold: Container[str] = ()
         self._wanted = wanted
         # So that a worker stops in time where the server does not answer.
         timeout = min(TIMEOUT, self.ttl / 3)
@@ -117,6 +119,8 @@ class Board:
             self._troubled = False
 
     def _is_free(self, posting: Any) -> bool:
+        if posting.uuid in self.untold:
+            return False
         with self._server():
             return bool(posting.state == states.UNCLAIMED)
 

@@ -102,7 +102,10 @@ class Conductor(NonBlockingConductor):  # type: ignore[misc]
         board.has_room = lambda: self._can_claim_more_jobs(None)
         self._runner = runner
         self._held: set[Held] = set()
-        self._untold: dict[str, tuple[Any, bool]] = {}
+        # The ends that the board does not know yet; None while it is being told one.
+        self._untold: dict[str, tuple[Any, bool] | None] = {}
+        # Else an end that is told late would be that of a new claim, whose job runs.
+        board.untold = self._untold
         self._ended = threading.Event()
 
     def run(self, max_dispatches: int | None = None) -> None:
@@ -141,6 +144,7 @@ class Conductor(NonBlockingConductor):  # type: ignore[misc]
 
     def _try_finish_job(self, posting: Any, consume: bool, trash: bool = False) -> None:
         """Where the board is away this is tried again: some keep a claim while its worker lives."""
+        self._untold[posting.uuid] = None
         try:
             if consume:
                 self._board.consume(posting, self._name)
@@ -150,6 +154,8 @@ class Conductor(NonBlockingConductor):  # type: ignore[misc]
             # Who has the job next sees what became of it.
             LOG.info('The board was not told the end of %s: %s', posting.details, error)
             self._untold[posting.uuid] = posting, consume
+        else:
+            del self._untold[posting.uuid]
 
     def _keep(self) -> None:
         """Often enough that two failures in a row lose nothing."""
@@ -162,9 +168,12 @@ class Conductor(NonBlockingConductor):  # type: ignore[misc]
 
     def _tell_again(self) -> None:
         """Of the ends that the board was not told, those whose claims are ours still."""
-        for uuid, (posting, consume) in list(self._untold.items()):
+        for uuid, end in list(self._untold.items()):
+            if end is None:
+                continue
             with contextlib.suppress(JobFailure):
-                ours = self._board.extend(posting, self._name)
-                del self._untold[uuid]
-                if ours:
+                posting, consume = end
+                if self._board.extend(posting, self._name):
                     self._try_finish_job(posting, consume)
+                else:
+                    del self._untold[uuid]

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+import contextlib
 import threading
 import time
+import types
 from typing import Any
 
 import pytest
-from taskflow.exceptions import JobFailure
+from taskflow import states
+from taskflow.exceptions import JobFailure, NotFound
 
+from backup_framework.conf.service import JobboardConfig
 from backup_framework.exceptions import OperationCancelled
+from backup_framework.service import boards, conductors
 from backup_framework.service.boards import now
-from backup_framework.service.conductors import Held, Pause
+from backup_framework.service.conductors import Conductor, Held, Pause
 from backup_framework.service.running import Run
 
 
@@ -105,3 +111,122 @@ def test_a_pause_ends_when_there_is_something_to_do(wake: Any):
     pause.wait()
     assert time.monotonic() - began < 10
     assert pause.is_stopped() == (wake is Pause.interrupt)
+
+
+class Server:
+    """A board with one posting, whose claim ends when a test says so.
+
+    :ivar before: what happens just before the server does what it is asked to, by that.
+    :ivar polls: how often it was asked what is posted.
+    """
+
+    ERRORS = (ConnectionError,)
+
+    def __init__(self, going: list[Run]) -> None:
+        self.posting = types.SimpleNamespace(uuid='posting', sequence=1, details={'job': 'job'})
+        self.going = going
+        self.owner: str | None = None
+        self.away = False
+        self.polls = 0
+        self.before: dict[str, Callable[[], None]] = {}
+        self.given_back_under_a_job = 0
+
+    def failed(self) -> None:
+        pass
+
+    connect = close = failed
+
+    def _answer(self, question: str) -> None:
+        self.before.pop(question, lambda: None)()
+        if self.away:
+            raise ConnectionError('away')
+
+    def postings(self) -> list[Any]:
+        self.polls += 1
+        self._answer('postings')
+        self.posting.state = states.CLAIMED if self.owner else states.UNCLAIMED
+        return [self.posting]
+
+    def claim_for(self, posting: Any, who: str, ttl: int) -> None:
+        self._answer('claim')
+        self.owner = who
+
+    def extend(self, posting: Any, who: str, ttl: int) -> bool:
+        self._answer('extend')
+        return self.owner == who
+
+    def abandon(self, posting: Any, who: str) -> None:
+        self._answer('abandon')
+        if self.owner != who:
+            raise NotFound('nobody has it')
+        self.given_back_under_a_job += len(self.going)
+        self.owner = None
+
+
+class Runner:
+    """Its jobs go on until they are interrupted."""
+
+    def __init__(self) -> None:
+        self.begun: list[Run] = []
+        self.going: list[Run] = []
+
+    def run(self, run: Run, held: Held) -> bool:
+        self.begun.append(run)
+        self.going.append(run)
+        while not run.interrupted:
+            time.sleep(0.001)
+        self.going.remove(run)
+        return False
+
+
+def until(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
+@contextlib.contextmanager
+def conducting(conductor: Conductor, runner: Runner) -> Iterator[None]:
+    thread = threading.Thread(target=conductor.run)
+    thread.start()
+    try:
+        yield
+    finally:
+        conductor.stop()
+        until(lambda: not thread.is_alive() or [run.interrupt() for run in runner.going])
+        thread.join()
+
+
+@pytest.mark.parametrize('moment', ['extend', 'abandon'])
+def test_a_late_end_does_not_give_back_a_new_claim(monkeypatch: pytest.MonkeyPatch, moment: str):
+    """The claim of a job ends, its worker stops the job, and may claim it again at once.
+
+    It does so, if ever, while the board is told that the job has stopped, or is told again.
+    """
+    monkeypatch.setattr(conductors, 'POLL_SECONDS', 0.005)
+    runner = Runner()
+    server = Server(runner.going)
+    monkeypatch.setattr(boards, '_make', lambda *_: server)
+    board = boards.Board(JobboardConfig('redis://host', 'jobs', 60), lambda _: not runner.going)
+    conductor = Conductor('me', board, runner, 2)  # type: ignore
+
+    def poll_twice() -> None:
+        server.away = False
+        polls = server.polls
+        until(lambda: server.polls >= polls + 2 or len(runner.begun) == 2)
+
+    def go_away() -> None:
+        server.away = True
+
+    with conducting(conductor, runner):
+        until(lambda: runner.going)
+        poll_twice()
+        server.owner = None
+        server.before['extend'] = poll_twice
+        server.before['abandon'] = go_away if moment == 'extend' else poll_twice
+        runner.begun[0].interrupt()
+        until(lambda: 'abandon' not in server.before and any(conductor._untold.values()))
+        conductor._tell_again()
+        until(lambda: runner.going and server.owner)
+        assert not server.given_back_under_a_job
