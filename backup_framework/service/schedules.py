@@ -139,6 +139,9 @@ class Scheduler:
         coming = next_time(schedule, now)
         catalog = self._manager.catalog
         known = catalog.next_runs().get(schedule.key, now)
+        if schedule.name not in self._next and known > now + TAKEN_OVER:
+            # No run that has begun is due again so late; the cron may be another one than it was.
+            catalog.due(schedule.key, known, coming)
         due = catalog.due(schedule.key, now, coming)
         self._next[schedule.name] = min(coming, now + TAKEN_OVER)
         if due:

@@ -471,6 +471,41 @@ def test_a_run_that_nobody_took_over_in_time_is_part_of_the_next(scheduler, kept
     assert sorted(manager.accepted[1:]) == ['a', 'b', 'c']
 
 
+@pytest.mark.parametrize('later', ['0 4 * * *', '0 1 * * *'])
+@pytest.mark.parametrize('how', ['restart', 'reload'])
+def test_a_cron_that_was_changed_has_no_run_at_its_old_time(scheduler, kept, how, later):
+    manager = Recording(kept)
+    worker, other = scheduler(manager, schedule()), scheduler(manager, schedule())
+    manager.turn(worker, hours(12))
+    manager.turn(other, hours(12))
+    if how == 'reload':
+        worker._configuration.found = [schedule(later)]
+        worker.reload()
+    else:
+        worker = scheduler(manager, schedule(later))
+    hour = int(later.split()[1])
+    for time in (12, 12.2, 24, 24.9, 25, 25.2, 26, 26.2, 27.9, 28, 28.2):
+        before = len(manager.accepted)
+        manager.turn(worker, hours(time))
+        manager.end_all()
+        assert len(manager.accepted) - before == (3 if time == 24 + hour else 0), time
+    assert kept.next_runs() == {'schedule:nightly': hours(48 + hour)}
+
+
+def test_a_run_that_died_is_gone_on_with_by_a_worker_that_is_new(scheduler, kept):
+    manager = Recording(kept)
+    manager.turn(scheduler(manager, schedule()), hours(0))
+    manager.most = 1
+    with pytest.raises(Killed):
+        manager.turn(scheduler(manager, schedule()), hours(2))
+    manager.most = 100
+    manager.end_all()
+    new = scheduler(manager, schedule())
+    manager.turn(new, hours(2))
+    manager.turn(new, hours(2) + schedules.TAKEN_OVER)
+    assert sorted(manager.accepted) == ['a', 'b', 'c']
+
+
 def test_a_run_of_a_schedule_that_comes_often_is_no_more_than_one(scheduler, kept):
     manager = Recording(kept)
     worker = scheduler(manager, schedule('* * * * *'))
