@@ -307,14 +307,16 @@ class Accepted:
         """Record that a process has ended."""
         self._database.write(lambda c: services.remove(c, service_id))
 
-    def due(self, name: str, now: datetime.datetime, next_at: datetime.datetime) -> bool:
+    def due(self, name: str, now: datetime.datetime, next_at: datetime.datetime,
+            until: datetime.datetime | None = None) -> bool:
         """Whether a schedule is due, which is so for one of several that ask.
 
         One that is asked for the first time is not.
 
         :param next_at: when it is due the next time.
+        :param until: when it is so if it is due now, where that is another time.
         """
-        return self._database.write(lambda c: services.due(c, name, now, next_at))
+        return self._database.write(lambda c: services.due(c, name, now, next_at, until or next_at))
 
     def purge(self, before: datetime.datetime) -> int:
         """Forget jobs that ended before a time, processes not seen since; how many jobs."""

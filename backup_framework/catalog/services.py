@@ -57,7 +57,7 @@ def purge(connection: sa.Connection, before: datetime.datetime) -> None:
 
 
 def due(connection: sa.Connection, name: str, now: datetime.datetime,
-        next_at: datetime.datetime) -> bool:
+        next_at: datetime.datetime, until: datetime.datetime) -> bool:
     """See `Catalog.due`."""
     text = records.time_text(next_at)
     mine = _schedules.c.name == name
@@ -66,6 +66,8 @@ def due(connection: sa.Connection, name: str, now: datetime.datetime,
         connection.execute(_schedules.insert().values(name=name, next_at=text))
         return False
     is_due: bool = known <= records.time_text(now)
+    if is_due:
+        text = records.time_text(until)
     if is_due or text < known:
         connection.execute(_schedules.update().where(mine).values(next_at=text))
     return is_due

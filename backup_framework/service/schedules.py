@@ -137,13 +137,14 @@ class Scheduler:
 
     def _ask(self, schedule: ScheduleConfig, now: datetime.datetime) -> None:
         coming = next_time(schedule, now)
+        until = min(coming, now + TAKEN_OVER)
         catalog = self._manager.catalog
         known = catalog.next_runs().get(schedule.key, now)
         if schedule.name not in self._next and known > now + TAKEN_OVER:
             # No run that has begun is due again so late; the cron may be another one than it was.
             catalog.due(schedule.key, known, coming)
-        due = catalog.due(schedule.key, now, coming)
-        self._next[schedule.name] = min(coming, now + TAKEN_OVER)
+        due = catalog.due(schedule.key, now, coming, until)
+        self._next[schedule.name] = until
         if due:
             # One that was due at none of its times was begun by a worker that has died since.
             is_new = next_time(schedule, known - datetime.timedelta.resolution) <= now
@@ -161,7 +162,6 @@ class Scheduler:
         coming = next_time(schedule, now)
         until = min(coming, now + TAKEN_OVER)
         self._fired[schedule.name] = _Fired(begun or now, until, coming)
-        self._manager.catalog.due(schedule.key, coming, until)
         self._go_on(schedule)
 
     def _go_on(self, schedule: ScheduleConfig) -> None:

@@ -123,11 +123,11 @@ class Catalog:
         self.open = []
         self.times = {}
 
-    def due(self, name, now, next_at):
+    def due(self, name, now, next_at, until=None):
         kept = self.times.setdefault(name, next_at)
         if kept > now:
             return False
-        self.times[name] = next_at
+        self.times[name] = until or next_at
         return True
 
     def next_runs(self):
@@ -469,6 +469,23 @@ def test_a_run_that_nobody_took_over_in_time_is_part_of_the_next(scheduler, kept
     manager.end_all()
     manager.turn(scheduler(manager, schedule()), hours(27))
     assert sorted(manager.accepted[1:]) == ['a', 'b', 'c']
+
+
+def test_a_run_whose_worker_died_before_its_first_backup_is_not_lost(
+        scheduler, kept, monkeypatch):
+    manager = Recording(kept)
+    manager.turn(scheduler(manager, schedule()), hours(0))
+    due = kept.due
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(kept, 'due', lambda *asked: due(*asked) and raises(Killed))
+        manager.turn(scheduler(manager, schedule()), hours(2))
+    manager.turn(scheduler(manager, schedule()), hours(2) + schedules.TAKEN_OVER)
+    assert sorted(manager.accepted) == ['a', 'b', 'c']
+    assert kept.next_runs() == {'schedule:nightly': hours(26)}
+
+
+def raises(error):
+    raise error
 
 
 @pytest.mark.parametrize('later', ['0 4 * * *', '0 1 * * *'])
