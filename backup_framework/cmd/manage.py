@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from backup_framework import conf, exceptions
 from backup_framework.cmd import programs
+from backup_framework.conf import masking
 
 if TYPE_CHECKING:
     from backup_framework.catalog import Catalog
@@ -42,8 +43,12 @@ def _parser() -> argparse.ArgumentParser:
     version.set_defaults(command=_version)
     copy = verbs.add_parser('copy', help='copy all records of another database into this one, '
                                          'which is empty')
-    copy.add_argument('--from', dest='source', required=True, metavar='URL',
-                      help='the other one, like sqlite:////var/lib/backup_framework/catalog.sqlite')
+    other = copy.add_mutually_exclusive_group(required=True)
+    other.add_argument('--from', dest='source', metavar='URL', help=(
+        'the other one, like sqlite:////var/lib/backup_framework/catalog.sqlite; every user of '
+        'this machine can see it, so a URL with a password belongs into a file'))
+    other.add_argument('--from-file', dest='source_file', metavar='FILE',
+                       help='a file that holds the URL of the other one')
     copy.set_defaults(command=_copy)
     purge = verbs.add_parser('purge', help='forget jobs that have ended, and processes that are '
                                            'gone; backups stay')
@@ -76,7 +81,9 @@ def _version(catalog: Catalog, options: argparse.Namespace) -> None:
 
 def _copy(catalog: Catalog, options: argparse.Namespace) -> None:
     from backup_framework.catalog import Catalog
-    source = Catalog(options.source, options.state_path)
+    url = options.source if options.source is not None else _read_url(options.source_file)
+    masking.add_url(url)
+    source = Catalog(url, options.state_path)
     try:
         if source.revisions()[0] is None:
             raise exceptions.InvalidInput(f'there is no catalog in {source.name} to copy')
@@ -87,6 +94,14 @@ def _copy(catalog: Catalog, options: argparse.Namespace) -> None:
         source.close()
     print(f'{copied["backups"]} backups and {copied["volumes"]} volumes copied from {source.name} '
           f'to {catalog.name}')
+
+
+def _read_url(file: str) -> str:
+    warnings: list[str] = []
+    url = conf.read_secret(file, '--from-file', warnings)
+    for sentence in warnings:
+        print(sentence, file=sys.stderr)
+    return url
 
 
 def _purge(catalog: Catalog, options: argparse.Namespace) -> None:

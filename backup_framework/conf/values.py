@@ -131,7 +131,7 @@ class Values:
         value = self.get(section, name, secret=True)
         file = self.get(section, f'{name}_file')
         if file is not None and self._prefers_file(section, name):
-            value = self._read_secret(file, self.label(section, f'{name}_file'))
+            value = read_secret(file, self.label(section, f'{name}_file'), self.warnings)
         return value
 
     def _prefers_file(self, section: str, name: str) -> bool:
@@ -145,24 +145,29 @@ class Values:
                 f'{self.label(section, name)} and {name}_file are both given; keep one')
         return there or not here
 
-    def _read_secret(self, file: str, label: str) -> str:
-        """The text of a secret's file without the end of its last line."""
-        try:
-            with open(file, 'rb') as stream:
-                mode = os.fstat(stream.fileno()).st_mode
-                data = stream.read(SECRET_FILE_LIMIT + 1)
-            text = data.decode().rstrip('\r\n')
-        except OSError as error:
-            raise ConfigurationError(f'{label}: cannot read {file}: {error.strerror}') from None
-        except UnicodeDecodeError:
-            raise ConfigurationError(f'{label}: {file} is not a text in UTF-8') from None
-        if not text or len(data) > SECRET_FILE_LIMIT:
-            fault = 'is empty' if not text else 'is longer than 64 KiB'
-            raise ConfigurationError(f'{label}: {file} {fault}')
-        if mode & 0o004:
-            self.warnings.append(f'{file} holds a secret and can be read by every user of this '
-                                 f'machine; chmod 600 it')
-        return text
+
+def read_secret(file: str, label: str, warnings: list[str]) -> str:
+    """The text of a secret's file without the end of its last line.
+
+    :param label: what names the file.
+    :param warnings: gets one where others can read it.
+    """
+    try:
+        with open(file, 'rb') as stream:
+            mode = os.fstat(stream.fileno()).st_mode
+            data = stream.read(SECRET_FILE_LIMIT + 1)
+        text = data.decode().rstrip('\r\n')
+    except OSError as error:
+        raise ConfigurationError(f'{label}: cannot read {file}: {error.strerror}') from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f'{label}: {file} is not a text in UTF-8') from None
+    if not text or len(data) > SECRET_FILE_LIMIT:
+        fault = 'is empty' if not text else 'is longer than 64 KiB'
+        raise ConfigurationError(f'{label}: {file} {fault}')
+    if mode & 0o004:
+        warnings.append(f'{file} holds a secret and can be read by every user of this '
+                        f'machine; chmod 600 it')
+    return text
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

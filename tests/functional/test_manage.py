@@ -135,6 +135,22 @@ def test_copy_moves_to_another_database(manage, place, other, tmp_path, request,
     assert code == 4 and 'is not empty, it has backups and settings' in why
 
 
+def test_where_to_copy_from_stands_in_a_file(manage, place, other, tmp_path):
+    """In the words of a command every user of the machine sees a password."""
+    config, file = place(), tmp_path / 'url'
+    file.write_text(f'{other}\n')
+    file.chmod(0o644)
+    code, said, hint = manage(config, 'db', 'copy', '--from-file', str(file))
+    assert code == 0 and said.startswith('1 backups and 0 volumes copied')
+    assert 'chmod 600' in hint
+    code, _, why = manage(config, 'db', 'copy', '--from-file', str(tmp_path / 'none'))
+    assert (code, why) == (
+        2, f'Error: --from-file: cannot read {tmp_path}/none: No such file or directory')
+    file.write_text('postgresql+psycopg2://me:hidden@127.0.0.1:1/hidden')
+    code, _, why = manage(config, 'db', 'copy', '--from-file', str(file))
+    assert code == 5 and '127.0.0.1:1' in why and 'hidden' not in why
+
+
 def test_copy_of_what_is_not_there(manage, place, tmp_path):
     code, _, why = manage(place(), 'db', 'copy', '--from', f'sqlite:///{tmp_path}/old/c.sqlite')
     assert (code, why) == (2, f'Error: there is no catalog in {tmp_path}/old/c.sqlite to copy')
@@ -142,7 +158,8 @@ def test_copy_of_what_is_not_there(manage, place, tmp_path):
 
 
 @pytest.mark.parametrize('words', [
-    (), ('db',), ('db', 'copy'), ('db', 'drop'), ('db', 'purge'),
+    (), ('db',), ('db', 'copy'), ('db', 'copy', '--from', 'sqlite:///x', '--from-file', 'x'),
+    ('db', 'drop'), ('db', 'purge'),
     ('db', 'purge', '--older-than', '-1'), ('db', 'purge', '--older-than', 'all'),
     ('db', 'purge', '--older-than', '99999999')])
 def test_words_that_make_no_sense(manage, place, words):
