@@ -101,8 +101,9 @@ def refuse_foreign(backup: Backup, what: str) -> None:
     """:raises Refused: another installation wrote the backup, and it was not adopted."""
     if backup.owner is not None:
         raise exceptions.Refused(
-            f'backup {backup.id} was written by {backup.owner}, so it is read-only here and cannot '
-            f'be {what}').advised(f'; "backup set {backup.id} --adopt" makes it yours')
+            f'backup {backup.id} was written by {backup.owner}, so it is read-only here until it '
+            f'is adopted, and cannot be {what}'
+        ).advised(f'; "backup set {backup.id} --adopt" makes it yours')
 
 
 def refuse_unreadable(backup: Backup) -> None:

@@ -383,7 +383,8 @@ def test_what_another_installation_wrote_is_not_deleted(world):
     broken = world.ids['broken']
     world.catalog.update_backup(broken, owner='elsewhere')
     assert fault(world.ask('mark', f'/v3/backups/{broken}', 'DELETE'), 'badRequest') == (
-        f'backup {broken} was written by elsewhere, so it is read-only here and cannot be deleted')
+        f'backup {broken} was written by elsewhere, so it is read-only here until it is '
+        'adopted, and cannot be deleted')
 
 
 # Restore
