@@ -7,6 +7,7 @@ import copy
 import datetime
 import json
 import shutil
+import socketserver
 import threading
 import time
 from typing import Any
@@ -91,7 +92,7 @@ class Told:
         self.summary = copy.deepcopy(SUMMARY)
         self.token: str | None = None
         self.asked: list[str] = []
-        self.server = simple_server.make_server('127.0.0.1', 0, self, handler_class=_Quiet)
+        self.server = simple_server.make_server('127.0.0.1', 0, self, _Threads, _Quiet)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     @property
@@ -113,6 +114,12 @@ class Told:
     def stop(self) -> None:
         self.server.shutdown()
         self.server.server_close()
+
+
+class _Threads(socketserver.ThreadingMixIn, simple_server.WSGIServer):
+    """A browser opens connections that it may use later, and nobody waits for these."""
+
+    daemon_threads = True
 
 
 class _Quiet(simple_server.WSGIRequestHandler):
