@@ -326,13 +326,14 @@ class Accepted:
             return jobs.purge(connection, before)
         return self._database.write(work)
 
-    def copy_from(self, other: Accepted) -> dict[str, int]:
+    def copy_from(self, other: Accepted, down_time: float = 60) -> dict[str, int]:
         """Take all records of another catalog, and be the owner that it was.
 
+        :param down_time: seconds after which a process that was not seen does not live.
         :return: how many rows, by table.
         :raises Refused: there are records here, or somebody works with the other one.
         """
         # Where it keeps no owner yet, this records who it is.
         _ = other.owner
         return self._database.write(lambda mine: other._database.read(
-            lambda others: moving.copy(others, mine)))
+            lambda others: moving.copy(others, mine, down_time)))

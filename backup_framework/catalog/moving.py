@@ -11,12 +11,11 @@ from backup_framework.catalog import jobs, parts, records, schema
 from backup_framework.model import utcnow
 
 _ROWS = 1000
-_ALIVE = datetime.timedelta(minutes=1)
 _flows = sa.table('logbooks', sa.column('uuid'))
 """TaskFlow's, of jobs that have not come to their end. Flows are not copied."""
 
 
-def copy(source: sa.Connection, target: sa.Connection) -> dict[str, int]:
+def copy(source: sa.Connection, target: sa.Connection, down_time: float) -> dict[str, int]:
     """Copy every row; how many each table had.
 
     :raises Refused: the target has rows, or somebody works with the source.
@@ -26,15 +25,16 @@ def copy(source: sa.Connection, target: sa.Connection) -> dict[str, int]:
     if taken:
         raise exceptions.Refused('the catalog to copy into is not empty, it has '
                                  f'{" and ".join(taken)}: name an empty database as its connection')
-    _refuse_busy(source)
+    _refuse_busy(source, down_time)
     return {table.name: _copy(source, target, table) for table in tables}
 
 
-def _refuse_busy(source: sa.Connection) -> None:
+def _refuse_busy(source: sa.Connection, down_time: float) -> None:
     """What is going on there would go on there, and be unknown here."""
-    lately = schema.services.c.seen_at > records.time_text(utcnow() - _ALIVE)
+    alive = utcnow() - datetime.timedelta(seconds=down_time)
+    lately = schema.services.c.seen_at > records.time_text(alive)
     busy = [f'{count} {what}' for what, count in (
-        ('processes of the service ran within the last minute',
+        (f'processes of the service ran within the last {down_time:g} seconds',
          _count(source, schema.services, lately)),
         ('jobs have not ended', _count(source, schema.jobs, jobs.is_open)),
         ('jobs have ended and are not tidied up after', _count(
@@ -43,7 +43,8 @@ def _refuse_busy(source: sa.Connection) -> None:
     if busy:
         raise exceptions.Refused(
             f'the catalog to copy from is in use: {", ".join(busy)}. Let a worker end there what '
-            'was begun (start one if none runs), stop the service, and try again a minute later')
+            'was begun (start one if none runs), stop all workers and API hosts, and try again '
+            f'{down_time:g} seconds later')
 
 
 def _has_flow(source: sa.Connection) -> sa.ColumnElement[bool]:

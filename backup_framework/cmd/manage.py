@@ -22,7 +22,7 @@ def main() -> int:
     def work() -> None:
         configuration = conf.load(options.config_file or None)
         conf.setup_logging(configuration)
-        options.state_path = configuration.state_path
+        options.configuration = configuration
         from backup_framework.catalog import Catalog
         catalog = Catalog(configuration.connection, configuration.state_path)
         try:
@@ -41,8 +41,9 @@ def _parser() -> argparse.ArgumentParser:
     sync.set_defaults(command=_sync)
     version = verbs.add_parser('version', help='show the version of the tables; change nothing')
     version.set_defaults(command=_version)
-    copy = verbs.add_parser('copy', help='copy all records of another database into this one, '
-                                         'which is empty')
+    copying = ('copy all records of another database into this one, which is empty; all workers '
+               'and API hosts must be stopped')
+    copy = verbs.add_parser('copy', help=copying, description=copying)
     other = copy.add_mutually_exclusive_group(required=True)
     other.add_argument('--from', dest='source', metavar='URL', help=(
         'the other one, like sqlite:////var/lib/backup_framework/catalog.sqlite; every user of '
@@ -83,13 +84,13 @@ def _copy(catalog: Catalog, options: argparse.Namespace) -> None:
     from backup_framework.catalog import Catalog
     url = options.source if options.source is not None else _read_url(options.source_file)
     masking.add_url(url)
-    source = Catalog(url, options.state_path)
+    source = Catalog(url, options.configuration.state_path)
     try:
         if source.revisions()[0] is None:
             raise exceptions.InvalidInput(f'there is no catalog in {source.name} to copy')
         for sentence in source.recover():
             print(conf.mask(sentence), file=sys.stderr)
-        copied = catalog.copy_from(source)
+        copied = catalog.copy_from(source, options.configuration.service().down_time)
     finally:
         source.close()
     print(f'{copied["backups"]} backups and {copied["volumes"]} volumes copied from {source.name} '

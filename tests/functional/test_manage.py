@@ -13,10 +13,10 @@ import sys
 
 import pytest
 
-from backup_framework.catalog import Catalog
+from backup_framework.catalog import Catalog, records, schema
 from backup_framework.cmd import manage as manage_program
 from backup_framework.cmd import status
-from backup_framework.model import Backup, Job, JobState, Status
+from backup_framework.model import Backup, Job, JobState, Service, Status, utcnow
 
 
 @pytest.fixture
@@ -149,6 +149,19 @@ def test_where_to_copy_from_stands_in_a_file(manage, place, other, tmp_path):
     file.write_text('postgresql+psycopg2://me:hidden@127.0.0.1:1/hidden')
     code, _, why = manage(config, 'db', 'copy', '--from-file', str(file))
     assert code == 5 and '127.0.0.1:1' in why and 'hidden' not in why
+
+
+def test_a_worker_that_reports_seldom_is_noticed_by_a_copy(manage, place, other, tmp_path):
+    seen = utcnow() - datetime.timedelta(minutes=10)
+    catalog = Catalog(other, f'{tmp_path}/state')
+    catalog.beat(Service(id='s', binary='worker', host='here'))
+    catalog._database.change(schema.services.update().values(seen_at=records.time_text(seen)))
+    catalog.close()
+    config = place('[service]\nservice_down_time = 900\n')
+    code, _, why = manage(config, 'db', 'copy', '--from', other)
+    assert code == 4 and '1 processes of the service ran within the last 900 seconds' in why
+    assert 'stop all workers and API hosts' in why
+    assert manage(place(), 'db', 'copy', '--from', other)[0] == 0
 
 
 def test_copy_of_what_is_not_there(manage, place, tmp_path):
