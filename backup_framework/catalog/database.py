@@ -23,6 +23,8 @@ _QUEUE = sa.select(schema.alembic_version).with_for_update()
 _ATTEMPTS = 20
 _LONGEST_PAUSE = 0.5
 _LOCK_SECONDS = 60
+_ALONE = 0x62665f636174616c
+"""The number of PostgreSQL's lock: any that nobody else has in this database."""
 _MIGRATIONS = 'backup_framework.catalog:migrations'
 # SQLSTATEs of PostgreSQL and error numbers of MySQL.
 _COLLISIONS = {'40001', '40P01', 1205, 1213}
@@ -252,8 +254,13 @@ def _parse(connection: str) -> sa.URL:
 
 @contextlib.contextmanager
 def _alone(connection: sa.Connection, database: str | None) -> Iterator[None]:
-    """Keep others from changing the tables, where that is in no transaction; ends with its link."""
+    """Keep others from changing the tables meanwhile; ends with its link, or its transaction.
+
+    SQLite has one writer anyway.
+    """
     if connection.dialect.name not in ('mysql', 'mariadb'):
+        if connection.dialect.name == 'postgresql':
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ALONE)))
         yield
         return
     name = f'backup_framework {database}'[:64]

@@ -1,5 +1,6 @@
 """Making, opening and refusing the file; what works when it cannot be written; migrations."""
 
+import contextlib
 import os
 from pathlib import Path
 import shutil
@@ -7,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 
 import pytest
 import sqlalchemy as sa
@@ -405,3 +407,28 @@ def test_alembic_is_not_imported_for_a_current_schema(tmp_path):
         'assert not wrong, wrong\n')
     subprocess.run([sys.executable, '-c', code, f'sqlite:///{tmp_path}/s/c.sqlite',
                     str(tmp_path / 's')], check=True, timeout=60)
+
+
+@pytest.mark.parametrize('connection', ['postgresql', 'mariadb'], indirect=True)
+def test_two_that_make_the_tables_at_once(connection, state_path, monkeypatch):
+    """The second begins when the first has seen that there are none."""
+    refuse_foreign = database.Database._refuse_foreign
+    opened = []
+
+    def open_another():
+        with contextlib.closing(Catalog(connection, state_path)) as other:
+            opened.append(other.backups())
+
+    def seen(self, link):
+        if not threads:
+            threads.append(threading.Thread(target=open_another))
+            threads[0].start()
+            threads[0].join(0.5)
+        refuse_foreign(self, link)
+
+    threads = []
+    monkeypatch.setattr(database.Database, '_refuse_foreign', seen)
+    with contextlib.closing(Catalog(connection, state_path)) as catalog:
+        assert catalog.backups() == []
+    threads[0].join(30)
+    assert opened == [[]]
