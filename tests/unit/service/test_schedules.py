@@ -459,14 +459,19 @@ def test_of_a_run_whose_worker_died_the_next_one_does_the_rest(scheduler, kept):
     assert sorted(manager.accepted[3:]) == ['a', 'b', 'c']
 
 
+def dies_after_one(manager, worker):
+    """A worker that is killed when it has accepted one backup, which ends then."""
+    manager.most = 1
+    with pytest.raises(Killed):
+        manager.turn(worker, hours(2))
+    manager.most = 100
+    manager.end_all()
+
+
 def test_a_run_that_nobody_took_over_in_time_is_part_of_the_next(scheduler, kept):
     manager = Recording(kept)
     manager.turn(scheduler(manager, schedule()), hours(0))
-    manager.most = 1
-    with pytest.raises(Killed):
-        manager.turn(scheduler(manager, schedule()), hours(2))
-    manager.most = 100
-    manager.end_all()
+    dies_after_one(manager, scheduler(manager, schedule()))
     manager.turn(scheduler(manager, schedule()), hours(27))
     assert sorted(manager.accepted[1:]) == ['a', 'b', 'c']
 
@@ -512,11 +517,7 @@ def test_a_cron_that_was_changed_has_no_run_at_its_old_time(scheduler, kept, how
 def test_a_run_that_died_is_gone_on_with_by_a_worker_that_is_new(scheduler, kept):
     manager = Recording(kept)
     manager.turn(scheduler(manager, schedule()), hours(0))
-    manager.most = 1
-    with pytest.raises(Killed):
-        manager.turn(scheduler(manager, schedule()), hours(2))
-    manager.most = 100
-    manager.end_all()
+    dies_after_one(manager, scheduler(manager, schedule()))
     new = scheduler(manager, schedule())
     manager.turn(new, hours(2))
     manager.turn(new, hours(2) + schedules.TAKEN_OVER)
