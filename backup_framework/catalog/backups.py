@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+import contextlib
 from typing import Any
 
 import sqlalchemy as sa
@@ -46,7 +47,22 @@ def add(connection: sa.Connection, backup: Backup) -> None:
         raise exceptions.InvalidInput(f'there is a backup {backup.id} already')
     if backup.status == Status.CREATING and backup.parent_id is not None:
         _check_parent(connection, backup.parent_id)
+    backup.created_at = backup.created_at or utcnow()
     connection.execute(_table.insert().values(records.new_backup(backup)))
+
+
+def add_each(connection: sa.Connection, added: Iterable[Backup],
+             apart: Callable[[sa.Connection], contextlib.AbstractContextManager[None]]
+             ) -> dict[str, str]:
+    """See `Catalog.add_backups`."""
+    refused = {}
+    for backup in added:
+        try:
+            with apart(connection):
+                add(connection, backup)
+        except (exceptions.InvalidInput, exceptions.InvalidBackup) as error:
+            refused[backup.id] = str(error)
+    return refused
 
 
 def _check_parent(connection: sa.Connection, parent_id: str) -> None:

@@ -18,7 +18,6 @@ from backup_framework.catalog import (
     locks,
     operations,
     recovery,
-    sqlite,
     summary,
     verifications,
     volumes,
@@ -138,9 +137,15 @@ class Catalog(Accepted):
         :raises InvalidBackup: it is being created on a parent that is not available, or that is
             being deleted.
         """
-        backup.created_at = backup.created_at or utcnow()
         self._database.write(lambda c: backups.add(c, backup))
         return backup
+
+    def add_backups(self, added: Sequence[Backup]) -> dict[str, str]:
+        """Keep new records, which others see all at once; by id, why `add_backup` refused one.
+
+        One that is refused keeps no other out.
+        """
+        return self._database.write(lambda c: backups.add_each(c, added, self._database.apart))
 
     def get_backup(self, ref: str, exact: bool = False) -> Backup:
         """The backup with this id, else this name, else an id that begins with this.
@@ -438,13 +443,6 @@ class Catalog(Accepted):
 
     def check(self) -> list[str]:
         """What is wrong inside the catalog, one sentence each."""
-        return self._database.read(self._check)
-
-    def _check(self, connection: sa.Connection) -> list[str]:
-        found = sqlite.integrity(connection) if self._database.is_sqlite else []
-        found += checks.find(connection)
-        for row in checks.operations(connection):
-            if recovery.is_dead(row, self._known_installation(), self._locks):
-                found.append(f'a {row["kind"]} is recorded of backup {row["backup_id"]}, which '
-                             'is not in the catalog')
-        return found
+        installation = self._known_installation()
+        return self._database.read(lambda c: checks.find(
+            c, lambda row: recovery.is_dead(row, installation, self._locks)))

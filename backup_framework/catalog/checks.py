@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import sqlalchemy as sa
 
 from backup_framework import exceptions
-from backup_framework.catalog import operations as rows
-from backup_framework.catalog import records, schema
+from backup_framework.catalog import operations, records, schema, sqlite
 from backup_framework.model import Backup, Status
 
 _backups = schema.backups
 _operations = schema.operations
 
 
-def find(connection: sa.Connection) -> list[str]:
-    """What is wrong with the records, one sentence each."""
-    return [*_unreadable(connection), *_unknown_states(connection),
-            *_orphans(connection), *_cycles(connection)]
+def find(connection: sa.Connection, is_dead: Callable[[sa.RowMapping], bool]) -> list[str]:
+    """What is wrong with the records, one sentence each.
+
+    :param is_dead: of an operation.
+    """
+    damage = sqlite.integrity(connection) if connection.dialect.name == 'sqlite' else []
+    return [*damage, *_unreadable(connection), *_unknown_states(connection),
+            *_orphans(connection), *_cycles(connection), *_operations_on_nothing(
+                connection, is_dead)]
 
 
 def _unreadable(connection: sa.Connection) -> Iterator[str]:
@@ -70,8 +74,12 @@ def _on_cycles(parents: dict[str, str | None]) -> Iterator[str]:
             yield str(member)
 
 
-def operations(connection: sa.Connection) -> list[sa.RowMapping]:
-    """The operations on backups that the catalog does not know: fine while they live."""
+def _operations_on_nothing(connection: sa.Connection, is_dead: Callable[[sa.RowMapping], bool]
+                           ) -> Iterator[str]:
+    """Those on backups that the catalog does not know: fine while they live."""
     unknown = ~sa.exists().where(_backups.c.id == _operations.c.backup_id)
-    chosen = rows.every(_operations.c.backup_id.is_not(None), unknown)
-    return list(connection.execute(chosen).mappings())
+    chosen = operations.every(_operations.c.backup_id.is_not(None), unknown)
+    for row in connection.execute(chosen).mappings():
+        if is_dead(row):
+            yield (f'a {row["kind"]} is recorded of backup {row["backup_id"]}, which is not in '
+                   'the catalog')

@@ -84,6 +84,12 @@ class Database:
         """
         return self._repeated(lambda: self._write_once(work))
 
+    @contextlib.contextmanager
+    def apart(self, connection: sa.Connection) -> Iterator[None]:
+        """A step of a transaction that leaves nothing of itself where it fails."""
+        with self._our_errors(), connection.begin_nested():
+            yield
+
     def change(self, statement: sa.Update | sa.Delete) -> int:
         """Run one statement, which needs not be alone; how many rows it found."""
         def work(connection: sa.Connection) -> int:

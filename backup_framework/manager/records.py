@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 import contextlib
 import dataclasses
 import datetime
@@ -112,14 +112,17 @@ def rebuild(context: Context, backend: str, container: str | None, adopt: bool,
                     exceptions.StoreError) as error:
                 rebuilt.problems.append(str(error))
     described = list(_told_apart(described, known, rebuilt))
+    new = []
     # The newest first, because the first one says what is known of its volume.
     for header, found in sorted(described, key=_taken_at, reverse=True):
-        try:
-            _rebuild_one(context, driver, backend, header, found, adopt, project_id, rebuilt,
-                         known)
-        except exceptions.InvalidInput as error:
-            rebuilt.problems.append(f'the backup with prefix {found["service_metadata"]} in '
-                                    f'container {found["container"]}: {error}')
+        if str(header.backup_id) in known or context.catalog.has_backup(str(header.backup_id)):
+            _meet_known(context, backend, header, found, rebuilt)
+        else:
+            try:
+                new.append(_recorded(context, driver, backend, header, found, adopt, project_id))
+            except exceptions.InvalidInput as error:
+                rebuilt.problems.append(_refused(found, error))
+    _add(context, new, rebuilt)
     missing = {str(backup.parent_id) for backup in rebuilt.added
                if backup.needs_parent and not context.catalog.has_backup(str(backup.parent_id))}
     rebuilt.problems += [f'backup {parent} is the parent of others but is not in the store'
@@ -200,35 +203,54 @@ def _taken_at(described: _Described) -> datetime.datetime:
         tzinfo=datetime.UTC)
 
 
-def _rebuild_one(context: Context, driver: ChunkedBackupDriver, backend: str,
-                 header: base.Header, found: dict[str, Any], adopt: bool,
-                 project_id: str | None, rebuilt: Rebuilt, known: Collection[str]) -> None:
+def _meet_known(context: Context, backend: str, header: base.Header, found: dict[str, Any],
+                rebuilt: Rebuilt) -> None:
     backup_id = str(header.backup_id)
-    if backup_id in known or context.catalog.has_backup(backup_id):
-        rebuilt.known += 1
-        # Another command may be deleting it.
-        with contextlib.suppress(exceptions.BackupNotFound, exceptions.InvalidBackup):
-            record = context.catalog.backup_of(backup_id, None)
-            if (record.container, record.service_metadata) != (
-                    found['container'], found['service_metadata']):
-                rebuilt.problems.append(
-                    f'{_place(found)} has a backup that says it is {backup_id}, whose record is of '
-                    f'container {record.container} with prefix {record.service_metadata}: it was '
-                    'left alone')
-            elif _is_to_be_healed(record, backend, found):
-                heal(context, record, found)
-                rebuilt.healed.append(backup_id)
-        return
+    rebuilt.known += 1
+    # Another command may be deleting it.
+    with contextlib.suppress(exceptions.BackupNotFound, exceptions.InvalidBackup):
+        record = context.catalog.backup_of(backup_id, None)
+        if (record.container, record.service_metadata) != (
+                found['container'], found['service_metadata']):
+            rebuilt.problems.append(
+                f'{_place(found)} has a backup that says it is {backup_id}, whose record is of '
+                f'container {record.container} with prefix {record.service_metadata}: it was '
+                'left alone')
+        elif _is_to_be_healed(record, backend, found):
+            heal(context, record, found)
+            rebuilt.healed.append(backup_id)
+
+
+def _recorded(context: Context, driver: ChunkedBackupDriver, backend: str, header: base.Header,
+              found: dict[str, Any], adopt: bool, project_id: str | None) -> Backup:
     backup = Backup(
-        id=backup_id, volume_id=header.volume_id or '', display_name=header.name,
+        id=str(header.backup_id), volume_id=header.volume_id or '', display_name=header.name,
         display_description=header.description, snapshot_id=header.snapshot_id,
         created_at=header.created_at, data_timestamp=header.data_timestamp or header.created_at,
         metadata=dict(header.properties), service=drivers.service(driver))
     _take_in(context, backup, backend, header, found, adopt)
     if backup.owner is None:
         backup.project_id = project_id
-    context.catalog.add_backup(backup)
-    rebuilt.added.append(backup)
+    return backup
+
+
+def _add(context: Context, new: Sequence[Backup], rebuilt: Rebuilt) -> None:
+    """All at once: a backup without the one that it needs could not be restored, and one whose
+    children are not known could be deleted under them."""
+    refused = context.catalog.add_backups(new)
+    for backup in new:
+        if backup.id not in refused:
+            rebuilt.added.append(backup)
+        elif context.catalog.has_backup(backup.id):
+            # Another command has just added it.
+            rebuilt.known += 1
+        else:
+            rebuilt.problems.append(_refused(vars(backup), refused[backup.id]))
+
+
+def _refused(found: Mapping[str, Any], why: object) -> str:
+    return (f'the backup with prefix {found["service_metadata"]} in container '
+            f'{found["container"]}: {why}')
 
 
 def _is_to_be_healed(known: Backup, backend: str, found: dict[str, Any]) -> bool:

@@ -103,10 +103,12 @@ def _child(copies: world.Copies, operation: oracle.Operation, at: int, after: bo
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize('name, points, worlds', [
-    ('incremental', 90, 45), ('delete of a parent', 35, 8), ('import', 4, 1), ('rebuild', 10, 4)])
-def test_before_each_call(place: Path, name: str, points: int, worlds: int) -> None:
-    visited = kill_everywhere(World(place / 'world'), oracle.OPERATIONS[name], after=False)
+@pytest.mark.parametrize('name, version, points, worlds', [
+    ('incremental', OURS, 90, 45), ('delete of a parent', OURS, 35, 8), ('import', OURS, 4, 1),
+    ('rebuild', OURS, 10, 4), ('rebuild', CINDERS, 10, 4)])
+def test_before_each_call(place: Path, name: str, version: str, points: int, worlds: int) -> None:
+    visited = kill_everywhere(
+        World(place / 'world', version), oracle.OPERATIONS[name], after=False)
     assert visited.killed == visited.points >= points, visited
     assert visited.worlds >= worlds, visited
 

@@ -94,6 +94,36 @@ def test_what_a_database_cannot_hold_is_no_fault_of_it(catalog):
             records.new_backup(Backup(volume_id='v')) | {'host': 'h' * 256}))
 
 
+@pytest.mark.parametrize('connection', [
+    'sqlite', 'postgresql', pytest.param('mariadb', marks=pytest.mark.long)], indirect=True)
+def test_of_many_records_those_that_are_refused_keep_no_other_out(catalog, add, monkeypatch):
+    add(id='taken')
+    new = records.new_backup
+    # What only a database finds out; SQLite holds strings of any length.
+    monkeypatch.setattr(records, 'new_backup', lambda each: new(each) | (
+        {'host': 'h' * 256} if each.id == 'long' else {}))
+    made = [Backup(id=id_, volume_id='v1') for id_ in ('b1', 'taken', 'long', '', 'b2', 'b1')]
+    refused = catalog.add_backups(made)
+    assert refused.pop('long', 'cannot hold').endswith(
+        'too long for type character varying(255)') or catalog.name.startswith(('/', 'mysql'))
+    assert {each: why.split()[-1] for each, why in refused.items()} == {
+        'taken': 'already', '': 'backup', 'b1': 'already'}
+    assert {'b1', 'taken', 'b2'} == catalog.backup_ids() - {'long'}
+    assert made[-2].created_at
+
+
+def test_many_records_are_seen_all_at_once(catalog, open_catalog):
+    other, seen = open_catalog(), []
+
+    def one_by_one():
+        for id_ in ('child', 'parent'):
+            seen.append(other.backup_ids())
+            yield Backup(id=id_, volume_id='v1')
+    assert not catalog.add_backups(one_by_one())
+    assert seen == [set(), set()]
+    assert other.backup_ids() == {'child', 'parent'}
+
+
 def test_an_id_is_taken_once(catalog, add):
     add(id='b1')
     with pytest.raises(exceptions.InvalidInput, match='b1 already'):
