@@ -107,10 +107,18 @@ def tree(process: int) -> list[int]:
     found = [process]
     for parent in found:
         program = _read(f'/proc/{parent}/cmdline')
-        for children in Path(f'/proc/{parent}/task').glob('*/children'):
-            found += [int(child) for child in _read(str(children)).split()
+        for thread in _threads(parent):
+            found += [int(child) for child in
+                      _read(f'/proc/{parent}/task/{thread}/children').split()
                       if _read(f'/proc/{child}/cmdline') != program]
     return found
+
+
+def _threads(process: int) -> list[str]:
+    try:
+        return os.listdir(f'/proc/{process}/task')
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def cpu_seconds(process: int) -> float:

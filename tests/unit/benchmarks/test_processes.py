@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import pytest
@@ -32,3 +33,16 @@ def test_a_command_that_fails_says_why() -> None:
     with pytest.raises(CommandFailed, match='ended with 3: no such thing'):
         processes.run([sys.executable, '-c',
                        'import sys; print("no such thing", file=sys.stderr); sys.exit(3)'])
+
+
+def test_a_process_that_ends_while_it_is_looked_at_has_none_below_it(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    with subprocess.Popen([sys.executable, '-c', 'input()'], stdin=subprocess.PIPE) as process:
+        assert processes.tree(process.pid) == [process.pid]
+        read = processes._read
+
+        def ends(path: str) -> str:
+            process.communicate()
+            return read(path)
+        monkeypatch.setattr(processes, '_read', ends)
+        assert processes.tree(process.pid) == [process.pid]
