@@ -102,7 +102,8 @@ def find(container: store.Container) -> Mark | None:
             except exceptions.FormatError as error:
                 raise exceptions.ForeignContainer(
                     f'object {name}, which says whose container {container.name} is, cannot be '
-                    f'read: {error}. If it is yours, --adopt writes a new one') from error
+                    f'read: {error}').advised('. If it is yours, --adopt writes a new one'
+                                              ) from error
     return None
 
 
@@ -161,5 +162,5 @@ def _foreign(container: store.Container, other: str, installation: str
     return exceptions.ForeignContainer(
         f'container {container.name} belongs to installation {other}. Two installations that make '
         'and delete backups in one container would delete what the other needs. Choose another '
-        f'container; or, if that one has stopped using this one, take it over with --adopt (this '
-        f'is installation {installation})')
+        f'container; or, if that one has stopped using this one, take it over (this is '
+        f'installation {installation})').advised(' with --adopt')
