@@ -145,17 +145,21 @@ class Conductor(NonBlockingConductor):  # type: ignore[misc]
     def _try_finish_job(self, posting: Any, consume: bool, trash: bool = False) -> None:
         """Where the board is away this is tried again: some keep a claim while its worker lives."""
         self._untold[posting.uuid] = None
+        told = False
         try:
             if consume:
                 self._board.consume(posting, self._name)
             else:
                 self._board.abandon(posting, self._name)
+            told = True
         except (JobFailure, NotFound) as error:
             # Who has the job next sees what became of it.
             LOG.info('The board was not told the end of %s: %s', posting.details, error)
-            self._untold[posting.uuid] = posting, consume
-        else:
-            del self._untold[posting.uuid]
+        finally:
+            if told:
+                del self._untold[posting.uuid]
+            else:
+                self._untold[posting.uuid] = posting, consume
 
     def _keep(self) -> None:
         """Often enough that two failures in a row lose nothing."""

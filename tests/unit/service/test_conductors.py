@@ -87,6 +87,21 @@ def test_a_claim_that_has_ended_is_not_extended():
     assert is_stopped(run) and board.asked == 0
 
 
+@pytest.mark.parametrize('trouble', [JobFailure, NotFound, RuntimeError])
+def test_an_end_that_the_board_was_not_told_is_kept(trouble):
+    def consume(posting: Any, who: str) -> None:
+        raise trouble('why')
+    board = types.SimpleNamespace(consume=consume)
+    conductor = Conductor('me', board, None, 1)  # type: ignore
+    posting = types.SimpleNamespace(uuid='uuid', details={})
+    with contextlib.suppress(RuntimeError):
+        conductor._try_finish_job(posting, True)
+    assert board.untold == {'uuid': (posting, True)}
+    board.consume = lambda posting, who: None
+    conductor._try_finish_job(posting, True)
+    assert not board.untold
+
+
 def test_who_was_frozen_does_not_write_one_more_chunk():
     """Nobody has looked at the claim meanwhile."""
     claim, run = held(Board())
