@@ -121,5 +121,5 @@ def test_before_and_after_each_call(place: Path, record_property: Callable[[str,
                                     name: str, driver: str, version: str) -> None:
     made = World(place / 'world', version, driver)
     visited = kill_everywhere(made, oracle.OPERATIONS[name])
-    record_property('visited', visited)
+    record_property('visited', str(visited))
     assert visited.killed == visited.points >= LEAST[name], visited
