@@ -7,6 +7,15 @@ import os
 
 import pytest
 
+try:
+    from hypothesis import settings
+except ImportError:  # the tests that use it say so
+    pass
+else:
+    # An example is slow where the machine pauses; what is always slow meets the time of the test.
+    settings.register_profile('ours', deadline=None)
+    settings.load_profile('ours')
+
 
 @pytest.fixture(scope='session')
 def require_part() -> Callable[[str, str], None]:
