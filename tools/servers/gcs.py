@@ -15,11 +15,12 @@ import importlib.util
 import os
 import pathlib
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
+
+from tools.servers import parts
 
 HOST = '127.0.0.1'
 START_SECONDS = 20.0
@@ -52,7 +53,7 @@ class Server:
         self._ready = ready
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = free_port()
+        self.port = parts.free_port()
 
     @property
     def url(self) -> str:
@@ -161,13 +162,6 @@ def gcp_storage_emulator() -> Iterator[Server]:
 
     with _running(command, '/') as server:
         yield server
-
-
-def free_port() -> int:
-    """A port that was free just now."""
-    with socket.socket() as listening:
-        listening.bind((HOST, 0))
-        return int(listening.getsockname()[1])
 
 
 @contextlib.contextmanager

@@ -17,6 +17,8 @@ import threading
 import time
 from typing import Literal
 
+from tools.servers import parts
+
 HOST = '127.0.0.1'
 SECONDS = 10.0
 _PIECE = 64 << 10
@@ -88,7 +90,7 @@ class Proxy:
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
-        self.port = 0
+        self.port = parts.free_port()
         self.connections = 0
         self.passed: dict[Way, int] = {'up': 0, 'down': 0}
         self.delay = 0.0
@@ -169,7 +171,6 @@ class Proxy:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((HOST, self.port))
         listener.listen(64)
-        self.port = listener.getsockname()[1]
         self._listener = listener
         self._run(self._accept, listener)
 

@@ -25,6 +25,8 @@ import tempfile
 import time
 from typing import Any
 
+from tools.servers import parts
+
 HOST = '127.0.0.1'
 PASSWORD = 'correct-horse-battery'
 PASSPHRASE = 'open-sesame-please'
@@ -141,7 +143,7 @@ class Server:
     def start(self) -> None:
         """Listen on the port that was chosen at the first start."""
         for _ in range(5):
-            port = self.port or _free_port()
+            port = self.port or parts.free_port()
             if self._listens(port):
                 self.port = port
                 self._write_known_hosts()
@@ -302,12 +304,6 @@ def _hashed(password: str) -> str:
         raise Missing(f'no password can be hashed: {error}') from error
     crypt.restype = ctypes.c_char_p
     return bytes(crypt(password.encode(), b'$6$' + os.urandom(8).hex().encode())).decode()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 def _answers(port: int) -> bool:
