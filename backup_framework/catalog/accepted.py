@@ -335,5 +335,6 @@ class Accepted:
         """
         # Where it keeps no owner yet, this records who it is.
         _ = other.owner
-        return self._database.write(lambda mine: other._database.read(
+        # Both are written to, so that nobody else changes either meanwhile.
+        return self._database.write(lambda mine: other._database.write(
             lambda others: moving.copy(others, mine, down_time)))

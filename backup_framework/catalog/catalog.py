@@ -134,8 +134,8 @@ class Catalog(Accepted):
         """Keep a new record, setting `created_at`.
 
         :raises InvalidInput: the id is taken, or a value cannot be stored.
-        :raises InvalidBackup: it is being created on a parent that is not available, or that is
-            being deleted.
+        :raises InvalidBackup: it is being created on a parent that is not available, or needs one
+            that is being deleted.
         """
         self._database.write(lambda c: backups.add(c, backup))
         return backup

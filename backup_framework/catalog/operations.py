@@ -183,6 +183,8 @@ def finish(connection: sa.Connection, operation: Running, backup_id: str, to: st
         backups.update(connection, backup_id, {**fields, 'status': to})
     else:
         backups.transition(connection, backup_id, (unfinished,), to, fields)
+    if operation.kind == 'import':
+        backups.check_parent_stays(connection, backups.get(connection, backup_id))
 
 
 def renewal(operation: Running) -> sa.Update:

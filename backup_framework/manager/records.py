@@ -111,6 +111,7 @@ def rebuild(context: Context, backend: str, container: str | None, adopt: bool,
             except (exceptions.FormatError, exceptions.InvalidName,
                     exceptions.StoreError) as error:
                 rebuilt.problems.append(str(error))
+    seen = {str(header.backup_id) for header, _ in described}
     described = list(_told_apart(described, known, rebuilt))
     new = []
     # The newest first, because the first one says what is known of its volume.
@@ -122,12 +123,13 @@ def rebuild(context: Context, backend: str, container: str | None, adopt: bool,
                 new.append(_recorded(context, driver, backend, header, found, adopt, project_id))
             except exceptions.InvalidInput as error:
                 rebuilt.problems.append(_refused(found, error))
-    _add(context, new, rebuilt)
+    _add(context, _still_there(driver, new), rebuilt)
     missing = {str(backup.parent_id) for backup in rebuilt.added
                if backup.needs_parent and not context.catalog.has_backup(str(backup.parent_id))}
-    rebuilt.problems += [f'backup {parent} is the parent of others but is not in the store'
-                         for parent in sorted(missing)]
-    rebuilt.notes += _gaps(context, rebuilt.added)
+    for parent in sorted(missing):
+        why = 'was not taken in' if parent in seen else 'was not found in the store'
+        rebuilt.problems.append(f'backup {parent} is the parent of others but {why}')
+    rebuilt.notes += [*_gaps(context, rebuilt.added), *_left_out(rebuilt)]
     return rebuilt
 
 
@@ -166,6 +168,16 @@ def _gaps(context: Context, added: Sequence[Backup]) -> Iterator[str]:
                f'{gaps[0].id} on {gaps[0].parent_id}: these were deleted, or the store has lost '
                'them, which nobody can tell now. Backups that were made later than all that are '
                'there would leave no trace.')
+
+
+def _left_out(rebuilt: Rebuilt) -> Iterator[str]:
+    """Nobody knows what it needs, so nothing keeps a delete from that."""
+    chains = {backup.format for backup in rebuilt.added if Backup(
+        parent_id=backup.id, format=backup.format).needs_parent}
+    if chains and rebuilt.problems:
+        yield (f'In format {" and ".join(sorted(map(str, chains)))} a backup needs those before '
+               'it, and one that was left out may need some of these: delete nothing, and let no '
+               'prune run, before that is settled.')
 
 
 def _containers(driver: ChunkedBackupDriver, backend: str, rebuilt: Rebuilt) -> list[str]:
@@ -232,6 +244,14 @@ def _recorded(context: Context, driver: ChunkedBackupDriver, backend: str, heade
     if backup.owner is None:
         backup.project_id = project_id
     return backup
+
+
+def _still_there(driver: ChunkedBackupDriver, new: Sequence[Backup]) -> list[Backup]:
+    """Who made and deleted one while the store was looked at had a record of it then, and has none
+    now."""
+    there = {(container, prefix) for container in {str(backup.container) for backup in new}
+             for prefix in driver.prefixes(container)}
+    return [backup for backup in new if (backup.container, backup.service_metadata) in there]
 
 
 def _add(context: Context, new: Sequence[Backup], rebuilt: Rebuilt) -> None:
@@ -313,6 +333,9 @@ def _know_volume(context: Context, volume_id: str, header: base.Header) -> None:
     try:
         context.catalog.add_volume(volume)
     except exceptions.InvalidInput:
+        if any(known.id == volume_id for known in context.catalog.volumes([volume_id])):
+            # Another command has just added it.
+            return
         # Another volume has the name by now; the id is what backups go by.
         volume.name = None
         context.catalog.add_volume(volume)

@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from backup_framework.catalog import Catalog
+from backup_framework.manager import records
 from backup_framework.manager.manager import Request
-from backup_framework.model import Backup, Status
+from backup_framework.model import Backup, Status, Volume
 from backup_framework.testing import memory
 from tests.formats import v2_stores
 from tests.trust.together.stage import Stage
@@ -182,3 +184,77 @@ def test_a_failed_backup_of_which_there_are_two_is_not_healed_by_the_other(plant
         rebuilt = manager.rebuild('main', adopt=True)
         assert not rebuilt.healed
         assert manager.catalog.get_backup(backup_id).status == Status.ERROR
+
+
+def chain(stage: Stage, count: int) -> list[Backup]:
+    """A full backup and others on it, each on the one before."""
+    disk = stage.root / 'disk'
+    made = []
+    with stage.manager() as manager:
+        for number in range(count):
+            disk.write_bytes(b'%d ' % number * 700)
+            made.append(manager.create(Request(
+                str(disk), incremental=number > 0, container='shelf', force=True)))
+    return made
+
+
+def test_one_that_was_made_and_deleted_meanwhile_does_not_come_back(
+        make_stage: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = make_stage()
+    kept, = chain(stage, 1)
+    asked, told_apart = Catalog.backup_ids, records._told_apart
+    made: list[Backup] = []
+
+    def make_one(catalog: Catalog) -> set[str]:
+        found = asked(catalog)
+        if not made:
+            made.extend(chain(stage, 1))
+        return found
+
+    def delete_it(*args: Any) -> Iterator[Any]:
+        with stage.manager() as other:
+            assert other.delete(other.plan_delete([made[0].id])[0])
+        return told_apart(*args)
+    monkeypatch.setattr(Catalog, 'backup_ids', make_one)
+    monkeypatch.setattr(records, '_told_apart', delete_it)
+    with stage.manager() as manager:
+        assert not manager.rebuild('main').added
+        assert [backup.id for backup in manager.catalog.backups()] == [kept.id]
+
+
+@each_version
+def test_a_volume_that_another_command_adds_meanwhile_keeps_no_backup_out(
+        version: str, make_stage: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = make_stage(version=version)
+    first, second = chain(stage, 2)
+    with stage.manager() as manager:
+        record = manager.export(first.id)
+    lose_catalog(stage)
+    add, others = Catalog.add_volume, []
+
+    def add_after_another(catalog: Catalog, volume: Volume) -> Volume:
+        if not others:
+            others.append(volume)
+            with stage.manager() as other:
+                other.import_(record, adopt=True)
+        return add(catalog, volume)
+    monkeypatch.setattr(Catalog, 'add_volume', add_after_another)
+    with stage.manager() as manager:
+        rebuilt = manager.rebuild('main', adopt=True)
+        assert not rebuilt.problems and [backup.id for backup in rebuilt.added] == [second.id]
+        assert rebuilt.known == 1 and others
+
+
+def test_what_was_left_out_of_a_chain_is_told(make_stage: Callable[..., Stage]) -> None:
+    stage = make_stage(version=CINDERS)
+    first, second, third = chain(stage, 3)
+    objects = stage.store.containers['shelf']
+    stage.store.containers['copy'] = {
+        name: body for name, body in objects.items() if str(second.service_metadata) in name}
+    lose_catalog(stage)
+    with stage.manager() as manager:
+        rebuilt = manager.rebuild('main', adopt=True)
+    assert {backup.id for backup in rebuilt.added} == {first.id, third.id}
+    assert rebuilt.problems[-1] == (
+        f'backup {second.id} is the parent of others but was not taken in')
+    assert 'delete nothing' in rebuilt.notes[-1]

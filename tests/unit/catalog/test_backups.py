@@ -1,5 +1,6 @@
 """Looking backups up, ordering, paging, chains, changes."""
 
+import contextlib
 import datetime
 
 from hypothesis import given, settings, strategies
@@ -110,6 +111,32 @@ def test_of_many_records_those_that_are_refused_keep_no_other_out(catalog, add, 
         'taken': 'already', '': 'backup', 'b1': 'already'}
     assert {'b1', 'taken', 'b2'} == catalog.backup_ids() - {'long'}
     assert made[-2].created_at
+
+
+@pytest.mark.parametrize('accepted', [True, False])
+def test_no_child_is_added_to_what_is_being_deleted(catalog, add, accepted):
+    """The delete has looked for children already."""
+    add(id='parent', status=Status.DELETING if accepted else Status.AVAILABLE)
+    child, alone = (Backup(id=id_, volume_id='v1', status=Status.AVAILABLE, parent_id='parent',
+                           format=version)
+                    for id_, version in (('child', '1.0.0'), ('alone', '2.0.0')))
+    with (contextlib.nullcontext() if accepted
+          else catalog.operation('delete', backup_id='parent')):
+        with pytest.raises(exceptions.InvalidBackup, match='parent, which is being deleted'):
+            catalog.add_backup(child)
+        assert 'being deleted' in catalog.add_backups([child, alone])['child']
+    assert catalog.backup_ids() == {'parent', 'alone'}
+
+
+def test_no_import_ends_on_what_is_being_deleted(catalog, add):
+    add(id='parent')
+    add(id='child', status=Status.CREATING)
+    with (catalog.operation('import', backup_id='child') as importing,
+          catalog.operation('delete', backup_id='parent')):
+        with pytest.raises(exceptions.InvalidBackup, match='parent, which is being deleted'):
+            catalog.finish(importing, 'child', Status.AVAILABLE, parent_id='parent', format='1.0.0')
+        assert catalog.get_backup('child').status == Status.CREATING
+        catalog.finish(importing, 'child', Status.AVAILABLE, parent_id='parent', format='2.0.0')
 
 
 def test_many_records_are_seen_all_at_once(catalog, open_catalog):
