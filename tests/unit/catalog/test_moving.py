@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+import contextlib
 import datetime
 from pathlib import Path
+import sqlite3
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from backup_framework import exceptions
-from backup_framework.catalog import Catalog, parts, records, schema
+from backup_framework.catalog import Catalog, moving, parts, records, schema
 from backup_framework.model import (
     Backup,
     Extent,
@@ -80,6 +82,19 @@ def test_a_catalog_that_has_something_is_left_as_it_is(old: Catalog, catalog: Ca
     with pytest.raises(exceptions.Refused, match='is not empty, it has volumes: name an empty'):
         catalog.copy_from(old)
     assert [volume.name for volume in catalog.volumes()] == ['mine'] and not catalog.backups()
+
+
+def test_nothing_is_written_there_meanwhile(
+        old: Catalog, catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    look = moving._refuse_busy
+
+    def write(source: sa.Connection, down_time: float) -> None:
+        look(source, down_time)
+        with (contextlib.closing(sqlite3.connect(old.name, timeout=0)) as other,
+              pytest.raises(sqlite3.OperationalError, match='locked')):
+            other.execute('DELETE FROM backups')
+    monkeypatch.setattr(moving, '_refuse_busy', write)
+    assert catalog.copy_from(old)['backups'] == 2
 
 
 def a_job(catalog: Catalog) -> None:
