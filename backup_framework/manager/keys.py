@@ -180,11 +180,24 @@ def _rewrap(context: Context, backend: str, wish: _Wish) -> Rewrapped:
         context.monitor.advance(len(found) - len(planned))
         _check(context, planned)
         done.changed = sum(_side_by_side(context, _wrapper(context), planned, workers, done))
-    running = context.catalog.backups(backend=backend, status=Status.CREATING)
-    if running:
-        context.warn(f'backup {", ".join(each.id for each in running)} is running, sealed for whom '
-                     f'the configuration named when it began: repeat this when it has ended')
+        missed = _missed(context, driver, found, backend)
+    if missed:
+        context.warn(f'{", ".join(missed)} is running, or has ended meanwhile, sealed for whom the '
+                     f'configuration named when it began: repeat this when it has ended')
     return done
+
+
+def _missed(context: Context, driver: ChunkedBackupDriver, found: Sequence[_Sealed], backend: str
+            ) -> list[str]:
+    """The backups that were not there to be found, as messages call them."""
+    known = {(each.container.name, each.prefix) for each in found}
+    # Before the store is listed: one that ends between the two is there then.
+    running = context.catalog.backups(backend=backend, status=Status.CREATING)
+    ended = [each for each in _sealed(context, driver, Rewrapped(backend))
+             if (each.container.name, each.prefix) not in known]
+    return sorted({*map(str, ended), *(
+        f'backup {each.id}' for each in running
+        if (each.container, each.service_metadata) not in known)})
 
 
 def _sealed(context: Context, driver: ChunkedBackupDriver, done: Rewrapped) -> Iterator[_Sealed]:

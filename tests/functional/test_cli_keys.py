@@ -377,6 +377,33 @@ def test_a_key_that_is_removed_stays_in_no_older_generation(keys: Keys, chain: l
         assert [entry['name'] for entry in names] == ['main']
 
 
+def test_a_backup_that_ends_while_keys_are_changed_is_named(
+        keys: Keys, make_volume: Volume, gate: Gate) -> None:
+    """It is sealed as was configured when it began, whether it runs still or has ended."""
+    cli, remove = keys.cli, ('key', 'remove', 'escrow', '--backend', 'local')
+    keys.configure('main, escrow', 'main escrow', workers=0)
+    full = cli.create(make_volume())
+    gate.shut('writing *_metadata')
+    running = cli.start('backup', 'create', make_volume('other', seed=2), '-f', 'json')
+    gate.wait()
+    looking = Gate(keys.directory / 'looking')
+    keys.configure('main', 'main escrow', gate=looking.directory)
+    late = next(row['id'] for row in cli.json('backup', 'list') if row['id'] != full['id'])
+    told = cli.good(*remove).err
+    assert f'backup {late} is running, or has ended meanwhile' in told and full['id'] not in told
+    looking.shut('reading *_keys-*')
+    removing = cli.start(*remove)
+    looking.wait()
+    gate.open()
+    assert running.wait().code == 0
+    looking.open()
+    done = removing.wait()
+    assert done.code == 0 and f'backup {late} is running, or has ended meanwhile' in done.err
+    assert keys.recipients(late) == ['main (file)', 'escrow (file)']
+    assert 'repeat this' not in cli.good(*remove).err
+    assert keys.recipients(late) == ['main (file)']
+
+
 def test_a_new_key_file_is_private(cli: CommandLine) -> None:
     for umask in (0o000, 0o077):
         before = os.umask(umask)
