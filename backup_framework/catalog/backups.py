@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from backup_framework import exceptions
-from backup_framework.catalog import jobs, records, schema
+from backup_framework.catalog import jobs, orphans, records, schema
 from backup_framework.model import Backup, Status, utcnow
 
 Apart = Callable[[sa.Connection], contextlib.AbstractContextManager[None]]
@@ -19,6 +19,8 @@ SHORTEST_PREFIX = 8
 """Characters of an id that a destructive command wants at least."""
 
 _MOST_CANDIDATES = 5
+_OTHERS = 'what is not of its project'
+"""A project is not told what others have; the command line is, as advice."""
 
 _table = schema.backups
 _operations = schema.operations
@@ -241,12 +243,37 @@ def depended(connection: sa.Connection, ids: Iterable[str]) -> set[str]:
 
 
 def refuse_needed(connection: sa.Connection, backup_id: str) -> None:
-    """Raise BackupInUse if children cannot be restored without this backup."""
-    needing = [describe(each) for each in children(connection, backup_id) if each.needs_parent]
+    """Raise BackupInUse if children cannot be restored without this backup, or nobody can tell."""
+    backup = find(connection, backup_id)
+    project_id = backup and backup.project_id
+    needing = [each for each in children(connection, backup_id) if each.needs_parent]
     if needing:
-        more = ' and more' if len(needing) > _MOST_CANDIDATES else ''
+        names = [describe(each) for each in needing if each.project_id == project_id]
+        others = [describe(each) for each in needing if each.project_id != project_id]
+        told = names + [_OTHERS] * bool(others)
+        more = ' and more' if len(told) > _MOST_CANDIDATES else ''
         raise exceptions.BackupInUse(
-            f'backup {backup_id} is needed by {", ".join(needing[:_MOST_CANDIDATES])}{more}')
+            f'backup {backup_id} is needed by {", ".join(told[:_MOST_CANDIDATES])}{more}'
+        ).advised(f': {", ".join(others[:_MOST_CANDIDATES])}' if others else '')
+    if backup is not None and orphans.may_be_needed(backup):
+        _refuse_needed_by_orphan(connection, backup)
+
+
+def _refuse_needed_by_orphan(connection: sa.Connection, backup: Backup) -> None:
+    family = select(connection, volume_id=backup.volume_id, backend=backup.backend, container=None,
+                    status=None, limit=None, marker=None, projects=None)
+    orphan = orphans.find(family, lambda other: find(connection, other) is not None).get(backup.id)
+    if orphan is None:
+        return
+    why, rebuild = orphans.describe(orphan), f'"backup-framework catalog rebuild {backup.backend}"'
+    if orphan.project_id == backup.project_id:
+        raise exceptions.BackupInUse(
+            f'backup {backup.id} stays, because {why}: import {orphan.parent_id}, or delete '
+            f'{orphan.id} first').advised(f', or run {rebuild}')
+    raise exceptions.BackupInUse(
+        f'backup {backup.id} stays, because {_OTHERS} needs one that is not in the catalog, and '
+        'that one may need it').advised(
+            f': {why}. Import {orphan.parent_id}, run {rebuild}, or delete {orphan.id} first')
 
 
 def link_chain(connection: sa.Connection, backup: Backup) -> None:

@@ -9,7 +9,7 @@ import logging
 from backup_framework import exceptions
 from backup_framework.catalog import Running
 from backup_framework.engine.monitor import Sweep
-from backup_framework.manager import cleaning, drivers
+from backup_framework.manager import cleaning, drivers, retention
 from backup_framework.manager.context import Context, reason_of, refuse_foreign
 from backup_framework.manager.freeing import Freeing
 from backup_framework.model import Backup, Status
@@ -39,23 +39,27 @@ def plan(context: Context, backups: Sequence[Backup], with_dependents: bool) -> 
                 f'{_name(parent)} is needed by {names}; --with-dependents deletes them as well')
         chosen |= {child.id: child for child in missing}
         waiting += missing
-    return _children_first(list(chosen.values()))
+    return children_first(list(chosen.values()))
 
 
 def _name(backup: Backup) -> str:
     return f'backup {backup.id}' + (f' ({backup.display_name})' if backup.display_name else '')
 
 
-def _children_first(backups: list[Backup]) -> list[Backup]:
+def children_first(backups: Sequence[Backup]) -> list[Backup]:
+    """In an order that never leaves a child without its parent, and else with the newest first:
+    what may be needed by one that is not in the catalog can go after the one that needs that.
+    """
     by_id = {backup.id: backup for backup in backups}
 
-    def depth(backup: Backup) -> int:
-        count, parent = 0, backup.parent_id
-        while parent in by_id and count < len(by_id):
-            count, parent = count + 1, by_id[parent].parent_id
-        return count
+    def place(backup: Backup) -> tuple[retention.Newness, int]:
+        newest, depth = retention.newness(backup), 0
+        while backup.parent_id in by_id and depth < len(by_id):
+            backup, depth = by_id[backup.parent_id], depth + 1
+            newest = max(newest, retention.newness(backup))
+        return newest, depth
 
-    return sorted(backups, key=depth, reverse=True)
+    return sorted(backups, key=place, reverse=True)
 
 
 def check(context: Context, backup: Backup) -> None:

@@ -7,9 +7,12 @@ import dataclasses
 from typing import Any
 
 from backup_framework import exceptions
+from backup_framework.catalog import orphans
 from backup_framework.manager import deleting, retention
 from backup_framework.manager.context import Context
 from backup_framework.model import Backup, Volume
+
+_OTHER = 'a backup that is not of this project'
 
 
 @dataclasses.dataclass
@@ -50,7 +53,8 @@ def plan(context: Context, request: Request) -> list[retention.Verdict]:
     verdicts: list[retention.Verdict] = []
     for (volume_id, _), backups in groups.items():
         policy = policies.get(volume_id, retention.Policy())
-        verdicts += retention.judge(backups, policy) if policy.keeps else [
+        verdicts += retention.judge(
+            backups, policy, needed=_needed(context, request, backups)) if policy.keeps else [
             retention.Verdict(backup, ['no rule for its volume']) for backup in backups]
     return verdicts
 
@@ -73,14 +77,32 @@ def _groups(context: Context, request: Request) -> dict[tuple[str, str], list[Ba
     return groups
 
 
+def _needed(context: Context, request: Request, backups: Sequence[Backup]) -> dict[str, str]:
+    """Why others than these need some of them: what the request is not about, and what is not in
+    the catalog. A project is not told what others have.
+    """
+    if not any(orphans.may_be_needed(backup) for backup in backups):
+        return {}
+    family = backups if request.all_projects else context.catalog.backups(
+        volume_id=backups[0].volume_id, backend=str(backups[0].backend))
+    own = {backup.id for backup in backups}
+    needed = {str(other.parent_id): f'{_OTHER} needs it' for other in family
+              if other.needs_parent and other.parent_id in own and other.id not in own}
+    for backup_id, orphan in orphans.find(family, context.catalog.has_backup).items():
+        if backup_id in own:
+            needed[backup_id] = orphans.describe(orphan) if orphan.id in own else (
+                f'{_OTHER} needs one that is not in the catalog, and that one may need it')
+    return needed
+
+
 def apply(context: Context, verdicts: Sequence[retention.Verdict]
           ) -> Iterator[tuple[Backup, bool | exceptions.BackupFrameworkError]]:
     """Delete what goes, children first; what each delete returned, or why it failed.
 
-    One that fails stops no other.
+    One that fails stops no other: what is needed by now is refused when its turn comes.
     """
     going = [verdict.backup for verdict in verdicts if not verdict.stays]
-    for backup in deleting.plan(context, going, with_dependents=False):
+    for backup in deleting.children_first(going):
         try:
             yield backup, deleting.delete(context, backup)
         except exceptions.OperationCancelled:

@@ -59,8 +59,8 @@ class Verdict:
         return bool(self.reasons)
 
 
-def judge(backups: Iterable[Backup], policy: Policy, zone: datetime.tzinfo | None = None
-          ) -> list[Verdict]:
+def judge(backups: Iterable[Backup], policy: Policy, zone: datetime.tzinfo | None = None,
+          needed: Mapping[str, str] | None = None) -> list[Verdict]:
     """What becomes of the backups of one volume on one backend, newest first.
 
     Only what can be restored counts towards the rules: else a week of failures would push the last
@@ -68,6 +68,7 @@ def judge(backups: Iterable[Backup], policy: Policy, zone: datetime.tzinfo | Non
     stays, and says so. So does what a backup that stays needs.
 
     :param zone: whose days and hours count; None is the machine's.
+    :param needed: by id, why others than these need it, whatever becomes of these.
     :raises Refused: no rule keeps anything.
     """
     if not policy.keeps:
@@ -75,18 +76,24 @@ def judge(backups: Iterable[Backup], policy: Policy, zone: datetime.tzinfo | Non
             'nothing says what to keep, so nothing is pruned').advised(
                 ': give --keep-last or another rule, or write keep_last or another rule into the '
                 'configuration')
-    ordered = sorted(backups, key=_newness, reverse=True)
+    ordered = sorted(backups, key=newness, reverse=True)
     reasons: dict[str, list[str]] = {backup.id: [] for backup in ordered}
     for backup in ordered:
         reasons[backup.id] += _not_counted(backup) + _protected(backup, policy.protect)
     counted = [backup for backup in ordered if not _not_counted(backup)]
     for backup, reason in _kept(counted, policy, zone):
         reasons[backup.id].append(reason)
+    for backup_id, reason in (needed or {}).items():
+        reasons[backup_id].append(reason)
     _keep_what_is_needed(ordered, reasons)
     return [Verdict(backup, reasons[backup.id]) for backup in ordered]
 
 
-def _newness(backup: Backup) -> tuple[datetime.datetime, datetime.datetime, str]:
+Newness = tuple[datetime.datetime, datetime.datetime, str]
+
+
+def newness(backup: Backup) -> Newness:
+    """Greater for what is newer; no two backups have the same."""
     return _time(backup), backup.created_at or _time(backup), backup.id
 
 

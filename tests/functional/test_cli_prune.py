@@ -79,6 +79,33 @@ def test_a_chain_of_cinders_format(cli, volume):
         each: ('deleted', []) for each in (full, first, second)}
 
 
+def test_what_a_parent_may_need_that_is_not_in_the_catalog_stays(cli, volume, tmp_path):
+    """A rebuild may leave one out of a chain; what that one is built on must wait for it."""
+    cli.configure(format='1.0.0')
+    full, lost, orphan = (each['id'] for each in history(cli, volume, [0, 1, 2]))
+    with sqlite3.connect(cli.state / 'catalog.sqlite') as link:
+        link.execute('DELETE FROM backups WHERE id = ?', (lost,))
+    told = f'{orphan} needs {lost}, which is not in the catalog and may need it'
+    assert outcomes(cli, '--keep-last', 1) == {
+        orphan: ('stays', ['last']), full: ('stays', [told])}
+    for command in (('delete', '--with-dependents'), ('forget',)):
+        said = cli.refused(4, 'backup', *command, full)
+        assert told in said and f'import {lost}, or delete {orphan} first' in said
+        assert 'backup-framework catalog rebuild local' in said
+    cli.good('catalog', 'rebuild', 'local')
+    cli.good('backup', 'restore', orphan, tmp_path / 'target')
+    assert (tmp_path / 'target').read_bytes() == volume.read_bytes()
+
+
+def test_without_the_backup_that_lacks_its_parent_nothing_waits_for_that(cli, volume):
+    cli.configure(format='1.0.0')
+    full, lost, orphan = (each['id'] for each in history(cli, volume, [0, 1, 2]))
+    with sqlite3.connect(cli.state / 'catalog.sqlite') as link:
+        link.execute('DELETE FROM backups WHERE id = ?', (lost,))
+    cli.good('backup', 'delete', full, orphan)
+    assert cli.json('backup', 'list') == []
+
+
 def test_rules_of_the_configuration(cli, make_volume):
     one, two = make_volume('one'), make_volume('two')
     sections = f'[volume:two]\npath = {two}\nkeep_last = 2\n'

@@ -1,5 +1,6 @@
 """Who may run beside whom; races; and what is left of those that died."""
 
+import datetime
 import os
 from pathlib import Path
 import signal
@@ -82,6 +83,66 @@ def test_what_children_need_is_not_deleted(catalog, add, status):
     with pytest.raises(exceptions.BackupInUse, match='needed by backup child'):
         with catalog.operation('delete', backup_id='root'):
             pytest.fail('a child needs it')
+
+
+@pytest.fixture
+def family(add):
+    """1.0.0 backups of one volume, where `orphan` needs `lost`, which is in no record."""
+    noon = datetime.datetime(2026, 3, 10, 12, tzinfo=datetime.UTC)
+
+    def at(hours, **fields):
+        add(**{'format': '1.0.0', 'backend': 'local',
+               'data_timestamp': noon + datetime.timedelta(hours=hours)} | fields)
+    at(0, id='root')
+    at(1, id='first', parent_id='root')
+    at(2, id='failed', format=None, status=Status.ERROR_DELETING)
+    at(2, id='other format', format='2.0.0')
+    at(2, id='other volume', volume_id='v2')
+    at(2, id='other backend', backend='vault')
+    at(3, id='zulu')
+    at(3, id='orphan', parent_id='lost')
+    at(3, id='child', parent_id='orphan')
+    at(4, id='sibling', parent_id='lost')
+    at(5, id='newer')
+    return at
+
+
+def deletable(catalog):
+    """Which backups a delete could begin with."""
+    found = set()
+    for backup in catalog.backups():
+        try:
+            with catalog.operation('delete', backup_id=backup.id):
+                found.add(backup.id)
+        except exceptions.BackupInUse:
+            pass
+    return found
+
+
+def test_what_a_missing_parent_may_be_built_on_is_not_deleted(catalog, family):
+    free = {'other format', 'other volume', 'other backend', 'child', 'sibling', 'newer'}
+    assert deletable(catalog) == free
+    with pytest.raises(exceptions.BackupInUse, match='needs lost, which is not in the catalog'):
+        with catalog.operation('delete', backup_id='failed'):
+            pytest.fail('it may be needed')
+    catalog.forget('child')
+    catalog.forget('sibling')
+    assert deletable(catalog) == (free | {'orphan'}) - {'child', 'sibling'}
+    catalog.forget('orphan')
+    assert deletable(catalog) >= {'first', 'failed', 'zulu'}
+
+
+def test_nothing_waits_for_a_parent_that_is_taken_in(catalog, family):
+    family(2, id='lost', parent_id='first')
+    assert deletable(catalog) >= {'failed', 'zulu'} and 'first' not in deletable(catalog)
+
+
+def test_two_that_lack_parents_go_one_after_the_other(catalog, family):
+    """The parent that the newer one lacks may be built on the older one."""
+    family(6, id='last', parent_id='lost too')
+    assert deletable(catalog) == {'other format', 'other volume', 'other backend', 'last'}
+    with pytest.raises(exceptions.BackupInUse, match='delete last first'):
+        catalog.forget('failed')
 
 
 @pytest.mark.parametrize('kind', OTHERS)
