@@ -68,24 +68,39 @@ def make(context: Context, sources: Sources, job: Job, snapshot: Snapshot | None
 
 def _take_up(context: Context, row: Running, backup: Backup, operation: Operation
              ) -> dict[str, Any] | None:
-    """Prepare the record for this run; what to record where an earlier one has stored all."""
+    """Prepare the record for this run; what to record where an earlier one has stored all.
+
+    What may be a complete backup is removed only where the store shows that it is none; any other
+    trouble ends this run, and leaves it.
+    """
     if backup.service_metadata is not None:
         try:
             found = resuming.stored(context, backup)
             if found is not None:
                 return {name: value for name, value in found.items()
                         if value is not None or name == 'parent_id'}
-            resuming.refuse(context, backup)
+            stays = _can_go_on(context, backup)
+        except (exceptions.KeyUnavailable, exceptions.UnsupportedVersion):
+            raise  # nothing is known of what is stored
+        except exceptions.FormatError:
+            stays = False
+        if stays:
             operation.version = backup.format
             resuming.find_parent(context, backup)
             return None
-        except exceptions.KeyUnavailable:
-            raise  # nothing is known of what is stored
-        except (exceptions.Refused, exceptions.FormatError):
-            _remove_leftovers(context, row, backup, operation)
+        _remove_leftovers(context, row, backup, operation)
     _wait_for_name(context, backup)
     _choose_parent(context, backup)
     return None
+
+
+def _can_go_on(context: Context, backup: Backup) -> bool:
+    """Of what is not complete."""
+    try:
+        resuming.refuse(context, backup)
+    except exceptions.Refused:
+        return False
+    return True
 
 
 def _remove_leftovers(context: Context, row: Running, backup: Backup, operation: Operation

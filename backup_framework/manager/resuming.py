@@ -6,6 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from backup_framework import exceptions, store
+from backup_framework.driver.chunked import ChunkedBackupDriver
 from backup_framework.formats import versions
 from backup_framework.manager import copying, records
 from backup_framework.manager.context import Context
@@ -86,9 +87,14 @@ def _is_usable(backup: Backup) -> bool:
 def stored(context: Context, backup: Backup) -> dict[str, Any] | None:
     """What its manifest says of it, where that is there and all that it needs.
 
+    None also of a driver that is not ours: it has its own way to tell what is complete.
+
     :raises FormatError: the manifest is there, and something else is not.
+    :raises Refused: whether it is complete cannot be told now.
     """
-    driver = context.drivers.chunked(str(backup.backend), 'go on with backups')
+    driver = context.drivers.get(str(backup.backend))
+    if not isinstance(driver, ChunkedBackupDriver):
+        return None
     driver.before_operation('verify')
     try:
         header, found = driver.describe(str(backup.container), str(backup.service_metadata))
@@ -96,6 +102,7 @@ def stored(context: Context, backup: Backup) -> dict[str, Any] | None:
         return None
     if header.backup_id != backup.id:
         raise exceptions.CorruptManifest(f'its manifest is of backup {header.backup_id}')
+    context.catalog.chain(backup)
     with context.running('verify', backup, quick=True) as (_, operation):
         report = driver.verify(backup, operation=operation)
     if not report.ok:

@@ -808,14 +808,23 @@ def points(world: World, prepare: Callable[[], Job]) -> Iterator[tuple[Job, str]
             break
 
 
+@pytest.mark.parametrize('incremental', [False, True], ids=['full', 'incremental'])
 @pytest.mark.parametrize('backend', ['local', 'old'])
-def test_a_create_that_is_killed_anywhere(world, backend):
+def test_a_create_that_is_killed_anywhere(world, backend, incremental):
     """With a format that resumes, and with one that begins anew."""
     volume = world.volume(size=3 * MIB)
+    if incremental:
+        world.make(volume, backend=backend)
+
+    def prepare() -> Job:
+        held.append(change(world))
+        return world.accept(volume, backend=backend, incremental=incremental)[1]
+
+    held: list[bytes] = []
     count = 0
-    for job, label in points(world, lambda: world.accept(volume, backend=backend)[1]):
+    for job, label in points(world, prepare):
         count += 1
-        before = world.catalog.job(job.id)
+        before, complete = world.catalog.job(job.id), manifests(world, job)
         ended = world.run(job)
         assert ended.state == JobState.DONE, (label, ended.fail_reason)
         if not JobState(before.state).is_open:
@@ -823,10 +832,26 @@ def test_a_create_that_is_killed_anywhere(world, backend):
             assert ended == before, label
         found = world.backup(Backup(id=str(job.backup_id)))
         assert found.status == Status.AVAILABLE and found.fail_reason is None, label
+        assert found.is_incremental == incremental, label
         assert world.manager.verify(found.id).ok, label
+        # What was complete is not made anew, of what the volume has by now.
+        assert not complete or manifests(world, job) == complete, label
     assert count > 12
-    assert world.restored(found) == world.bytes_of(volume)
+    # Behind it is one that nothing killed.
+    assert world.restored(found) == held[-2]
     world.check()
+
+
+def change(world: World) -> bytes:
+    """What the volume has from now on."""
+    path = world.root / 'volumes' / 'a.img'
+    path.write_bytes(os.urandom(100) + path.read_bytes()[100:])
+    return path.read_bytes()
+
+
+def manifests(world: World, job: Job) -> dict[str, bytes]:
+    return {each.name: each.read_bytes()
+            for each in world.root.glob(f'*/**/*_backup_{job.backup_id}_metadata')}
 
 
 def test_a_delete_that_is_killed_anywhere(world):
@@ -1072,7 +1097,7 @@ def test_who_lost_the_job_removes_nothing(world, anew, monkeypatch):
     def stored(context: object, backup: Backup) -> None:
         with world.catalog.operation('create', backup_id=backup.id, volume_id=backup.volume_id,
                                      job_id=job.id):
-            raise exceptions.InvalidBackup('it was taken over')
+            raise exceptions.MissingObject('an object is missing')
 
     with monkeypatch.context() as patched:
         patched.setattr(resuming, 'stored', stored)
@@ -1098,3 +1123,56 @@ def test_what_no_key_opens_is_not_removed(world, monkeypatch):
     assert found.service_metadata == left.service_metadata
     assert objects(world, left.service_metadata) == before
     assert [each.id for each in world.catalog.backups()] == [left.id]
+
+
+def unsealed(world: World, _: Backup) -> Callable[[], object]:
+    """Its backend seals from now on."""
+    key_file.generate(str(world.root / 'key'))
+    configure(world, 'encryption = aes-256-gcm\nkeys = main',
+              f'[key:main]\ntype = file\npath = {world.root}/key\n')
+    return lambda: configure(world, 'unsealed = accept')
+
+
+def away(world: World, _: Backup) -> Callable[[], object]:
+    (world.root / 'store').rename(world.root / 'away')
+    return lambda: (world.root / 'away').rename(world.root / 'store')
+
+
+def newer(world: World, left: Backup) -> Callable[[], object]:
+    """Its manifest is of a format that this release does not know."""
+    manifest, = world.root.glob(f'store/**/{left.service_metadata}_metadata')
+    whole = manifest.read_bytes()
+    manifest.write_bytes(whole.replace(b'"2.0.0"', b'"3.0.0"'))
+    return lambda: manifest.write_bytes(whole)
+
+
+def orphaned(world: World, left: Backup) -> Callable[[], object]:
+    """The record of its parent says that it is of another backend."""
+    world.catalog.update_backup(str(left.parent_id), backend='old')
+    return lambda: world.catalog.update_backup(str(left.parent_id), backend='local')
+
+
+@pytest.mark.parametrize('spoil, version, error', [
+    (unsealed, '2.0.0', exceptions.InvalidBackup), (newer, '2.0.0', exceptions.UnsupportedVersion),
+    (away, '2.0.0', exceptions.StoreError), (away, '1.0.0', exceptions.StoreError),
+    (orphaned, '1.0.0', exceptions.InvalidBackup)])
+def test_what_is_complete_and_cannot_be_opened_now_is_not_removed(
+        world, monkeypatch, spoil, version, error):
+    configure(world, f'format = {version}')
+    volume = world.volume(size=2 * MIB)
+    world.make(volume)
+    change(world)
+    _, job = world.accept(volume, incremental=True)
+    left = cut_off(world, monkeypatch, job, Catalog, 'finish', 0, after=False)
+    before = objects(world, left.service_metadata)
+    mend = spoil(world, left)
+    with pytest.raises(error):
+        world.run(job)
+    mend()
+    found = world.backup(left)
+    assert (found.status, found.service_metadata) == (Status.ERROR, left.service_metadata)
+    assert objects(world, left.service_metadata) == before
+    assert world.catalog.backups(status=Status.DELETING) == []
+    with Manager(world.configuration) as manager:
+        assert manager.rebuild('local').healed == [left.id]
+        assert manager.verify(left.id).ok
