@@ -86,18 +86,25 @@ def create(context: Context, request: Request) -> Backup:
             try:
                 context.catalog.finish(row, backup.id, Status.AVAILABLE,
                                        warnings=told(backup, operation), **updates)
-                context.catalog.update_volume(
-                    volume.id, size_bytes=updates.get('size_bytes', size))
             except exceptions.BackupFrameworkError as error:
                 error.add_note(f'Backup {backup.id} itself is complete in the store: '
                                f'"catalog rebuild {backup.backend}" records it.')
                 raise
+            _keep_size(context, volume, updates.get('size_bytes', size))
     for sentence in told(backup, operation):
         if not (request.force and sentence.startswith(_IN_USE)):
             context.warn(sentence)
     if problem is not None:
         raise problem
     return context.made(backup, updates)
+
+
+def _keep_size(context: Context, volume: Volume, size: object) -> None:
+    """The backup is complete and recorded by then, whatever becomes of this."""
+    try:
+        context.catalog.update_volume(volume.id, size_bytes=size)
+    except exceptions.BackupFrameworkError as error:
+        context.warn(f'the size of volume {volume.id} was not recorded: {error}')
 
 
 def _earlier(context: Context, request: Request, backup: Backup) -> tuple[Backup | None, Request]:

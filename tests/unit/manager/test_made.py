@@ -70,3 +70,18 @@ def test_a_backup_with_the_name_of_one_that_is_gone_is_not_deleted(manager, tmp_
     monkeypatch.setattr(Catalog, 'postponed', lambda self: {gone.id: []})
     manager.take_up()
     assert manager.catalog.backup_of(named.id, None).status == Status.AVAILABLE
+
+
+def test_a_backup_after_which_its_volume_cannot_be_recorded(tmp_path, manager, monkeypatch):
+    """The backup is, so it has not failed, and no rebuild is needed."""
+    volume, warned = tmp_path / 'volume', []
+    volume.write_bytes(b'data')
+
+    def fail(*_, **__):
+        raise exceptions.CatalogError('the catalog is away')
+
+    monkeypatch.setattr(Catalog, 'update_volume', fail)
+    with Manager(manager.configuration, warn=warned.append) as opened:
+        made = opened.create(Request(str(volume), backend='one'))
+    assert made.status == manager.catalog.get_backup(made.id).status == Status.AVAILABLE
+    assert [sentence for sentence in warned if 'the catalog is away' in sentence]
