@@ -14,11 +14,13 @@ _table = schema.bad_objects
 _backups = schema.backups
 
 
-def add(connection: sa.Connection, backend: str, objects: Iterable[tuple[str, str]]) -> None:
-    """Mark them.
+def add(connection: sa.Connection, backend: str, objects: Iterable[tuple[str, str]]
+        ) -> list[tuple[str, str]]:
+    """Mark them; those that were not marked before.
 
     :param objects: container and name of each.
     """
+    new = []
     found_at = records.time_text(model.utcnow())
     wanted = set(objects)
     for container in sorted({container for container, _ in wanted}):
@@ -27,6 +29,8 @@ def add(connection: sa.Connection, backend: str, objects: Iterable[tuple[str, st
             if name not in known:
                 connection.execute(_table.insert().values(
                     backend=backend, container=container, name=name, found_at=found_at))
+                new.append((container, name))
+    return new
 
 
 def remove(connection: sa.Connection, backend: str, container: str, names: Collection[str]) -> None:
@@ -45,8 +49,8 @@ def of(connection: sa.Connection, backend: str, container: str) -> set[str]:
 def remove_idle(connection: sa.Connection, backend: str) -> None:
     """Take the marks away of what no backup is known to be damaged by any more.
 
-    When an object was marked, all backups that need it got to be damaged. Each of them was deleted
-    since, or verified in full and found whole.
+    When an object was marked, all backups that need it got to be damaged, and so did those of which
+    that was not known. Each of them was deleted since, or verified in full and found whole.
     """
     marked = connection.execute(sa.select(_table.c.container, _table.c.name).where(
         _table.c.backend == backend)).all()
@@ -65,3 +69,8 @@ def remove_idle(connection: sa.Connection, backend: str) -> None:
 def called(container: str, name: str) -> str:
     """How every sentence of damage names an object."""
     return f'object {name} of container {container}'
+
+
+def suspicion(container: str, name: str) -> str:
+    """What a bad object means for a backup that could not be looked at."""
+    return f'{called(container, name)} is bad, and whether it is needed could not be found out'

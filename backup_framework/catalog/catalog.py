@@ -432,7 +432,7 @@ class Catalog(Accepted):
 
     def mark_bad(self, backend: str, objects: Collection[tuple[str, str]],
                  damage: Mapping[str, Sequence[str]]) -> None:
-        """Mark objects (container, name) as damaged, and add to the damage of backups by id."""
+        """Mark objects (container, name) as damaged; see `verifications.mark_bad`."""
         self._database.write(lambda c: verifications.mark_bad(c, backend, objects, damage))
 
     def bad_objects(self, backend: str, container: str) -> set[str]:

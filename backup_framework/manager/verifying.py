@@ -145,13 +145,14 @@ def verify(context: Context, backup: Backup, how: How, search: _Search | None = 
                          ) as (row, operation):
         report = driver.verify(backup, operation=operation)
         verified = Verified(backup, how.name, model.utcnow(), report)
-        verified.hurt = (search or _Search(context)).of(driver, backup, report, operation)
+        search = search or _Search(context)
+        verified.hurt = search.of(driver, backup, report, operation)
         if row.recorded or how.mark_bad:
-            _record(context, verified, how)
+            _record(context, verified, how, search.looked_at)
     return verified
 
 
-def _record(context: Context, verified: Verified, how: How) -> None:
+def _record(context: Context, verified: Verified, how: How, looked_at: Iterable[str]) -> None:
     """What was found, in the catalog; what the user asked for beside that must succeed."""
     backup, report = verified.backup, verified.report
     fields: dict[str, Any] = {}
@@ -163,13 +164,13 @@ def _record(context: Context, verified: Verified, how: How) -> None:
     except (exceptions.CatalogError, exceptions.NoSpace) as error:
         context.warn(f'what verifying backup {backup.id} found was not recorded: {error}')
     if how.mark_bad and report.bad:
-        _mark(context, verified)
+        _mark(context, verified, looked_at)
 
 
-def _mark(context: Context, verified: Verified) -> None:
-    damage: dict[str, list[str]] = {}
+def _mark(context: Context, verified: Verified, looked_at: Iterable[str]) -> None:
+    damage: dict[str, list[str]] = {backup_id: [] for backup_id in looked_at}
     for hurt in verified.hurt:
-        damage.setdefault(hurt.backup_id, []).append(spelled(hurt))
+        damage[hurt.backup_id].append(spelled(hurt))
     context.catalog.mark_bad(str(verified.backup.backend), _objects(verified.report), damage)
 
 
@@ -181,19 +182,23 @@ def _objects(report: Report) -> set[tuple[str, str]]:
 
 def spelled(hurt: Hurt) -> str:
     """What its bad object means for a backup."""
-    called = bad_objects.called(hurt.container, hurt.object)
     if not hurt.extents:
-        return f'{called} is bad, and whether it is needed could not be found out'
+        return bad_objects.suspicion(hurt.container, hurt.object)
     shown = ', '.join(f'{extent.offset} to {extent.end}' for extent in hurt.extents[:_SHOWN])
     more = len(hurt.extents) - _SHOWN
+    called = bad_objects.called(hurt.container, hurt.object)
     return (f'{called} is bad, and is needed for bytes {shown}'
             + (f' and {more} more extents' if more > 0 else '') + ' of the volume')
 
 
 class _Search:
-    """Finds the backups that need bad objects; each object is looked for once."""
+    """Finds the backups that need bad objects; each object is looked for once.
+
+    :ivar looked_at: the ids of all that were there to be looked at.
+    """
 
     def __init__(self, context: Context) -> None:
+        self.looked_at: set[str] = set()
         self._context = context
         self._known: dict[tuple[str, str], list[Hurt]] = {}
 
@@ -227,6 +232,7 @@ class _Search:
     def _candidates(self, backup: Backup, containers: Collection[str]) -> Iterator[Backup]:
         """What may use objects of these containers, by itself or by its parents."""
         for other in _readable(self._context, str(backup.backend)):
+            self.looked_at.add(other.id)
             with contextlib.suppress(exceptions.InvalidBackup):  # a parent is not known here
                 chain = self._context.catalog.chain(other)
                 if any(member.container in containers for member in chain):

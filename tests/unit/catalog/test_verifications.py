@@ -6,6 +6,7 @@ import pytest
 
 from backup_framework import exceptions, model
 from backup_framework.catalog import schema
+from backup_framework.model import Status
 
 
 def damage_of(catalog, backup_id):
@@ -75,6 +76,34 @@ def test_a_mark_goes_with_the_last_damage(catalog, add):
         catalog.forget('b2', operation=row)
     assert catalog.bad_objects('local', 'box') == set()
     assert catalog.bad_objects('other', 'box') == {'o-1'}
+
+
+def test_who_was_not_looked_at_is_suspected(catalog, add):
+    """Who was made meanwhile, or is made now, or failed and may be complete."""
+    here = {'backend': 'local', 'container': 'box', 'service_metadata': 'prefix'}
+    add(id='seen', **here)
+    add(id='later', **here)
+    add(id='in crate', **here | {'container': 'crate'})
+    add(id='elsewhere', **here | {'backend': 'other'})
+    add(id='failed', status=Status.ERROR, **here)
+    add(id='deleted', status=Status.DELETING, **here)
+    add(id='accepted', status=Status.CREATING, backend='local')
+    add(id='made', status=Status.CREATING, **here)
+    add(id='child', status=Status.CREATING, parent_id='later', format='1.0.0',
+        **here | {'container': 'crate'})
+    with catalog.operation('create', backup_id='begun', volume_id='v1') as row:
+        add(id='begun', status=Status.CREATING, backend='local', container='asked for')
+        catalog.mark_bad('local', {('box', 'o-1')}, {'seen': []})
+        catalog.finish(row, 'begun', Status.AVAILABLE, container='box', service_metadata='x')
+    suspected = {'later', 'failed', 'made', 'child', 'begun'}
+    damage = {backup.id: backup.damage for backup in catalog.backups()}
+    assert {backup_id for backup_id, found in damage.items() if found} == suspected
+    assert {sentence for found in damage.values() for sentence in found} == {
+        f'{needs("o-1")}, and whether it is needed could not be found out'}
+    add(id='last', status=Status.CREATING, **here)
+    catalog.mark_bad('local', {('box', 'o-1'), ('crate', 'o-2')}, {})
+    assert damage_of(catalog, 'last') == []  # it began with the mark
+    assert 'o-2' in damage_of(catalog, 'in crate')[0]
 
 
 def test_a_record_that_is_dropped_takes_no_mark_along(catalog, add):
