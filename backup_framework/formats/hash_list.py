@@ -167,7 +167,8 @@ def _block_size(head: bytes) -> int | None:
 def _checked_block_size(fields: dict[str, Any]) -> int:
     size = fields.get('chunk_size')
     if type(size) is not int or not 1 <= size <= 1 << 31:
-        raise exceptions.CorruptManifest(f'the hash list has an impossible chunk_size: {size!r}')
+        raise exceptions.CorruptManifest(
+            f'the hash list has an impossible chunk_size: {str(size)[:40]!r}')
     return size
 
 
