@@ -83,10 +83,15 @@ class Part(ABC):
     def prepare(self) -> None:  # noqa: B027  most need nothing
         """Make the data of a new engine."""
 
-    def start(self) -> None:
-        """Start it and wait until it serves."""
+    def begin(self) -> None:
+        """Start it, unless it runs."""
         if self._process is None:
             self._process = self._spawn(self.command())
+
+    def start(self) -> None:
+        """Start it and wait until it serves."""
+        self.begin()
+        assert self._process is not None
         deadline = time.monotonic() + SECONDS
         while not self.answers():
             if self._process.poll() is not None:
@@ -336,14 +341,19 @@ class MariaDB(Part):
 
     def prepare(self) -> None:
         self._run(program('mariadb-install-db'), '--no-defaults',
-                  f'--datadir={self.directory}/data', '--skip-test-db', '--skip-name-resolve',
+                  f'--datadir={self.directory}/data', *self._temporary(), '--skip-test-db',
+                  '--skip-name-resolve',
                   '--auth-root-authentication-method=normal')
 
     def command(self) -> list[str]:
         return [program('mariadbd'), '--no-defaults', f'--datadir={self.directory}/data',
-                f'--bind-address={HOST}', f'--port={self.port}', '--skip-name-resolve',
-                f'--socket={self.directory}/socket', f'--pid-file={self.directory}/pid',
-                '--innodb-flush-log-at-trx-commit=2']
+                *self._temporary(), f'--bind-address={HOST}', f'--port={self.port}',
+                '--skip-name-resolve', f'--socket={self.directory}/socket',
+                f'--pid-file={self.directory}/pid', '--innodb-flush-log-at-trx-commit=2']
+
+    def _temporary(self) -> list[str]:
+        """Where it is alone: one that starts removes what others have there."""
+        return [f'--tmpdir={self.directory}']
 
     def answers(self) -> bool:
         return _says(self.port, b'', b'mysql_native_password')
