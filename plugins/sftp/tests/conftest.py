@@ -80,7 +80,7 @@ def lied_to(liar: LyingServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make
     drivers: list[SFTPBackupDriver] = []
 
     def make(**options: Any) -> SFTPBackupDriver:
-        options = {'host': 'liar', 'path': '/store', 'timeout': 2.0, **options}
+        options = {'host': 'liar', 'path': '/store', 'timeout': 30.0, **options}
         drivers.append(SFTPBackupDriver.make(**options))
         return drivers[-1]
 

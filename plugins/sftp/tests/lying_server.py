@@ -87,6 +87,8 @@ class LyingServer:
         self._handles: dict[bytes, _Handle] = {}
         self._lock = threading.Lock()
         self._ends: list[socket.socket] = []
+        self._clients: list[socket.socket] = []
+        self._timeout: float | None = None
         self._threads: list[threading.Thread] = []
 
     def lie(self, name: str, lie: Lie, number: int | None = None) -> None:
@@ -101,6 +103,21 @@ class LyingServer:
         self.held, self.shuffled = 0, False
         self.extensions = dict(EXTENSIONS)
 
+    def count_again(self) -> None:
+        """The next requests are the first of those that the lies count."""
+        for client, thread in zip(self._clients, self._threads):
+            if client.fileno() < 0:
+                thread.join(10)  # what it asked before it went away counts no more
+        for plan in self._planned:
+            plan.seen = 0
+
+    def set_timeout(self, seconds: float) -> None:
+        """What all clients wait from now on, whatever their options say."""
+        self._timeout = seconds
+        for end in self._clients:
+            if end.fileno() >= 0:
+                end.settimeout(seconds)
+
     @property
     def open_handles(self) -> int:
         return len(self._handles)
@@ -113,7 +130,8 @@ class LyingServer:
 
     def connect(self, timeout: float) -> SocketStream:
         ours, theirs = _connected()
-        theirs.settimeout(timeout)
+        theirs.settimeout(timeout if self._timeout is None else self._timeout)
+        self._clients.append(theirs)
         thread = threading.Thread(target=self._serve, args=(ours,), daemon=True)
         self._ends.append(ours)
         self._threads.append(thread)
