@@ -77,6 +77,8 @@ class Storm:
             self._wait_for(number * self.backups // (len(events) + 1), deadline)
             ended = self._ended()
             self.happened.append((ended, f'{name} {event(chance)}'.strip()))
+        for part in self.engines.values():
+            part.start()
         self._wait_for(self.backups, deadline)
 
     @property
@@ -94,9 +96,10 @@ class Storm:
         return worker.name
 
     def _crash(self, part: Part) -> str:
+        """The storm goes on while it comes back: a broker takes longer than half of the backups."""
         part.kill()
         time.sleep(0.5)
-        part.start()
+        part.begin()
         return ''
 
     def _wait_for(self, count: int, deadline: float) -> None:
