@@ -13,7 +13,11 @@ from backup_framework.conf.service import JobboardConfig
 from backup_framework.model import Job
 from backup_framework.service.boards import Board, Details
 
-TTL = 3
+TTL = 60
+SHORT = 3
+"""The claims of one who dies."""
+KEPT = 8
+"""Those of one who extends them."""
 
 
 @pytest.fixture(params=['etcd', 'redis', 'zookeeper'])
@@ -22,8 +26,8 @@ def make(request: pytest.FixtureRequest) -> Iterator[Callable[..., Board]]:
     url, name = request.getfixturevalue(request.param).url, uuid.uuid4().hex
     made: list[Board] = []
 
-    def board(*wanted: Callable[[Details], bool]) -> Board:
-        made.append(Board(JobboardConfig(url, name, TTL), *wanted))
+    def board(*wanted: Callable[[Details], bool], ttl: int = TTL) -> Board:
+        made.append(Board(JobboardConfig(url, name, ttl), *wanted))
         return made[-1]
     yield board
     for each in made:
@@ -74,18 +78,18 @@ def test_a_claim_is_one_workers(make: Callable[..., Board]):
 
 @pytest.mark.parametrize('make', ['etcd', 'redis'], indirect=True)
 def test_a_claim_ends_unless_it_is_extended(make: Callable[..., Board]):
-    mine, yours = make(), make()
+    dead, mine, yours = make(ttl=SHORT), make(ttl=KEPT), make()
     for _ in range(2):
         mine.post(Job(kind='create'))
-    left, kept = mine.postings()
-    for posting in (left, kept):
-        mine.claim(posting, 'me')
-    end = time.monotonic() + 2 * TTL
+    left, kept = dead.postings()[0], mine.postings()[1]
+    dead.claim(left, 'dead')
+    mine.claim(kept, 'me')
+    end = time.monotonic() + KEPT + 1
     while time.monotonic() < end:
-        time.sleep(TTL / 3)
+        time.sleep(1)
         assert mine.extend(kept, 'me')
     assert seen(yours.iterjobs()) == seen([left])
-    assert not mine.extend(left, 'me')
+    assert not dead.extend(left, 'dead')
 
 
 def test_what_others_left_on_a_board_harms_nobody(make: Callable[..., Board]):
@@ -99,7 +103,7 @@ def test_what_others_left_on_a_board_harms_nobody(make: Callable[..., Board]):
 
 def test_a_server_that_is_away_says_so():
     for scheme in ('etcd', 'redis', 'zookeeper'):
-        config = JobboardConfig(f'{scheme}://127.0.0.1:1', 'x', TTL)
+        config = JobboardConfig(f'{scheme}://127.0.0.1:1', 'x', SHORT)
         board = Board(config)
         assert list(board.iterjobs()) == []
         with pytest.raises(errors.JobFailure):
