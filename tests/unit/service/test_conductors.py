@@ -16,7 +16,6 @@ from taskflow.exceptions import JobFailure, NotFound
 from backup_framework.conf.service import JobboardConfig
 from backup_framework.exceptions import OperationCancelled
 from backup_framework.service import boards, conductors
-from backup_framework.service.boards import now
 from backup_framework.service.conductors import Conductor, Held, Pause
 from backup_framework.service.running import Run
 
@@ -24,7 +23,7 @@ from backup_framework.service.running import Run
 class Board:
     """Answers what it is told to; None is trouble."""
 
-    ttl = 0.3
+    ttl = 3
 
     def __init__(self, answer: bool | None = True) -> None:
         self.answer = answer
@@ -37,9 +36,30 @@ class Board:
         return self.answer
 
 
-def held(board: Board) -> tuple[Held, Run]:
+class Clock:
+    """Stands still but for `sleep`."""
+
+    def __init__(self) -> None:
+        self.time = 1000.0
+
+    def now(self) -> float:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.time += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """That of claims."""
+    made = Clock()
+    monkeypatch.setattr(conductors, 'now', made.now)
+    return made
+
+
+def held(board: Board, clock: Clock) -> tuple[Held, Run]:
     run = Run('job')
-    claim = Held(board, object(), 'me', now() + board.ttl, run)  # type: ignore
+    claim = Held(board, object(), 'me', clock.now() + board.ttl, run)  # type: ignore
     run.monitor.claim = claim
     return claim, run
 
@@ -52,37 +72,37 @@ def is_stopped(run: Run) -> bool:
     return False
 
 
-def test_a_claim_that_is_extended_lasts():
-    claim, run = held(Board())
+def test_a_claim_that_is_extended_lasts(clock: Clock):
+    claim, run = held(Board(), clock)
     for _ in range(5):
-        time.sleep(0.1)
+        clock.sleep(1)
         assert claim.is_ours()
     assert not is_stopped(run)
 
 
-def test_a_claim_that_another_has_is_lost_for_good():
+def test_a_claim_that_another_has_is_lost_for_good(clock: Clock):
     board = Board(answer=False)
-    claim, run = held(board)
+    claim, run = held(board, clock)
     assert not claim.is_ours()
     assert is_stopped(run)
     board.answer = True
     assert not claim.is_ours()
 
 
-def test_while_the_board_does_not_answer_a_claim_ends_by_itself():
-    claim, run = held(Board(answer=None))
+def test_while_the_board_does_not_answer_a_claim_ends_by_itself(clock: Clock):
+    claim, run = held(Board(answer=None), clock)
     assert claim.is_ours()
     assert not is_stopped(run)
-    time.sleep(Board.ttl)
+    clock.sleep(Board.ttl)
     assert not claim.is_ours()
     assert is_stopped(run)
 
 
-def test_a_claim_that_has_ended_is_not_extended():
+def test_a_claim_that_has_ended_is_not_extended(clock: Clock):
     """Somebody else may have it: the board would say so, if it were asked in time."""
     board = Board()
-    claim, run = held(board)
-    time.sleep(Board.ttl)
+    claim, run = held(board, clock)
+    clock.sleep(Board.ttl)
     assert not claim.is_ours()
     assert is_stopped(run) and board.asked == 0
 
@@ -102,17 +122,17 @@ def test_an_end_that_the_board_was_not_told_is_kept(trouble):
     assert not board.untold
 
 
-def test_who_was_frozen_does_not_write_one_more_chunk():
+def test_who_was_frozen_does_not_write_one_more_chunk(clock: Clock):
     """Nobody has looked at the claim meanwhile."""
-    claim, run = held(Board())
+    claim, run = held(Board(), clock)
     run.monitor.check()
-    time.sleep(Board.ttl)
+    clock.sleep(Board.ttl)
     assert is_stopped(run)
 
 
-def test_what_is_given_back_is_not_asked_for():
+def test_what_is_given_back_is_not_asked_for(clock: Clock):
     board = Board(answer=False)
-    claim, run = held(board)
+    claim, run = held(board, clock)
     claim.release()
     assert claim.is_ours()
     assert not run.interrupted and board.asked == 0
