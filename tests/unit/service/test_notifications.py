@@ -4,13 +4,13 @@ import datetime
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 
 from backup_framework import exceptions
 from backup_framework.model import Backup, Job, JobState
 from backup_framework.service import notifications
+from tests.patience import soon
 
 CREATED = datetime.datetime(2026, 3, 1, 2, 0, tzinfo=datetime.UTC)
 # The keys of `_usage_from_backup` in cinder/volume/volume_utils.py.
@@ -171,18 +171,17 @@ def broker():
 
 
 def test_a_broker_that_is_down_holds_nobody_up(broker, caplog):
-    outbox = notifications.Outbox(broker.connect, waiting=10)
-    begin = time.monotonic()
-    for number in range(100):
-        outbox.put({}, f'event{number}', {}, 'info')
-    assert time.monotonic() - begin < 2
-    # The thread may have taken one out before the others came.
-    assert outbox.dropped in (89, 90)
-    assert caplog.text.count('was dropped') == 1
-    begin = time.monotonic()
-    outbox.close(timeout=0.2)
-    assert time.monotonic() - begin < 2
-    assert 'are lost' in caplog.text
+    def put_and_close():
+        caplog.clear()
+        outbox = notifications.Outbox(broker.connect, waiting=10)
+        for number in range(100):
+            outbox.put({}, f'event{number}', {}, 'info')
+        # The thread may have taken one out before the others came.
+        assert outbox.dropped in (89, 90)
+        assert caplog.text.count('was dropped') == 1
+        outbox.close(timeout=0.2)
+        assert 'are lost' in caplog.text
+    soon(put_and_close, 2)
 
 
 def test_what_waited_for_the_broker_comes_in_order(broker):
