@@ -224,7 +224,8 @@ def test_a_schedule_fires(service: Installation):
 
 def test_mariadb_and_redis_do_as_well(make_setup: Callable[[str], Setup],
                                       install: Callable[..., Installation]):
-    service = install(make_setup('mariadb-redis'), workers=2)
+    service = install(make_setup('mariadb-redis'), workers=2,
+                      options={'jobboard': {'claim_ttl': 3}})
     for number in range(3):
         service.write_volume(f'other{number}', seed=number)
     volumes = [service.volume_id(f'other{number}') for number in range(3)]

@@ -20,7 +20,8 @@ def storm(start_part: Callable[[type], parts.Part], tmp_path: Path,
     board, broker = start_part(parts.Etcd), start_part(parts.RabbitMQ)
     service = Installation(tmp_path / 'service',
                            Setup(database.database(), board.url, broker.url), workers=3,
-                           options={'shelf': {'write_bandwidth': '64KiB'}})
+                           options={'shelf': {'write_bandwidth': '64KiB'},
+                                    'jobboard': {'claim_ttl': 3}})
     request.addfinalizer(service.close)
     engines = {'postgresql': database, 'etcd': board, 'rabbitmq': broker}
     return Storm(service, engines, backups=0, kills=0, crashes=1, seed=1)

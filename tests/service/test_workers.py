@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+import contextlib
 from pathlib import Path
+import sqlite3
 import time
 
 import pytest
 
 from backup_framework.conf import Configuration
 from backup_framework.model import Job, JobState
+from backup_framework.service import worker as service_worker
 from backup_framework.service.boards import Board
 from backup_framework.service.dispatch import Dispatcher
 from backup_framework.service.tidying import Poster
@@ -56,13 +59,14 @@ def test_a_job_is_run_once_and_leaves_nothing(tmp_path: Path, board: str):
 
 
 def test_another_worker_goes_on_where_one_was_killed(tmp_path: Path, board: str):
-    one, two = (configure(tmp_path, board=board, host=host) for host in ('one', 'two'))
+    one, two = (configure(tmp_path, board=board, host=host, claim_ttl=3)
+                for host in ('one', 'two'))
     with processes() as start:
-        first = start(one)
-        job = submit(one, seconds={'store': 600})
-        until(lambda: 'store' in first.steps(job))
-        second = start(two)
+        both = [start(one), start(two)]
         until(lambda: len(workers.catalog_of(one).services()) == 2)
+        job = submit(one, seconds={'store': 600})
+        until(lambda: any('store' in each.steps(job) for each in both))
+        first, second = sorted(both, key=lambda each: not each.steps(job))
         first.kill()
         workers.shorten(one, job)
         until(lambda: second.steps(job), one.jobboard().claim_ttl + 15)
@@ -72,16 +76,17 @@ def test_another_worker_goes_on_where_one_was_killed(tmp_path: Path, board: str)
 
 def test_no_more_than_the_limit_run_at_once(tmp_path: Path, board: str):
     config = configure(tmp_path, board=board, backup_max_operations=3)
-    jobs = [submit(config, kind='verify', seconds={'run': 2}) for _ in range(7)]
+    jobs = [submit(config, kind='verify', together=3, seconds={'run': 2}) for _ in range(7)]
     with working(config) as (_, script):
         until(lambda: all(is_done(config, job) for job in jobs))
     assert script.most == 3
 
 
 def test_claims_outlive_their_first_lease(tmp_path: Path, etcd: parts.Etcd):
-    one, two = (configure(tmp_path, board=etcd.url, host=host) for host in ('one', 'two'))
+    one, two = (configure(tmp_path, board=etcd.url, host=host, claim_ttl=8)
+                for host in ('one', 'two'))
     with working(one) as (_, script), working(two) as (_, other):
-        job = submit(one, kind='verify', seconds={'run': 5})
+        job = submit(one, kind='verify', seconds={'run': 10})
         until(lambda: is_done(one, job))
     assert len(script.of(job) + other.of(job)) == 1
 
@@ -97,17 +102,30 @@ def test_what_a_worker_cannot_do_is_left_and_stops_nobody(tmp_path: Path, board:
     assert workers.state(config, alien) == workers.state(config, unread) == JobState.QUEUED
 
 
+def freeze(process: workers.Process, folder: Path) -> None:
+    """Where it has no lock on the catalog, which others would wait for."""
+    with contextlib.closing(sqlite3.connect(folder / 'catalog.sqlite', 0.5)) as catalog:
+        def is_free() -> bool:
+            process.freeze()
+            with contextlib.suppress(sqlite3.OperationalError):
+                catalog.execute('BEGIN EXCLUSIVE')
+                return True
+            process.thaw()
+            return False
+        until(is_free)
+
+
 def test_a_worker_that_was_gone_too_long_stops(tmp_path: Path, board: str):
     """It was frozen, its claim ended, and the other one has done the job."""
-    # It says little, so that it holds no lock on the catalog when it is frozen.
-    one = configure(tmp_path, board=board, host='one', report_interval=99, check_interval=99)
+    one = configure(tmp_path, board=board, host='one', claim_ttl=3, report_interval=99,
+                    check_interval=99)
     two = configure(tmp_path, board=board, host='two')
     with processes() as start:
         first = start(one)
-        job = submit(one, seconds={'store': 4})
+        job = submit(one, seconds={'store': 600})
         until(lambda: 'store' in first.steps(job))
-        time.sleep(1)
-        first.freeze()
+        freeze(first, tmp_path)
+        workers.shorten(one, job)
         second = start(two)
         until(lambda: is_done(one, job))
         first.thaw()
@@ -156,12 +174,30 @@ def test_a_board_that_comes_back_loses_no_job(
         until(lambda: is_done(config, later))
 
 
-def test_a_worker_that_stops_gives_its_jobs_to_others(tmp_path: Path, board: str):
+class Draining:
+    """The clock of a worker that stops: it stands still until a job has ended."""
+
+    def __init__(self, has_ended: Callable[[], bool]) -> None:
+        self._has_ended = has_ended
+        self._now = 0.0
+
+    def monotonic(self) -> float:
+        return self._now
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+        if self._has_ended():
+            self._now += seconds
+
+
+def test_a_worker_that_stops_gives_its_jobs_to_others(
+        tmp_path: Path, board: str, monkeypatch: pytest.MonkeyPatch):
     one, two = (configure(tmp_path, board=board, host=host) for host in ('one', 'two'))
     with working(one) as (worker, script):
         job = submit(one, seconds={'store': 600})
         short = submit(one, kind='verify', seconds={'run': 0.3})
         until(lambda: script.of(short) and 'store' in script.of(job))
+        monkeypatch.setattr(service_worker, 'time', Draining(lambda: is_done(one, short)))
         worker.stop()
         assert is_done(one, short)
         assert workers.state(one, job) == JobState.QUEUED

@@ -12,7 +12,8 @@ from tools.servers.installation import Installation, Setup
 from tools.servers.rest import Refused
 
 CHUNK = 4 << 20
-SLOW = {'shelf': {'write_bandwidth': CHUNK, 'compression': 'none', 'chunk_size': CHUNK}}
+SLOW = {'shelf': {'write_bandwidth': CHUNK, 'compression': 'none', 'chunk_size': CHUNK},
+        'jobboard': {'claim_ttl': 3}}
 SIZE = 9 * CHUNK
 
 

@@ -31,7 +31,7 @@ SECONDS = 40.0
 FAST = {'report_interval': 0.3, 'check_interval': 0.5, 'drain_timeout': 0.5}
 
 
-def configure(folder: Path, *, board: str | None = None,
+def configure(folder: Path, *, board: str | None = None, claim_ttl: int = 15,
               sources: Mapping[str, Mapping[str, Any]] = {}, **service: Any) -> conf.Configuration:
     """A configuration on a catalog in the folder; `host` makes it another one's."""
     host = service.setdefault('host', 'here')
@@ -42,7 +42,8 @@ def configure(folder: Path, *, board: str | None = None,
                 'service': FAST | service}
     sections |= {f'volumes:{name}': dict(options) for name, options in sources.items()}
     if board is not None:
-        sections['jobboard'] = {'connection': board, 'claim_ttl': 3, 'name': folder.name}
+        sections['jobboard'] = {'connection': board, 'claim_ttl': claim_ttl,
+                                'name': folder.name}
     path = folder / f'{host}.conf'
     path.write_text(''.join(
         f'[{name}]\n' + ''.join(f'{key} = {value}\n' for key, value in options.items())
@@ -53,7 +54,8 @@ def configure(folder: Path, *, board: str | None = None,
 class Script:
     """Does jobs by what their arguments say, and remembers what it did.
 
-    `seconds` is what a step takes, `fails` what one raises; both by step.
+    `seconds` is what a step takes, `fails` what one raises; both by step. `together` is how many
+    have to run at once before any goes on.
     """
 
     def __init__(self, catalog: Catalog, tell: Callable[[str], object] = lambda line: None) -> None:
@@ -69,6 +71,8 @@ class Script:
         def work(step: str, failure: str | None) -> str | None:
             self._catalog.start_job(job.id, 'anybody')
             with self._counted(job, step):
+                while self.most < job.arguments.get('together', 0):
+                    monitor.sleep(0.02)
                 monitor.sleep(job.arguments.get('seconds', {}).get(step, 0.0))
                 if step in job.arguments.get('fails', {}):
                     raise getattr(exceptions, job.arguments['fails'][step])(f'{step} fails')
@@ -126,6 +130,7 @@ class Process:
 
     def freeze(self) -> None:
         self._process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
 
     def thaw(self) -> None:
         self._process.send_signal(signal.SIGCONT)

@@ -164,13 +164,12 @@ class Installation:
                     'block_size': BLOCK, 'chunk_size': CHUNK, 'workers': 0},
             f'volumes:{SOURCE}': {'type': 'file', 'path': self.volumes},
             'api': {'port': self.port},
-            'service': {'host': host, 'report_interval': 1, 'check_interval': 0.5,
-                        'service_down_time': 5},
+            'service': {'host': host, 'report_interval': 1, 'check_interval': 0.5},
         }
         if self.setup.connection:
             sections['database'] = {'connection': self.setup.connection}
         if self.setup.board:
-            sections['jobboard'] = {'connection': self.setup.board, 'claim_ttl': 3,
+            sections['jobboard'] = {'connection': self.setup.board, 'claim_ttl': 15,
                                     'name': self.folder.name}
         if self.setup.broker:
             sections['oslo_messaging_notifications'] = {
