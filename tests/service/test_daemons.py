@@ -247,7 +247,7 @@ def test_sigterm_lets_a_backup_and_a_request_come_to_their_end(make_tree: Callab
     tree.write(local='write_bandwidth = 100KiB')
     tree.start()
     tree.ready()
-    backup = tree.create(tree.make_volume(1_000_000))
+    backup = tree.create(tree.make_volume(1_500_000))
     until(lambda: any((tree.folder / 'store').rglob('*')), 'the backup has begun')
     with socket.create_connection((HOST, tree.port), timeout=SECONDS) as client:
         body = b'{"backup": {"name": "renamed"}}'

@@ -23,8 +23,9 @@ SLOW = {'shelf': {'write_bandwidth': '3MiB'}}
 @pytest.fixture(scope='module', params=['sqlite', 'postgresql-etcd-rabbitmq'])
 def service(request: pytest.FixtureRequest, make_setup: Callable[[str], Setup],
             tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    """It stores three mebibytes a second."""
-    with running(tmp_path_factory.mktemp('slow'), make_setup(request.param), options=SLOW) as made:
+    """It stores three mebibytes a second, and a claim of a worker that was killed ends soon."""
+    with running(tmp_path_factory.mktemp('slow'), make_setup(request.param),
+                 options=SLOW | {'jobboard': {'claim_ttl': 3}}) as made:
         yield made
 
 
@@ -43,7 +44,7 @@ def wait_until_it_runs(service: Installation, backup: str) -> dict[str, Any]:
 
 
 def test_progress_is_seen_and_a_forced_delete_ends_it(service: Installation):
-    volume = service.make_volume('large', LARGE)
+    volume = service.make_volume('large', 3 * LARGE)
     backup = service.create(volume)
     job = wait_until_it_runs(service, backup)
     assert 0 < job['done'] < job['total']
@@ -56,7 +57,7 @@ def test_progress_is_seen_and_a_forced_delete_ends_it(service: Installation):
 
 
 def test_a_cancelled_job_leaves_an_error(service: Installation):
-    volume = service.make_volume('stopped', LARGE)
+    volume = service.make_volume('stopped', 3 * LARGE)
     backup = service.create(volume)
     wait_until_it_runs(service, backup)
     service.rest.post(f'/backups/{backup}/action', {'backup-framework:cancel': {}})
@@ -75,7 +76,7 @@ def test_a_cancelled_job_leaves_an_error(service: Installation):
 
 
 def test_a_worker_that_is_killed_is_made_up_for(service: Installation):
-    volume = service.make_volume('killed', LARGE)
+    volume = service.make_volume('killed', LARGE * 3 // 2)
     before = (service.volumes / 'killed').read_bytes()
     backup = service.create(volume)
     wait_until_it_runs(service, backup)
