@@ -63,19 +63,36 @@ def is_one_of(service: Installation, backup: str, data: bytes) -> None:
     assert service.restored(backup) == data
 
 
+def kill_one_with_a_part(service: Installation, backup: str) -> tuple[Process, str]:
+    """A worker that was killed, and the id of the part that nobody stores now."""
+    def kill() -> tuple[Process, str] | None:
+        # First the one that has most to do still: any other may end its part before.
+        found = sorted(running(service, backup).values(), key=lambda job: job['done'] or 0)
+        for host in [job['host'] for job in found]:
+            worker, = [each for each in service.workers if each.name == host]
+            worker.kill()
+            left = running(service, backup).get(host)
+            if left is not None:
+                return worker, left['id']
+            worker.start()
+        return None
+    return service.until(kill, 'a worker is killed that has a part')
+
+
 @pytest.mark.parametrize('name', ['postgresql-etcd-rabbitmq'])
 def test_three_workers_one_of_them_killed(
         make_setup: Callable[[str], Setup], install: Callable[..., Installation], name: str):
-    service = install(make_setup(name), workers=3, options=SPLIT)
+    service = install(make_setup(name), workers=3, options=SPLIT | {
+        'shelf': SHELF | {'write_bandwidth': '4MiB'}, 'jobboard': {'claim_ttl': 3}})
     backup = service.create(service.make_volume('large', SIZE))
-    service.until(lambda: len(running(service, backup)) == 3 and len(stored(service)) > 4
-                  and jobs_of(service, backup, 'create')[0]['done'], 'three workers store parts')
-    whole, = jobs_of(service, backup, 'create')
+
+    def all_store() -> dict[str, Any] | None:
+        found = jobs_of(service, backup, 'create')
+        return (found[0] if found and found[0]['done'] and len(running(service, backup)) == 3
+                and len(stored(service)) > 4 else None)
+    whole = service.until(all_store, 'three workers store parts')
     assert whole['state'] == 'running' and 0 < whole['done'] < whole['total'] == SIZE
-    # The one that has most to do still: any other may come to its end before it is killed.
-    part = min(running(service, backup).values(), key=lambda job: job['done'] or 0)
-    victim, = [worker for worker in service.workers if worker.name == part['host']]
-    victim.kill()
+    victim, part = kill_one_with_a_part(service, backup)
     before = {name: inode for name, inode in stored(service).items() if is_data(name)}
     check(next(each for each in service.workers if each.is_running()), '--repair')
     service.wait(backup)
@@ -84,7 +101,7 @@ def test_three_workers_one_of_them_killed(
     assert len(parts) == PARTS
     assert {job['state'] for job in parts} == {'done'}
     assert len({job['host'] for job in parts}) >= 2
-    taken_over = next(job for job in parts if job['id'] == part['id'])
+    taken_over = next(job for job in parts if job['id'] == part)
     assert taken_over['host'] != victim.name
     is_one_of(service, backup, (service.volumes / 'large').read_bytes())
 
