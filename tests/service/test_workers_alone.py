@@ -25,7 +25,7 @@ def is_done(catalog: Catalog, job: Job) -> bool:
 
 def test_no_more_than_the_limit_run_at_once_and_a_reload_changes_it(tmp_path: Path):
     config = configure(tmp_path, backup_max_operations=2)
-    jobs = [accept(config, kind='verify', seconds={'run': 1.5}) for _ in range(4)]
+    jobs = [accept(config, kind='verify', together=2, seconds={'run': 1.5}) for _ in range(4)]
     with working(config) as (worker, script):
         until(lambda: all(is_done(worker.catalog, job) for job in jobs))
         assert script.most == 2
@@ -33,7 +33,7 @@ def test_no_more_than_the_limit_run_at_once_and_a_reload_changes_it(tmp_path: Pa
         Path(config.files[0]).write_text(text)
         config.reload()
         worker.reload()
-        jobs = [accept(config, kind='verify', seconds={'run': 3}) for _ in range(5)]
+        jobs = [accept(config, kind='verify', together=4, seconds={'run': 3}) for _ in range(5)]
         until(lambda: all(is_done(worker.catalog, job) for job in jobs))
     assert script.most == 4
 
@@ -62,7 +62,7 @@ def test_after_a_kill_the_next_one_goes_on(tmp_path: Path):
 
 
 def test_a_worker_that_is_told_to_stop_ends(tmp_path: Path):
-    config = configure(tmp_path)
+    config = configure(tmp_path, drain_timeout=6)
     short, long = accept(config, seconds={'store': 0.3}), accept(config, seconds={'store': 600})
     with processes() as start:
         process = start(config)
@@ -128,7 +128,7 @@ def test_who_stores_a_part_tells_how_far_its_create_is(
     with working(config) as (worker, script):
         until(lambda: script.of(part))
         worker.catalog.progress(create.id, 'backup', 5, 10)
-        until(lambda: (create.id, 5, 10) in told, 5)
+        until(lambda: (create.id, 5, 10) in told)
 
 
 def test_it_offers_the_volumes_of_its_sources(tmp_path: Path):
