@@ -119,7 +119,7 @@ $(FOR_STORES): setup.cfg $(PLUGINS:=/setup.cfg) $(ENV)/.made
 
 $(FOR_SERVE): setup.cfg $(ENV)/.made
 	@echo 'Installing backup_framework and what the service needs into .venv' >&2
-	@$(PIP) --editable '.[service]'
+	@$(PIP) --editable '.[service,client]'
 	@$(PUT_IN_PLACE)
 	@touch $(FOR_DEMO) $@
 

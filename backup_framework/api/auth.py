@@ -60,12 +60,13 @@ def _nobody(rules: Rules, default_project: str, request: webob.Request, url_proj
             ) -> RequestContext:
     """Everybody is the admin of the project that they name, in the URL or as cinderclient does."""
     user, _, project = request.headers.get('X-Auth-Token', '').partition(':')
-    user = request.headers.get('X-User-Id') or (user if project else ANONYMOUS)
+    # Cinderclient sends both without a user who was not named.
+    user = request.headers.get('X-User-Id') or (project and user) or ANONYMOUS
     project = request.headers.get('X-Project-Id') or project or url_project or default_project
-    for each in (user, project, url_project or project):
+    for what, each in (('user', user), ('project', project), ('project', url_project or project)):
         if not _ID.fullmatch(each):
             raise webob.exc.HTTPBadRequest(
-                'User and project ids have up to 255 letters, digits, "_", "-" and ".".')
+                f'The id of a {what} has up to 255 letters, digits, "_", "-" and ".".')
     return _context(rules, request, url_project, user_id=user, project_id=project,
                     roles=implied(['admin']))
 

@@ -27,10 +27,10 @@ def web(service: Installation) -> str:
     return service.make_volume('web')
 
 
-def test_the_program_itself(clients: stock.Clients, service: Installation):
+@pytest.mark.parametrize('user', [(), ('--os-user-id', 'u')])
+def test_the_program_itself(clients: stock.Clients, service: Installation, user: tuple[str, ...]):
     done = stock.script(clients.folder, 'cinder', {}, '--os-auth-type', 'noauth', '--os-endpoint',
-                        service.endpoint, '--os-user-id', 'u', '--os-project-id', 'demo',
-                        'backup-list')
+                        service.endpoint, *user, '--os-project-id', 'demo', 'backup-list')
     assert done.status == 0, done.err
 
 
