@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator
 import contextlib
-import errno
-import io
-import json
-import os
-import stat
 import sys
 import time
 from typing import Any
@@ -202,19 +196,23 @@ class Restore(base.ShowOne):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        from backup_framework.cmd import columns
+        from backup_framework.cmd import bad_map, columns
         started = time.monotonic()
         if parsed_args.bad_map is not None and not parsed_args.partial:
             raise exceptions.InvalidInput(
                 '--bad-map is for --partial: nothing else leaves bytes out')
-        with self.manager() as manager, _map_at(parsed_args.bad_map, parsed_args.target) as bad_map:
+        with self.manager() as manager, contextlib.ExitStack() as stack:
+            left_out = None
+            if parsed_args.bad_map is not None:
+                left_out = stack.enter_context(
+                    bad_map.BadMap(parsed_args.bad_map, parsed_args.target))
             ref = parsed_args.backup
             if parsed_args.latest:
                 ref = manager.latest(ref).id
             done = manager.restore(ref, self._request(parsed_args))
             self._tell_lost(done)
-            if bad_map is not None:
-                _write_map(bad_map, done.lost)
+            if left_out is not None:
+                left_out.write(done.lost)
         if done.tail:
             self.warn(f'{done.target} is longer than the backup: its last {done.tail} bytes were '
                       'left as they were; --truncate cuts them off')
@@ -326,64 +324,3 @@ class Forget(base.Base):
               f'of backend {backup.backend}; "catalog rebuild" finds them again.', file=sys.stderr)
         if backup.needs_parent:
             self.warn(f'it needs backup {backup.parent_id}, which may be deleted from now on')
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
-
-
-@contextlib.contextmanager
-def _map_at(path: str | None, target: str) -> Iterator[io.FileIO | None]:
-    """The file for a map of bad bytes, opened before there is anything to lose; None for no path.
-
-    A new one goes again if there is nothing to write to it.
-
-    :raises InvalidInput: it cannot be written, or is the target.
-    :raises Refused: something else is there, which would be lost.
-    """
-    if path is None:
-        yield None
-        return
-    if os.path.realpath(path) == os.path.realpath(target):
-        raise exceptions.InvalidInput('TARGET and the file of --bad-map are the same')
-    is_new = not os.path.lexists(path)
-    try:
-        if not is_new and _is_other(path):
-            raise exceptions.Refused(f'{path} exists and is no map of bad bytes: name another file')
-        file = open(path, 'ab', buffering=0, opener=_private)
-    except OSError as error:
-        raise exceptions.InvalidInput(f'cannot write {path}: {error.strerror}') from error
-    try:
-        with file:
-            yield file
-    except BaseException:
-        if is_new:
-            with contextlib.suppress(OSError):
-                os.unlink(path)
-        raise
-
-
-def _is_other(path: str) -> bool:
-    """Whether there is something in it that did not come from an earlier restore."""
-    mode = os.stat(path).st_mode
-    if not stat.S_ISREG(mode):
-        return stat.S_ISBLK(mode)
-    with open(path, 'rb') as file:
-        return file.read(1) not in (b'', b'[')
-
-
-def _write_map(file: io.FileIO, all_lost: Iterable[Any]) -> None:
-    """:raises NoSpace, VolumeError: it cannot be written."""
-    rows = [{'offset': lost.extent.offset, 'length': lost.extent.length, 'reason': lost.reason}
-            for lost in all_lost]
-    left = json.dumps(rows, indent=1).encode()
-    try:
-        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            file.truncate(0)
-        while left:
-            left = left[file.write(left):]
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise (exceptions.NoSpace if full else exceptions.VolumeError)(
-            f'the restore is done, but its map of bad bytes cannot be written to {file.name}: '
-            f'{error.strerror}') from error

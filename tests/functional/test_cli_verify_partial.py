@@ -170,6 +170,53 @@ def test_a_map_overwrites_nothing_else(cli, damaged, tmp_path):
     assert not (tmp_path / 'target').exists()
 
 
+NO_MAPS = {
+    'configuration': b'[local]\ndriver = local\n',
+    'list': b'[1, 2]',
+    'objects with more': b'[{"offset": 0, "length": 1, "reason": "x", "more": 1}]',
+    'objects with less': b'[{"offset": 0, "length": 1}]',
+    'other types': b'[{"offset": "0", "length": true, "reason": 1}]',
+    'object': b'{}',
+    'deep': b'[' * 100_000,
+    'text behind a list': b'[] and more',
+    'a long number': b'[' + b'1' * 5000 + b']',
+    'no text': b'[\xff]',
+    'long': b'[' + b' ' * (16 << 20) + b']',
+}
+
+
+@pytest.mark.parametrize('name', NO_MAPS)
+def test_what_only_begins_like_a_map_is_kept(cli, make_volume, tmp_path, name):
+    """Also where nothing is damaged, and before the restore begins."""
+    made = cli.create(make_volume(size=BLOCK))
+    (tmp_path / 'mine').write_bytes(NO_MAPS[name])
+    (tmp_path / 'target').write_bytes(FILLED)
+    assert 'is no map' in cli.refused(4, 'backup', 'restore', made['id'], 'target', '--partial',
+                                      '--bad-map', 'mine', '--force')
+    assert (tmp_path / 'mine').read_bytes() == NO_MAPS[name]
+    assert (tmp_path / 'target').read_bytes() == FILLED
+
+
+@pytest.mark.parametrize('earlier', [
+    b'', b'[]', b'[{"reason": "gone", "length": 4096, "offset": 0}]'])
+def test_an_earlier_map_is_replaced(cli, damaged, tmp_path, earlier):
+    made, _, _ = damaged
+    (tmp_path / 'kept').write_bytes(earlier)
+    (tmp_path / 'bad.json').symlink_to('kept')
+    first = partial(cli, made['id'], 'target')
+    assert partial(cli, made['id'], 'again') == first
+    assert (tmp_path / 'bad.json').is_symlink() and not list(tmp_path.glob('.*.tmp'))
+
+
+def test_a_map_that_cannot_be_written_leaves_the_earlier_one(cli, damaged, tmp_path):
+    made, _, _ = damaged
+    bad = partial(cli, made['id'], 'target')
+    (tmp_path / 'target').write_bytes(FILLED)
+    cli.refused(4, 'backup', 'restore', made['id'], 'target', '--partial', '--bad-map', 'bad.json')
+    assert json.loads((tmp_path / 'bad.json').read_text()) == bad
+    assert not list(tmp_path.glob('.*.tmp'))
+
+
 def test_no_map_of_a_restore_that_failed(cli, damaged, tmp_path):
     made, _, _ = damaged
     (tmp_path / 'target').touch()
