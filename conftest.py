@@ -16,6 +16,16 @@ else:
     settings.register_profile('ours', deadline=None)
     settings.load_profile('ours')
 
+BUILT_AT_FIRST_USE = {'cinder', 'clients', 'keystone', 'samples'}
+"""Fixtures that may install programs (tests/environments.py), or wait for who does."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whichever test comes first has the time for that."""
+    for item in items:
+        if BUILT_AT_FIRST_USE.intersection(getattr(item, 'fixturenames', ())):
+            item.add_marker(pytest.mark.timeout(1200))
+
 
 @pytest.fixture(scope='session')
 def require_part() -> Callable[[str, str], None]:

@@ -69,10 +69,11 @@ OTHERS = {
 @pytest.fixture(scope='session')
 def samples(require_part) -> Path:
     """The directory of Cinder's samples."""
+    from tests import environments
     from tests.interop import cinder_client
     try:
         python = Path(cinder_client.find_or_build())
-    except (cinder_client.CinderMissing, OSError) as error:
+    except (environments.Missing, OSError) as error:
         require_part('cinder', str(error))
     found = list(python.parents[1].glob(
         'lib/python3*/site-packages/cinder/tests/functional/api_sample_tests/samples'))
