@@ -105,7 +105,8 @@ class Base(command.Command):
     def manager(self) -> Iterator[Manager]:
         """A manager, with SIGINT and SIGTERM asking its operation to stop."""
         monitor = self._monitor()
-        if self.options.endpoint or self.options.os_cloud:
+        # An empty one, of a variable that is not set, must not mean the local catalog.
+        if self.options.endpoint is not None or self.options.os_cloud is not None:
             with self._service(monitor) as service, stopping(monitor):
                 # It has those methods of a manager that such a command uses.
                 yield cast('Manager', service)
@@ -129,7 +130,7 @@ class Base(command.Command):
                 'out')
         from backup_framework.cmd import remote
         return remote.Manager(
-            remote.connect(self.options.endpoint, self.options.os_cloud), monitor)
+            remote.connect(self.options.endpoint, self.options.os_cloud, self.warn), monitor)
 
     def _monitor(self) -> Monitor:
         if self.options.quiet or not sys.stderr.isatty():

@@ -48,7 +48,7 @@ class App(app.App):
         service = parser.add_mutually_exclusive_group()
         service.add_argument('--endpoint', metavar='URL',
                              help='ask the service at this address, such as '
-                                  'http://127.0.0.1:8776/v3, and not the local catalog; '
+                                  'http://127.0.0.1:8776/v3/PROJECT, and not the local catalog; '
                                   'OS_USERNAME and OS_PASSWORD say who asks')
         service.add_argument('--os-cloud', metavar='NAME',
                              help='ask the service of this cloud of clouds.yaml')

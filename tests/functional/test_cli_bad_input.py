@@ -130,6 +130,36 @@ def test_configurations(cli, volume, text, words, why):
     assert why in cli.refused(2, *words)
 
 
+@pytest.mark.parametrize('endpoint', [
+    '', 'garbage', '127.0.0.1:8776/v3/demo', 'ftp://127.0.0.1/v3/demo', 'http://', 'http://[',
+    'http://127.0.0.1:port/v3/demo', 'http://127.0.0.1:99999/v3/demo'])
+def test_an_endpoint_that_is_no_url(cli, endpoint):
+    """Nor is the local catalog asked, where a variable was empty."""
+    told = cli.refused(2, '--endpoint', endpoint, 'backup', 'list')
+    assert f"'{endpoint}' is no URL" in told and '/v3/PROJECT' in told
+
+
+def test_clouds_that_cannot_be_asked(cli):
+    pytest.importorskip('openstack')
+    (cli.directory / 'clouds.yaml').write_text(json.dumps({'clouds': {'here': {
+        'auth_type': 'none', 'auth': {'endpoint': 'garbage'}}}}))
+    for cloud in ('here', 'there', ''):
+        cli.refused(2, '--os-cloud', cloud, 'backup', 'list')
+
+
+@pytest.mark.parametrize('path, user, warned', [
+    ('', {}, True), ('/v3/', {}, True), ('/v3/demo', {}, False),
+    ('/v3', {'OS_USERNAME': 'x', 'OS_PASSWORD': 'y'}, False)])
+def test_an_endpoint_without_a_project(cli, path, user, warned):
+    """It is the default one's backups that are shown; who has a name may have one project."""
+    pytest.importorskip('openstack')
+    with socket.socket() as nobody:
+        nobody.bind(('127.0.0.1', 0))
+        endpoint = f'http://127.0.0.1:{nobody.getsockname()[1]}{path}'
+        done = cli.run('--endpoint', endpoint, 'backup', 'list', env=user)
+    assert done.code == 5 and ('names no project' in done.err) == warned
+
+
 def test_a_configuration_that_is_not_there(cli):
     assert 'nowhere' in cli.refused(2, 'backup', 'list', '--config-file', 'nowhere')
     assert cli.config.name in cli.refused(2, 'backup', 'list', '--config-file',

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 import os
 from typing import TYPE_CHECKING, Any
+from urllib import parse
 
 from backup_framework import exceptions
 
@@ -37,14 +38,19 @@ class Connection:
 
         :raises NotFound, Refused, PermissionDenied, UnsupportedVersion: the service says so.
         :raises StoreUnavailable: it cannot be reached, or fails.
+        :raises ConfigurationError: the cloud names no such service.
         """
         from keystoneauth1 import exceptions as theirs
+        from openstack import exceptions as sdks
         try:
             response = self._proxy.request(
                 path, method, json=body, params=query or {}, microversion=MICROVERSION,
                 headers={'Accept': 'application/json'}, raise_exc=False)
         except theirs.ClientException as error:
             raise exceptions.StoreUnavailable(
+                f'the service {self.name} cannot be used: {error}') from error
+        except sdks.ConfigException as error:
+            raise exceptions.ConfigurationError(
                 f'the service {self.name} cannot be used: {error}') from error
         if response.status_code >= 400:
             raise self._error(response)
@@ -96,14 +102,23 @@ def _message(response: Any) -> str:
         return ''
 
 
-def connect(endpoint: str | None, cloud: str | None) -> Connection:
+def connect(endpoint: str | None, cloud: str | None, warn: Callable[[str], None]) -> Connection:
     """The service at an endpoint, or of a cloud of clouds.yaml.
 
     At an endpoint nobody is asked for, unless OS_USERNAME and OS_PASSWORD are set.
 
+    :raises InvalidInput: the endpoint is no URL, or the cloud has no name.
     :raises ConfigurationError: the client is not installed, or there is no such cloud.
     :raises StoreUnavailable, PermissionDenied: it cannot be reached, or does not let us in.
     """
+    if endpoint is not None and not _is_url(endpoint):
+        raise exceptions.InvalidInput(
+            f'--endpoint: {endpoint!r} is no URL, such as http://127.0.0.1:8776/v3/PROJECT')
+    if cloud == '':
+        raise exceptions.InvalidInput('--os-cloud: the name of the cloud is empty')
+    if endpoint is not None and _names_nobody(endpoint):
+        warn(f'{endpoint} names no project: the service answers for its default one; another is '
+             'named as in http://127.0.0.1:8776/v3/PROJECT')
     try:
         from keystoneauth1 import exceptions as theirs
         import openstack
@@ -129,6 +144,20 @@ def connect(endpoint: str | None, cloud: str | None) -> Connection:
     except sdks.SDKException as error:
         raise exceptions.ConfigurationError(f'the service {name} cannot be used: {error}'
                                             ) from error
+
+
+def _names_nobody(endpoint: str) -> bool:
+    """Whether the service must guess whose backups are meant."""
+    path = parse.urlsplit(endpoint).path.rstrip('/')
+    return 'OS_USERNAME' not in os.environ and (not path or path.endswith('/v3'))
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = parse.urlsplit(text)
+        return parts.scheme in ('http', 'https') and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _who(endpoint: str) -> dict[str, Any]:
