@@ -17,6 +17,7 @@ from backup_framework.manager.sources import IN_USE, Sources
 from backup_framework.model import Backup, Extent, Job, Snapshot, Status, Volume
 
 _LOOKS = 20
+_GONE_ON_WITH = 'it was interrupted and gone on with later; it has what was read then'
 LEFT_BY_FAILURE = ('a restore to the volume failed: the backup has what it left there, '
                    'a part of another backup perhaps')
 
@@ -86,12 +87,20 @@ def _take_up(context: Context, row: Running, backup: Backup, operation: Operatio
             stays = False
         if stays:
             operation.version = backup.format
+            _say_gone_on_with(context, backup)
             resuming.find_parent(context, backup)
             return None
         _remove_leftovers(context, row, backup, operation)
     _wait_for_name(context, backup)
     _choose_parent(context, backup)
     return None
+
+
+def _say_gone_on_with(context: Context, backup: Backup) -> None:
+    """In its record at once: the next run may find the backup complete."""
+    if _GONE_ON_WITH not in backup.warnings:
+        backup.warnings.append(_GONE_ON_WITH)
+        context.catalog.update_backup(backup.id, warnings=backup.warnings)
 
 
 def _can_go_on(context: Context, backup: Backup) -> bool:
@@ -112,6 +121,7 @@ def _remove_leftovers(context: Context, row: Running, backup: Backup, operation:
     else:
         drivers.call(drivers.delete_method(driver), backup, operation=operation)
     backup.service_metadata, backup.format = None, None
+    backup.warnings = [each for each in backup.warnings if each != _GONE_ON_WITH]
 
 
 def _hand_over(context: Context, row: Running, backup: Backup) -> None:

@@ -842,6 +842,23 @@ def test_a_create_that_is_killed_anywhere(world, backend, incremental):
     world.check()
 
 
+GONE_ON_WITH = 'it was interrupted and gone on with later; it has what was read then'
+
+
+@pytest.mark.parametrize('is_complete', [False, True])
+def test_a_create_that_is_gone_on_with_says_so(world, is_complete):
+    """Once, however often it was, also where the last run finds it complete."""
+    _, job = world.accept(world.volume(size=4 * MIB))
+    for number in (0, 1):
+        assert killed(lambda: world.run(job), store.Container, 'put_once', number, after=True)
+    if is_complete:
+        assert killed(lambda: world.run(job), Catalog, 'finish', 0, after=False)
+    assert world.run(job).state == JobState.DONE
+    made = world.backup(Backup(id=str(job.backup_id)))
+    assert made.warnings == [GONE_ON_WITH]
+    assert world.make(world.catalog.get_volume(made.volume_id)).warnings == []
+
+
 def change(world: World) -> bytes:
     """What the volume has from now on."""
     path = world.root / 'volumes' / 'a.img'
@@ -1043,9 +1060,10 @@ def anew(world, monkeypatch) -> Callable[[], tuple[Job, Backup, Job]]:
 
 def test_what_a_first_run_stored_goes_when_others_have_ended(world, anew):
     job, left, other = anew()
+    world.catalog.update_backup(left.id, warnings=[GONE_ON_WITH])
     assert world.run(job).state == JobState.DONE
     made = world.backup(left)
-    assert made.service_metadata != left.service_metadata
+    assert made.service_metadata != left.service_metadata and made.warnings == []
     assert objects(world, left.service_metadata)
     going, = world.catalog.backups(status=Status.DELETING)
     assert world.catalog.postponed() == {going.id: [other.backup_id]}
