@@ -326,14 +326,21 @@ def test_a_slow_store_is_measured_in_time(monkeypatch: pytest.MonkeyPatch, large
 
     monkeypatch.setattr(speed, 'SECONDS', 0.5)
     monkeypatch.setattr(speed, 'MOST', 1 << 30)
-    driver = Slower()
-    driver.able = {'connections': 2, 'max_object_size': largest}
-    started = time.monotonic()
-    found = run(driver, measure=True)
-    assert time.monotonic() - started < 3
-    assert 5e6 < (found['write_speed'].value or 0) < 45e6
-    assert 5e5 < (found['read_speed'].value or 0) < 6e6
-    assert left_in(driver) == []
+    seen = []
+
+    def is_measured() -> bool:
+        driver = Slower()
+        driver.able = {'connections': 2, 'max_object_size': largest}
+        started = time.monotonic()
+        found = run(driver, measure=True)
+        seconds = time.monotonic() - started
+        write, read = (found[f'{way}_speed'].value or 0 for way in ('write', 'read'))
+        assert write < 45e6 and read < 6e6
+        assert left_in(driver) == []
+        seen.append((seconds, write, read))
+        return seconds < 3 and 5e6 < write and 5e5 < read
+
+    assert any(is_measured() for _ in range(3)), seen  # a pause of the machine slows one of them
 
 
 def test_what_comes_back_is_compared() -> None:

@@ -19,14 +19,24 @@ def volume(thaw: str, timeout: float = 20.0) -> conf.VolumeConfig:
 
 
 def test_an_interruption_waits_for_the_thaw(tmp_path: Path) -> None:
-    done = tmp_path / 'done'
-    started = time.monotonic()
-    interrupt = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
-    interrupt.start()
-    with pytest.raises(KeyboardInterrupt), hooks.frozen(volume(f'sleep 1; touch {done}')):
+    begun, go, done = (tmp_path / name for name in ('begun', 'go', 'done'))
+
+    def interrupt() -> None:
+        deadline = time.monotonic() + 20
+        while not begun.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        if begun.exists():  # at another time, the signal would end the tests
+            os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.3)
+        go.touch()
+
+    interrupting = threading.Thread(target=interrupt)
+    interrupting.start()
+    thaw = f'touch {begun}; until [ -e {go} ]; do sleep 0.05; done; touch {done}'
+    with pytest.raises(KeyboardInterrupt), hooks.frozen(volume(thaw)):
         pass
-    interrupt.join()
-    assert done.exists() and time.monotonic() - started >= 1
+    assert done.exists()
+    interrupting.join()
 
 
 def test_a_thaw_that_never_ends_is_ended(tmp_path: Path) -> None:
