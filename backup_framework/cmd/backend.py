@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import datetime
 from typing import TYPE_CHECKING, Any
 
 from backup_framework.cmd import base, exit_codes
@@ -90,24 +92,24 @@ class Clean(base.ShowOne):
         parser = super().get_parser(prog_name)
         parser.add_argument('backend', metavar='BACKEND', nargs='?',
                             help='name of an enabled backend; else the default one')
-        parser.add_argument('--older-than', metavar='HOURS', type=_hours, default=1.0,
-                            help='only what nobody has written to for so long, by default 1; '
-                                 'what backups of this catalog write now is kept always, so 0 is '
-                                 'for a store that no other installation or Cinder writes to')
+        parser.add_argument('--older-than', metavar='TIME', type=_time,
+                            default=datetime.timedelta(hours=1),
+                            help='only what nobody has written to for so long, like 90m or 30d; a '
+                                 'bare number is one of hours; else 1h; what backups of this '
+                                 'catalog write now is kept always, so 0 is for a store that no other '
+                                 'installation or Cinder writes to')
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         with self.manager() as manager:
             name = parsed_args.backend or manager.configuration.default_backend
-            removed = manager.clean(name, parsed_args.older_than * 3600)
+            removed = manager.clean(name, parsed_args.older_than.total_seconds())
         return ('backend', 'removed'), (name, removed)
 
 
-def _hours(text: str) -> float:
-    try:
+def _time(text: str) -> datetime.timedelta:
+    with contextlib.suppress(ValueError, OverflowError):
         hours = float(text)
-    except ValueError:
-        hours = -1.0
-    if not 0 <= hours < 1e6:
-        raise argparse.ArgumentTypeError(f'{text!r} is not a number of hours')
-    return hours
+        if 0 <= hours < 1e6:
+            return datetime.timedelta(hours=hours)
+    return base.duration(text)

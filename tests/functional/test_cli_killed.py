@@ -85,7 +85,21 @@ def test_clean_keeps_what_is_young(cli, gate, volume):
     assert cli.json('backend', 'clean')['removed'] == 0
     assert cli.json('backend', 'clean', 'local', '--older-than', 0)['removed'] >= 1
     assert not list(cli.store.rglob('.tmp-*'))
-    assert cli.run('backend', 'clean', '--older-than', 'long').code == 2
+    for nonsense in ('long', '-1', '1e99', '1 hour', 'nan', ''):
+        done = cli.run('backend', 'clean', '--older-than', nonsense)
+        assert done.code == 2 and 'a time like 12h' in done.err
+
+
+@pytest.mark.parametrize('time, seconds', [
+    ('90m', 5400), ('2h', 7200), ('30d', 30 * 86400), ('2', 7200), ('1.5', 5400)])
+def test_clean_takes_the_times_that_others_take(cli, gate, volume, time, seconds):
+    """A bare number is one of hours, as it was when nothing else was taken."""
+    killed_create(cli, gate, volume, 'writing *-00001')
+    file, = cli.store.rglob('.tmp-*')
+    now = file.stat().st_mtime
+    for age, removed in ((seconds - 600, 0), (seconds + 600, 1)):
+        os.utime(file, (now - age,) * 2)
+        assert cli.json('backend', 'clean', '--older-than', time)['removed'] == removed
 
 
 @pytest.mark.parametrize('version, stop', [
