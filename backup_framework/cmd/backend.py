@@ -96,8 +96,8 @@ class Clean(base.ShowOne):
                             default=datetime.timedelta(hours=1),
                             help='only what nobody has written to for so long, like 90m or 30d; a '
                                  'bare number is one of hours; else 1h; what backups of this '
-                                 'catalog write now is kept always, so 0 is for a store that no other '
-                                 'installation or Cinder writes to')
+                                 'catalog write now is kept always, so 0 is for a store that no '
+                                 'other installation or Cinder writes to')
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
