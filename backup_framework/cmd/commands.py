@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from importlib import metadata
+import itertools
 from typing import cast
 
 from cliff import command, commandmanager
@@ -22,6 +23,15 @@ class Commands(commandmanager.CommandManager):
         # A plugin cannot take the place of a command of ours.
         for entry in sorted(loader.entry_points(namespace), key=_is_foreign):
             self.commands.setdefault(_name(entry), Command(entry))
+
+    def find_command(self, argv: list[str]) -> tuple[type[command.Command], str, list[str]]:
+        """cliff's own takes the beginnings of words too: a slip would make or delete backups."""
+        words = list(itertools.takewhile(lambda word: not word.startswith('-'), argv))
+        for count in range(len(words), 0, -1):
+            name = ' '.join(words[:count])
+            if name in self.commands:
+                return self.commands[name].load(), name, argv[count:]
+        raise ValueError(f'there is no command {" ".join(words)}')
 
 
 class Command(commandmanager.EntryPointWrapper):

@@ -125,6 +125,20 @@ def test_a_command_of_another_distribution(other):
     assert re.search('shelf open-door +Open the door', other.run('--help').stdout)
 
 
+def test_a_command_must_be_written_out(cli, volume, other):
+    """What somebody has begun to write may be another command than the one that fits today."""
+    made = cli.create(volume)
+    for words in (('delet', made['id']), ('d', made['id']), ('creat', volume)):
+        assert re.search('no command backup .* did you mean one of .*backup create, .*delete',
+                         cli.refused(2, 'backup', *words))
+    for words in (('back', 'list'), ('backup', 'lis', '-f', 'json')):
+        assert 'no command' in cli.refused(2, *words)
+    assert [each['id'] for each in cli.json('backup', 'list')] == [made['id']]
+    done = other.run('shelf', 'open')
+    assert done.returncode == 2 and 'did you mean one of shelf' in done.stderr
+    assert 'usage' not in cli.run('help', 'backup', 'creat').out
+
+
 def test_a_command_that_cannot_be_imported(cli, other):
     done = other.run('shelf', 'close', '--tightly', 'now')
     assert done.returncode == 2 and not done.stdout
