@@ -387,5 +387,21 @@ def size_gib(size: int) -> int:
     return -(-size // GIB)
 
 
+Newness = tuple[datetime.datetime, datetime.datetime, str]
+
+
+def newness(backup: Backup) -> Newness:
+    """Greater for what is newer; no two backups have the same."""
+    time = time_of(backup)
+    return time, backup.created_at or time, backup.id
+
+
+def time_of(backup: Backup) -> datetime.datetime:
+    """Of the state of the volume that it holds."""
+    time = backup.data_timestamp or backup.created_at
+    # The first day of all would be none in a zone west of Greenwich.
+    return time or datetime.datetime.fromtimestamp(0, datetime.UTC)
+
+
 def utcnow() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)

@@ -39,6 +39,7 @@ def _take(connection: sa.Connection, job: Job, from_: Iterable[str] | None, to: 
             f'{backups.describe(backup)} is {backup.status}, not {" or ".join(states)}')
     if job.kind == 'delete':
         backups.refuse_needed(connection, backup_id)
+        backups.refuse_needed_by_orphan(connection, backup_id)
         if not force:
             _refuse_used(connection, backup_id)
     if to is not None:

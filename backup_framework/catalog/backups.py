@@ -243,8 +243,10 @@ def depended(connection: sa.Connection, ids: Iterable[str]) -> set[str]:
 
 
 def refuse_needed(connection: sa.Connection, backup_id: str) -> None:
-    """Raise BackupInUse if children cannot be restored without this backup, or nobody can tell."""
+    """Raise BackupInUse if children cannot be restored without what is stored of this backup."""
     backup = find(connection, backup_id)
+    if backup is not None and not orphans.is_stored(backup):
+        return
     project_id = backup and backup.project_id
     needing = [each for each in children(connection, backup_id) if each.needs_parent]
     if needing:
@@ -255,15 +257,21 @@ def refuse_needed(connection: sa.Connection, backup_id: str) -> None:
         raise exceptions.BackupInUse(
             f'backup {backup_id} is needed by {", ".join(told[:_MOST_CANDIDATES])}{more}'
         ).advised(f': {", ".join(others[:_MOST_CANDIDATES])}' if others else '')
-    if backup is not None and orphans.may_be_needed(backup):
-        _refuse_needed_by_orphan(connection, backup)
 
 
-def _refuse_needed_by_orphan(connection: sa.Connection, backup: Backup) -> None:
-    family = select(connection, volume_id=backup.volume_id, backend=backup.backend, container=None,
-                    status=None, limit=None, marker=None, projects=None)
-    orphan = orphans.find(family, lambda other: find(connection, other) is not None).get(backup.id)
-    if orphan is None:
+def refuse_needed_by_orphan(connection: sa.Connection, backup_id: str) -> None:
+    """Raise BackupInUse if a backup whose parent is not known may need this one.
+
+    To be asked before a delete begins: one that has begun goes on.
+    """
+    backup = find(connection, backup_id)
+    if backup is None or backup.status == Status.DELETING or not orphans.may_be_needed(backup):
+        return
+    same = _table.c.volume_id == backup.volume_id, _table.c.backend == backup.backend
+    if not connection.scalar(sa.select(orphans.exists.where(*same))):
+        return
+    orphan, held = orphans.find(_records(connection, selected.where(*same)))
+    if orphan is None or backup_id not in held:
         return
     why, rebuild = orphans.describe(orphan), f'"backup-framework catalog rebuild {backup.backend}"'
     if orphan.project_id == backup.project_id:

@@ -131,6 +131,7 @@ def check_conflicts(connection: sa.Connection, operation: Running) -> None:
     refuse_running(connection, operation.backup_id, condition)
     if operation.kind == 'delete':
         backups.refuse_needed(connection, operation.backup_id)
+        backups.refuse_needed_by_orphan(connection, operation.backup_id)
 
 
 def refuse_running(connection: sa.Connection, backup_id: str,

@@ -1,53 +1,71 @@
-"""Backups that need a parent which is in no record, and what that parent may be built on."""
+"""Backups that need a parent which is not known, and what that parent may be built on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-import datetime
+from collections.abc import Collection
 
-from backup_framework.model import Backup
+import sqlalchemy as sa
+
+from backup_framework.catalog import schema
+from backup_framework.model import Backup, Status, newness
+
+_table = schema.backups
+_parent = _table.alias('parent')
+_UNSTORED = (Status.CREATING, Status.ERROR)
+
+exists = sa.exists().where(
+    _table.c.parent_id.is_not(None), _table.c.owner.is_(None),
+    sa.or_(_table.c.format.is_(None), _table.c.format.not_like('2.%')),
+    ~sa.exists().where(_parent.c.id == _table.c.parent_id, sa.or_(
+        _parent.c.service_metadata.is_not(None), _parent.c.status.not_in(_UNSTORED))))
+"""That there is one; for more conditions of its table. What `find` looks at is far more."""
 
 
 def may_be_needed(backup: Backup) -> bool:
     """Whether a backup that is built on it would need it."""
-    return Backup(parent_id=backup.id, format=backup.format).needs_parent
+    return is_stored(backup) and Backup(parent_id=backup.id, format=backup.format).needs_parent
 
 
-def find(family: Collection[Backup], is_known: Callable[[str], bool]) -> dict[str, Backup]:
-    """By id, what a missing parent may be built on: the newest backup that needs such a parent.
+def is_stored(backup: Backup) -> bool:
+    """Whether it has objects, or may have. An import that has not come to its end has none, and
+    what its record will say is not known."""
+    return backup.service_metadata is not None or backup.status not in _UNSTORED
+
+
+def find(family: Collection[Backup]) -> tuple[Backup | None, set[str]]:
+    """The newest backup of ours that needs a parent which is not known, and the ids of those that
+    this parent may be built on.
 
     A rebuild leaves out what it cannot read, and that may be taken in later. Nobody can tell then
-    how far its chain goes; it ends with backups that are as old as its child, or older.
+    how far its chain goes; it ends with backups that are older than its child. Only the newest one
+    holds others, so one at least can always be deleted. Nothing of ours is built on what another
+    installation wrote, or the other way round.
 
-    :param family: all backups of a volume on a backend, newest first.
-    :param is_known: whether there is a record with this id.
+    :param family: all backups of a volume on a backend.
     """
-    chained = {each.id: each for each in family if may_be_needed(each)}
-    orphans = [each for each in chained.values()
-               if each.needs_parent and each.parent_id not in chained
-               and not is_known(str(each.parent_id))]
-    if not orphans:
-        return {}
-    places = {each.id: _place(each, chained) for each in chained.values()}
-    return {each.id: orphan for orphan in reversed(orphans) for each in chained.values()
-            if places[each.id] < places[orphan.id] and places[each.id][1] != orphan.parent_id}
+    known = {each.id for each in family if is_stored(each)}
+    ours = [each for each in family if each.owner is None and may_be_needed(each)]
+    lacking = [each for each in ours if each.needs_parent and each.parent_id not in known
+               and each.status != Status.DELETING]
+    if not lacking:
+        return None, set()
+    orphan = max(lacking, key=newness)
+    later = _built_on(orphan, ours)
+    return orphan, {each.id for each in ours
+                    if newness(each) < newness(orphan) and each.id not in later}
 
 
-def _place(backup: Backup, chained: Mapping[str, Backup]) -> tuple[datetime.datetime, str]:
-    """The latest time in its chain, and the parent at which that leaves what is known.
-
-    These order backups so that no two wait for one another, whatever clocks and ids there were.
-    """
-    latest, seen = _time(backup), {backup.id}
-    while (parent := chained.get(str(backup.parent_id))) and parent.id not in seen:
-        seen.add(parent.id)
-        latest, backup = max(latest, _time(parent)), parent
-    return latest, backup.parent_id or ''
-
-
-def _time(backup: Backup) -> datetime.datetime:
-    return backup.data_timestamp or backup.created_at or datetime.datetime.min.replace(
-        tzinfo=datetime.UTC)
+def _built_on(backup: Backup, others: Collection[Backup]) -> set[str]:
+    """The backup and what its chains lead to, whatever their clocks say."""
+    children: dict[str | None, list[str]] = {}
+    for each in others:
+        children.setdefault(each.parent_id, []).append(each.id)
+    found, waiting = {backup.id}, [backup.id]
+    while waiting:
+        new = [each for each in children.get(waiting.pop(), ()) if each not in found]
+        found.update(new)
+        waiting += new
+    return found
 
 
 def describe(orphan: Backup) -> str:

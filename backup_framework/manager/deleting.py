@@ -9,10 +9,10 @@ import logging
 from backup_framework import exceptions
 from backup_framework.catalog import Running
 from backup_framework.engine.monitor import Sweep
-from backup_framework.manager import cleaning, drivers, retention
+from backup_framework.manager import cleaning, drivers
 from backup_framework.manager.context import Context, reason_of, refuse_foreign
 from backup_framework.manager.freeing import Freeing
-from backup_framework.model import Backup, Status
+from backup_framework.model import Backup, Newness, Status, newness
 
 LOG = logging.getLogger(__name__)
 
@@ -52,11 +52,11 @@ def children_first(backups: Sequence[Backup]) -> list[Backup]:
     """
     by_id = {backup.id: backup for backup in backups}
 
-    def place(backup: Backup) -> tuple[retention.Newness, int]:
-        newest, depth = retention.newness(backup), 0
+    def place(backup: Backup) -> tuple[Newness, int]:
+        newest, depth = newness(backup), 0
         while backup.parent_id in by_id and depth < len(by_id):
             backup, depth = by_id[backup.parent_id], depth + 1
-            newest = max(newest, retention.newness(backup))
+            newest = max(newest, newness(backup))
         return newest, depth
 
     return sorted(backups, key=place, reverse=True)

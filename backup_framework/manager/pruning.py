@@ -88,10 +88,11 @@ def _needed(context: Context, request: Request, backups: Sequence[Backup]) -> di
     own = {backup.id for backup in backups}
     needed = {str(other.parent_id): f'{_OTHER} needs it' for other in family
               if other.needs_parent and other.parent_id in own and other.id not in own}
-    for backup_id, orphan in orphans.find(family, context.catalog.has_backup).items():
-        if backup_id in own:
-            needed[backup_id] = orphans.describe(orphan) if orphan.id in own else (
-                f'{_OTHER} needs one that is not in the catalog, and that one may need it')
+    orphan, held = orphans.find(family)
+    if orphan is not None:
+        why = orphans.describe(orphan) if orphan.id in own else (
+            f'{_OTHER} needs one that is not in the catalog, and that one may need it')
+        needed |= dict.fromkeys(held & own, why)
     return needed
 
 

@@ -7,7 +7,7 @@ import dataclasses
 import datetime
 
 from backup_framework import exceptions
-from backup_framework.model import Backup, Status
+from backup_framework.model import Backup, Status, newness, time_of
 
 PERIODS: Mapping[str, Callable[[datetime.datetime], object]] = {
     # With the offset from UTC: the hour that a clock shows twice is two.
@@ -89,20 +89,6 @@ def judge(backups: Iterable[Backup], policy: Policy, zone: datetime.tzinfo | Non
     return [Verdict(backup, reasons[backup.id]) for backup in ordered]
 
 
-Newness = tuple[datetime.datetime, datetime.datetime, str]
-
-
-def newness(backup: Backup) -> Newness:
-    """Greater for what is newer; no two backups have the same."""
-    return _time(backup), backup.created_at or _time(backup), backup.id
-
-
-def _time(backup: Backup) -> datetime.datetime:
-    time = backup.data_timestamp or backup.created_at
-    # The first day of all would be none in a zone west of Greenwich.
-    return time or datetime.datetime.fromtimestamp(0, datetime.UTC)
-
-
 def _not_counted(backup: Backup) -> list[str]:
     """Why no rule counts it, which is why it stays."""
     found = []
@@ -131,13 +117,13 @@ def _kept(counted: Sequence[Backup], policy: Policy, zone: datetime.tzinfo | Non
     for period, of in PERIODS.items():
         newest: dict[object, Backup] = {}
         for backup in counted:
-            newest.setdefault(of(_time(backup).astimezone(zone)), backup)
+            newest.setdefault(of(time_of(backup).astimezone(zone)), backup)
         chosen = list(newest.values())[:getattr(policy, period)]
         yield from ((backup, period) for backup in chosen)
     if policy.within is not None and counted:
-        newest_time = _time(counted[0])
+        newest_time = time_of(counted[0])
         yield from ((backup, 'within') for backup in counted
-                    if newest_time - _time(backup) <= policy.within)
+                    if newest_time - time_of(backup) <= policy.within)
 
 
 def _keep_what_is_needed(ordered: Sequence[Backup], reasons: dict[str, list[str]]) -> None:

@@ -120,14 +120,16 @@ def deletable(catalog):
 
 
 def test_what_a_missing_parent_may_be_built_on_is_not_deleted(catalog, family):
-    free = {'other format', 'other volume', 'other backend', 'child', 'sibling', 'newer'}
+    free = {'other format', 'other volume', 'other backend', 'sibling', 'newer'}
+    assert deletable(catalog) == free
+    catalog.forget('sibling')
+    free = (free | {'child'}) - {'sibling'}
     assert deletable(catalog) == free
     with pytest.raises(exceptions.BackupInUse, match='needs lost, which is not in the catalog'):
         with catalog.operation('delete', backup_id='failed'):
             pytest.fail('it may be needed')
     catalog.forget('child')
-    catalog.forget('sibling')
-    assert deletable(catalog) == (free | {'orphan'}) - {'child', 'sibling'}
+    assert deletable(catalog) == (free | {'orphan'}) - {'child'}
     catalog.forget('orphan')
     assert deletable(catalog) >= {'first', 'failed', 'zulu'}
 
@@ -142,7 +144,30 @@ def test_two_that_lack_parents_go_one_after_the_other(catalog, family):
     family(6, id='last', parent_id='lost too')
     assert deletable(catalog) == {'other format', 'other volume', 'other backend', 'last'}
     with pytest.raises(exceptions.BackupInUse, match='delete last first'):
-        catalog.forget('failed')
+        with catalog.operation('delete', backup_id='failed'):
+            pytest.fail('it may be needed')
+
+
+def test_an_import_that_has_not_ended_tells_nothing_of_a_chain(catalog, family):
+    """Nor does one that failed; and both can be deleted, for nothing is stored of them."""
+    family(1, id='lost', format=None, status=Status.CREATING)
+    assert not deletable(catalog) & {'root', 'first', 'zulu', 'failed'}
+    catalog.update_backup('lost', status=Status.ERROR)
+    assert not deletable(catalog) & {'root', 'first', 'zulu', 'failed'}
+    assert 'lost' in deletable(catalog)
+    catalog.forget('lost')
+
+
+def test_what_another_installation_wrote_holds_nothing_of_ours(catalog, family):
+    for each in ('sibling', 'orphan'):
+        catalog.update_backup(each, owner='Cinder')
+    assert deletable(catalog) >= {'first', 'zulu', 'failed'}
+
+
+def test_a_delete_that_was_accepted_goes_on(catalog, family):
+    catalog.update_backup('zulu', status=Status.DELETING)
+    with catalog.operation('delete', backup_id='zulu') as deleting:
+        catalog.forget('zulu', operation=deleting)
 
 
 @pytest.mark.parametrize('kind', OTHERS)

@@ -20,8 +20,10 @@ def test_no_two_wait_for_one_another(hours, ids):
     left = [Backup(id=first, parent_id='x', format='1.0.0', data_timestamp=one),
             Backup(id=second, parent_id='y', format='1.0.0', data_timestamp=other),
             Backup(id=third, parent_id=second, format='1.0.0', data_timestamp=child)]
+    for each in left:
+        each.service_metadata = 'prefix'
     while left:
-        waiting = {*orphans.find(left, lambda _: False), *(each.parent_id for each in left)}
+        waiting = {*orphans.find(left)[1], *(each.parent_id for each in left)}
         free = [each for each in left if each.id not in waiting]
         assert free, left
         left.remove(free[0])
