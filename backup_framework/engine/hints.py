@@ -99,9 +99,8 @@ def hinted(source: Source, read: base.Fill, writer: base.ChunkWriter, changed: S
     :param changed: sorted, without overlaps.
     """
     size = source.size
-    if size is None or (changed and changed[-1].end > size):
-        raise exceptions.InvalidInput(
-            'the changed extents end behind the end of the volume: they are of another one')
+    assert size is not None, 'only of a volume of which any part can be read'
+    check_within(changed, size)
     try:
         wrong = _differing(read, writer, changed, size, source.within or Extent(0, size))
     except exceptions.FormatError as error:
@@ -112,6 +111,13 @@ def hinted(source: Source, read: base.Fill, writer: base.ChunkWriter, changed: S
     warn(f'the changed extents are wrong: bytes {wrong.offset} to {wrong.end} differ from the '
          'parent and are not among them. The whole volume was read instead.')
     return source
+
+
+def check_within(changed: Sequence[Extent], size: int) -> None:
+    """:raises InvalidInput: a volume of this size has no such extents."""
+    if changed and changed[-1].end > size:
+        raise exceptions.InvalidInput(
+            'the changed extents end behind the end of the volume: they are of another one')
 
 
 def _differing(read: base.Fill, writer: base.ChunkWriter, changed: Sequence[Extent], size: int,

@@ -9,7 +9,7 @@ import dataclasses
 from backup_framework import model
 from backup_framework.driver.chunked import ChunkedBackupDriver
 from backup_framework.engine.monitor import Operation
-from backup_framework.manager import drivers, freeing
+from backup_framework.manager import drivers, freeing, options
 from backup_framework.manager.context import Context, record_failure, refuse_unreadable
 from backup_framework.model import Backup, Status
 
@@ -61,6 +61,7 @@ def _copy(context: Context, backup: Backup, parent: Backup | None, target: Chunk
           request: Request) -> Backup:
     source = context.drivers.chunked(str(backup.backend), 'be copied from')
     copied = _record(context, backup, parent, target, request)
+    options.check(context, copied, request.version)
     with (_reading(context, backup) as reading,
           contextlib.closing(source.open_state(backup, reading)) as state,
           context.running('create', copied, volume_id=copied.volume_id,

@@ -16,7 +16,7 @@ from backup_framework.catalog.records import check_metadata
 from backup_framework.driver.chunked import ChunkedBackupDriver
 from backup_framework.engine import fiemap, source
 from backup_framework.engine.monitor import Operation
-from backup_framework.manager import drivers, freeing, hooks, resuming
+from backup_framework.manager import drivers, freeing, hooks, options, resuming
 from backup_framework.manager.context import Context, record_failure, refuse_foreign
 from backup_framework.model import Backup, Extent, Status, Volume
 
@@ -70,11 +70,13 @@ def create(context: Context, request: Request) -> Backup:
         if earlier is None:
             _choose_parent(context, request, backup, section)
         backup = earlier or backup
+        hint = _hint(request, backup)
+        options.check(context, backup, request.version, hint, size)
         context.catalog.check_writable('no backup can be recorded')
         with context.running('create', backup, volume_id=volume.id, resume=request.resume,
                              version=earlier.format if earlier else request.version,
                              parent_required=request.parent is not None, adopt=request.adopt,
-                             changed=_hint(request, backup)) as (row, operation):
+                             changed=hint) as (row, operation):
             operation.may_sweep = freeing.after_failure(context, backup)
             if request.stream is None:
                 _warn_of_mounts(path, operation)

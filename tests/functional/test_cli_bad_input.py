@@ -184,7 +184,35 @@ def test_unknown_things(cli, volume):
 def test_containers_that_lead_out(cli, volume, container):
     if container:
         cli.refused(2, 'backup', 'create', volume, '--container', container)
+    assert cli.json('backup', 'list') == []
     assert cli.objects() == [] and not (cli.directory / 'x').exists()
+
+
+def test_what_cannot_be_stored_so_leaves_no_record(cli, volume):
+    """Of what can be told before the store is asked."""
+    cli.good('key', 'generate', cli.directory / 'key')
+    cli.configure(
+        f'[sealed]\ndriver = local\npath = {cli.directory}/sealed\nencryption = aes-256-gcm\n'
+        f'keys = main\n[key:main]\ntype = file\npath = {cli.directory}/key\n',
+        default='enabled_backends = local, sealed')
+    made = cli.create(volume)
+    (cli.directory / 'hint').write_text(f'[[{volume.stat().st_size}, 1]]')
+    (cli.directory / 'none' / 'cryptography').mkdir(parents=True)
+    (cli.directory / 'none' / 'cryptography' / '__init__.py').write_text('raise ImportError("x")')
+    without = {**os.environ, 'PYTHONPATH': str(cli.directory / 'none')}
+    for words, why in (
+            (('create', volume, '--backend', 'sealed'), 'the package cryptography'),
+            (('copy', made['id'], '--to-backend', 'sealed'), 'the package cryptography')):
+        done = cli.script('backup', *words, env=without)
+        assert done.returncode == 2 and why in done.stderr, done.stderr
+    for code, words, why in (
+            (2, ('create', volume, '--parent', made['id'], '--changed-extents', 'hint'), 'behind'),
+            (2, ('create', volume, '--backend', 'sealed', '--format', '1.0.0'), 'sealed'),
+            (2, ('copy', made['id'], '--to-backend', 'sealed', '--format', '1.0.0'), 'sealed'),
+            (2, ('copy', made['id'], '--to-backend', 'sealed', '--container', '../x'), '../x')):
+        assert why in cli.refused(code, 'backup', *words)
+    assert [each['id'] for each in cli.json('backup', 'list')] == [made['id']]
+    assert not (cli.directory / 'sealed').exists()
 
 
 def manifest_with(change: Callable[[dict], object]) -> Callable[[bytes], bytes]:
