@@ -11,13 +11,15 @@ from backup_framework.model import Backup, Status, newness
 
 _table = schema.backups
 _parent = _table.alias('parent')
-_UNSTORED = (Status.CREATING, Status.ERROR)
+_WHOLE = (Status.AVAILABLE, Status.RESTORING)
+_UNFINISHED = (Status.CREATING, Status.ERROR)
 
 exists = sa.exists().where(
     _table.c.parent_id.is_not(None), _table.c.owner.is_(None),
     sa.or_(_table.c.format.is_(None), _table.c.format.not_like('2.%')),
     ~sa.exists().where(_parent.c.id == _table.c.parent_id, sa.or_(
-        _parent.c.service_metadata.is_not(None), _parent.c.status.not_in(_UNSTORED))))
+        _parent.c.service_metadata.is_not(None), _parent.c.status.in_(_WHOLE),
+        _parent.c.service.is_not(None) & _parent.c.status.not_in(_UNFINISHED))))
 """That there is one; for more conditions of its table. What `find` looks at is far more."""
 
 
@@ -27,9 +29,13 @@ def may_be_needed(backup: Backup) -> bool:
 
 
 def is_stored(backup: Backup) -> bool:
-    """Whether it has objects, or may have. An import that has not come to its end has none, and
-    what its record will say is not known."""
-    return backup.service_metadata is not None or backup.status not in _UNSTORED
+    """Whether it has objects, or may have, as its record says.
+
+    That of an import that has not come to its end, or failed, says nothing: neither where it is nor
+    what it needs. Drivers that are not ours may keep no `service_metadata`.
+    """
+    return (backup.service_metadata is not None or backup.status in _WHOLE
+            or (backup.service is not None and backup.status not in _UNFINISHED))
 
 
 def find(family: Collection[Backup]) -> tuple[Backup | None, set[str]]:

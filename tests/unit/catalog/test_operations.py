@@ -95,7 +95,7 @@ def family(add):
                'data_timestamp': noon + datetime.timedelta(hours=hours)} | fields)
     at(0, id='root')
     at(1, id='first', parent_id='root')
-    at(2, id='failed', format=None, status=Status.ERROR_DELETING)
+    at(2, id='failed', format=None, status=Status.ERROR_DELETING, service='local')
     at(2, id='other format', format='2.0.0')
     at(2, id='other volume', volume_id='v2')
     at(2, id='other backend', backend='vault')
@@ -155,7 +155,9 @@ def test_an_import_that_has_not_ended_tells_nothing_of_a_chain(catalog, family):
     catalog.update_backup('lost', status=Status.ERROR)
     assert not deletable(catalog) & {'root', 'first', 'zulu', 'failed'}
     assert 'lost' in deletable(catalog)
-    catalog.forget('lost')
+    catalog.update_backup('lost', status=Status.DELETING)
+    with catalog.operation('delete', backup_id='lost') as deleting:
+        catalog.forget('lost', operation=deleting)
 
 
 def test_what_another_installation_wrote_holds_nothing_of_ours(catalog, family):
