@@ -62,8 +62,10 @@ def open_volume(path: str) -> io.FileIO:
     except (FileNotFoundError, NotADirectoryError):
         raise exceptions.VolumeNotFound(f'there is no volume {path}') from None
     except OSError as error:
-        if error.errno == errno.ENXIO:
-            raise exceptions.InvalidVolume(f'{path} is a socket, not a volume') from None
+        # Of a socket; of a device also where nothing is behind it.
+        kind = _kind_at(path) if error.errno == errno.ENXIO else None
+        if kind:
+            raise _no_volume(path, kind) from None
         raise exceptions.VolumeError(f'cannot read volume {path}: {error.strerror}') from error
     except ValueError as error:
         # A NUL byte, or what no file name can be encoded from.
@@ -72,8 +74,7 @@ def open_volume(path: str) -> io.FileIO:
     kind = _kind(os.fstat(fd).st_mode)
     if kind:
         os.close(fd)
-        raise exceptions.InvalidVolume(
-            f'{path} is {kind}; a volume is a regular file or a block device')
+        raise _no_volume(path, kind)
     os.set_blocking(fd, True)
     # By its path, which then is its name in messages.
     return io.FileIO(path, 'rb', opener=lambda name, flags: fd)
@@ -91,6 +92,18 @@ def size_of(file: io.FileIO) -> int:
     except OSError as error:
         raise exceptions.InvalidVolume(
             f'{file.name} is not a volume: its size cannot be told ({error.strerror})') from error
+
+
+def _no_volume(path: str, kind: str) -> exceptions.InvalidVolume:
+    return exceptions.InvalidVolume(
+        f'{path} is {kind}; a volume is a regular file or a block device')
+
+
+def _kind_at(path: str) -> str | None:
+    try:
+        return _kind(os.stat(path).st_mode)
+    except OSError:
+        return None
 
 
 def _kind(mode: int) -> str | None:

@@ -97,6 +97,22 @@ def test_what_is_no_volume(tmp_path: pathlib.Path, make: Callable[[pathlib.Path]
     assert len(os.listdir('/proc/self/fd')) == before
 
 
+@pytest.mark.parametrize('path, error, words', [
+    ('/dev/tty', exceptions.InvalidVolume, 'is a character device'),
+    (__file__, exceptions.VolumeError, 'No such device'),
+    ('/missing', exceptions.VolumeError, 'No such device')])
+def test_a_device_with_nothing_behind_it(monkeypatch: pytest.MonkeyPatch, path: str,
+                                         error: type[Exception], words: str) -> None:
+    """The kernel says the same of it as of a socket."""
+    def fail(*args: object) -> int:
+        raise OSError(errno.ENXIO, os.strerror(errno.ENXIO))
+
+    monkeypatch.setattr(os, 'open', fail)
+    with pytest.raises(error, match=words) as caught:
+        source.open_volume(path)
+    assert type(caught.value) is error
+
+
 @pytest.mark.parametrize('name', ['missing', 'missing/below', 'file/below', 'dangling', ''])
 def test_a_missing_volume(tmp_path: pathlib.Path, name: str) -> None:
     (tmp_path / 'file').touch()
