@@ -229,7 +229,7 @@ class Tree:
         made = False
         if create:
             with contextlib.suppress(FileExistsError):
-                os.mkdir(name, self._first_mode(self._directory_mode), dir_fd=directory)
+                self._make(directory, name)
                 made = True
         try:
             fd = os.open(name, DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
@@ -244,6 +244,17 @@ class Tree:
                 os.close(fd)
                 raise
         return fd
+
+    def _make(self, directory: int, name: bytes) -> None:
+        try:
+            os.mkdir(name, self._first_mode(self._directory_mode), dir_fd=directory)
+        except FileNotFoundError:
+            above = _path_of(directory)
+            if above is None:
+                raise  # another process removed it
+            raise exceptions.StoreError(
+                f'{name.decode(errors="backslashreplace")} cannot be made in {above}: its file '
+                'system lets nobody make directories there') from None
 
     def _refuse_link(self, directory: int, name: bytes) -> None:
         status = os.stat(name, dir_fd=directory, follow_symlinks=False)
@@ -371,6 +382,16 @@ def _closing(fd: int) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
+
+
+def _path_of(directory: int) -> str | None:
+    """Where an open directory is; None where it was removed, or that cannot be told."""
+    try:
+        path = os.readlink(f'/proc/self/fd/{directory}')
+        is_there = os.path.samestat(os.stat(path), os.fstat(directory))
+    except OSError:
+        return None
+    return path if is_there else None
 
 
 def is_default(parts: Parts) -> bool:

@@ -23,6 +23,30 @@ def test_a_directory_that_always_vanishes(store, monkeypatch):
         store.put('box', 'name')
 
 
+def test_a_directory_that_its_file_system_does_not_let_be_made(store, monkeypatch):
+    """As in /proc: it has not vanished, and never will be there."""
+    monkeypatch.setattr(os, 'mkdir', failing(errno.ENOENT))
+    monkeypatch.setattr(tree, 'ATTEMPTS', 1)
+    for call in (store.driver.check_for_setup_error, lambda: store.driver.put_container('box')):
+        with pytest.raises(StoreError, match='store cannot be made in ') as caught:
+            call()
+        assert not isinstance(caught.value, StoreUnavailable)
+
+
+def test_a_directory_that_is_removed_before_one_is_made_in_it(store, monkeypatch):
+    store.driver.put_container('box')
+    made, mkdir = [], os.mkdir
+
+    def removing(name, *args, **kwargs):
+        if name == b'in' and len(made) < 3:
+            made.append((store.path / 'box').rmdir())
+        mkdir(name, *args, **kwargs)
+
+    monkeypatch.setattr(os, 'mkdir', removing)
+    store.put('box/in', 'name')
+    assert len(made) == 3 and store.get('box/in', 'name') == b'data'
+
+
 def stale(name, directory, times):
     """A call of `os` that finds an open directory gone some times, as NFS does."""
     call, left = getattr(os, name), [times]
