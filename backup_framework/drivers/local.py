@@ -68,6 +68,10 @@ class LocalBackupDriver(chunked.ChunkedBackupDriver):
         if settings.durability not in DURABILITIES:
             raise exceptions.ConfigurationError(
                 f'durability cannot be {settings.durability}: choose {", ".join(DURABILITIES)}')
+        path = settings.path
+        if path is not None and not os.path.isabs(path):
+            # Else it is another store wherever a command is started.
+            raise exceptions.ConfigurationError(f'path must be an absolute path, not {path!r}')
         self._tree = self._make_tree()
         self._lock = threading.Lock()
         self._sync_lock = threading.Lock()

@@ -7,7 +7,9 @@ import stat
 import pytest
 
 from backup_framework.drivers.local import LocalBackupDriver
+from backup_framework.drivers.nfs import NFSBackupDriver
 from backup_framework.exceptions import (
+    ConfigurationError,
     ObjectExists,
     PermissionDenied,
     StoreError,
@@ -155,6 +157,13 @@ def test_a_path_that_is_a_file(make_store, tmp_path):
         store = make_store(path=path)
         with pytest.raises(StoreError, match='path has to be a directory'):
             store.driver.check_for_setup_error()
+
+
+@pytest.mark.parametrize('driver', [LocalBackupDriver, NFSBackupDriver])
+@pytest.mark.parametrize('path', ['store', './store', ''])
+def test_a_path_that_depends_on_where_a_command_is_started(driver, path):
+    with pytest.raises(ConfigurationError, match='path must be an absolute path, not '):
+        driver.make(path=path)
 
 
 @pytest.fixture
