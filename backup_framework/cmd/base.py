@@ -323,10 +323,14 @@ def _pipe(name: str, what: str) -> BinaryIO:
 def extent(text: str) -> Extent:
     """An argparse type for OFFSET:LENGTH, each a number of bytes or a size such as 4KiB."""
     from backup_framework import conf, model
+    words = text.split(':')
+    if len(words) != 2:
+        raise argparse.ArgumentTypeError(f'{text!r} is not of the form OFFSET:LENGTH')
     try:
-        offset, length = map(conf.parse_size, text.split(':'))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f'{text!r} is not of the form OFFSET:LENGTH') from None
+        offset, length = map(conf.parse_size, words)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f'{text!r} is not of the form OFFSET:LENGTH, each {error}') from None
     if offset < 0 or length <= 0:
         raise argparse.ArgumentTypeError(f'{text!r} holds no bytes of a volume')
     return model.Extent(offset, length)

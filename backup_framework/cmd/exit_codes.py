@@ -42,6 +42,10 @@ def of(error: BaseException) -> int:
         return 128 + (error.signal or signal.SIGINT)
     if isinstance(error, exceptions.VolumeError) and isinstance(error.__cause__, BrokenPipeError):
         return BROKEN_PIPE
+    if isinstance(error, exceptions.InvalidTarget) and isinstance(
+            error.__cause__, FileNotFoundError | NotADirectoryError):
+        # It does not exist; perhaps its disk is not mounted.
+        return STORE
     if isinstance(error, KeyboardInterrupt):
         return 128 + signal.SIGINT
     return next((code for kind, code in _CODES if isinstance(error, kind)), INTERNAL)

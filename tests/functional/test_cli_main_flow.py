@@ -203,8 +203,7 @@ def test_where_nothing_is_restored_to(cli, volume):
                         (cli.state / 'x', 'where backups are kept'),
                         (cli.state / 'catalog.sqlite', 'where backups are kept'),
                         (directory, 'neither a regular file'),
-                        (cli.directory / 'fifo', 'neither a regular file'),
-                        (cli.directory / 'missing' / 'x', 'No such file')):
+                        (cli.directory / 'fifo', 'neither a regular file')):
         assert why in cli.refused(4, 'backup', 'restore', made['id'], target, '--force')
     (directory / 'link').symlink_to(cli.store)
     assert 'where backups are kept' in cli.refused(
@@ -223,3 +222,13 @@ def test_latest_of_a_volume_without_backups(cli, volume):
     assert cli.refused(3, 'backup', 'restore', '--latest', volume, 'x')
     cli.run('backup', 'create', volume, '--container', '../x')
     assert 'no available backup' in cli.refused(3, 'backup', 'restore', '--latest', volume, 'x')
+
+
+def test_a_target_where_nothing_can_be(cli, volume):
+    """Nothing is there that must not be written; perhaps its disk is not mounted."""
+    made = cli.create(volume)
+    for target, why in ((cli.directory / 'missing' / 'x', 'No such file'),
+                        (volume / 'x', 'Not a directory')):
+        for more in ((), ('--force',)):
+            assert why in cli.refused(5, 'backup', 'restore', made['id'], target, *more)
+    cli.refused(4, 'backup', 'restore', made['id'], volume)

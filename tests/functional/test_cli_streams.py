@@ -184,6 +184,8 @@ def test_ranges_that_are_none(cli, volume):
     words = ('backup', 'restore', made['id'], 'new', '--range')
     for text in '0', '1:2:3', 'a:b', '0:0', '-1:5', '5:-1', '', ':', '1:':
         assert cli.run(*words[:-1], f'--range={text}').code == 2, text
+    done = cli.run(*words, '1MB:1')
+    assert done.code == 2 and 'KB, MB and GB mean different things' in done.err
     for text in '0:300002', '300001:1', '1TiB:1TiB':
         assert '300001' in cli.refused(2, *words, text)
     assert '--truncate' in cli.refused(2, *words, '0:1', '--truncate', '--force')
