@@ -259,7 +259,7 @@ def _path(context: Context, request: Request, section: conf.VolumeConfig | None)
         path = context.catalog.get_volume(text).path
     except exceptions.VolumeNotFound:
         raise exceptions.VolumeNotFound(
-            f'there is no volume {text}: it is no path, and no volume is known by that name'
+            f'there is no volume {text!r}: it is no path, and no volume is known by that name'
         ) from None
     if path is None:
         raise exceptions.VolumeNotFound(f'the path of volume {text} is not known; give it')

@@ -39,10 +39,10 @@ def nothing(cli: CommandLine) -> None:
 
 VOLUMES = [
     (nothing, './bad', 3, 'no volume'),
-    (nothing, 'bad', 3, 'no volume bad'),
+    (nothing, 'bad', 3, "no volume 'bad'"),
     (nothing, '/dev/zero', 4, 'a character device'),
     (nothing, '/dev/null/x', 3, 'no volume'),
-    (nothing, '', 3, 'no volume'),
+    (nothing, '', 3, "no volume ''"),
     (nothing, 'x' * 5000, 3, 'no volume'),
     (directory, 'bad', 4, 'a directory'),
     (fifo, 'bad', 4, 'a FIFO'),
