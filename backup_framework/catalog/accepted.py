@@ -335,6 +335,13 @@ class Accepted:
         """
         # Where it keeps no owner yet, this records who it is.
         _ = other.owner
-        # Both are written to, so that nobody else changes either meanwhile.
-        return self._database.write(lambda mine: other._database.write(
-            lambda others: moving.copy(others, mine, down_time)))
+        def work(mine: sa.Connection) -> dict[str, int]:
+            def copy(others: sa.Connection) -> dict[str, int]:
+                return moving.copy(others, mine, down_time)
+            try:
+                # Both are written to, so that nobody else changes either meanwhile.
+                return other._database.write(copy)
+            except exceptions.CatalogReadOnly:
+                # Where nothing can be written, as on a read-only mount, nothing changes.
+                return other._database.read(copy)
+        return self._database.write(work)

@@ -142,3 +142,15 @@ def test_what_is_in_use_is_not_copied(old: Catalog, catalog: Catalog,
         catalog.copy_from(old)
     assert not any(rows(catalog).values())
     del going_on
+
+
+def test_a_catalog_that_can_only_be_read_is_copied(
+        old: Catalog, catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as a read-only replica, which refuses to queue writers."""
+    owner = old.owner
+
+    def refuse(work: Callable[[sa.Connection], object]) -> None:
+        raise exceptions.CatalogReadOnly('this is a replica')
+    monkeypatch.setattr(old._database, 'write', refuse)
+    assert catalog.copy_from(old)['backups'] == 2
+    assert rows(catalog) == rows(old) and catalog.owner == owner
