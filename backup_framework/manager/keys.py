@@ -193,11 +193,18 @@ def _missed(context: Context, driver: ChunkedBackupDriver, found: Sequence[_Seal
     known = {(each.container.name, each.prefix) for each in found}
     # Before the store is listed: one that ends between the two is there then.
     running = context.catalog.backups(backend=backend, status=Status.CREATING)
-    ended = [each for each in _sealed(context, driver, Rewrapped(backend))
-             if (each.container.name, each.prefix) not in known]
-    return sorted({*map(str, ended), *(
-        f'backup {each.id}' for each in running
-        if (each.container, each.service_metadata) not in known)})
+    missed = {f'backup {each.id}' for each in running
+              if (each.container, each.service_metadata) not in known}
+    try:
+        for each in _sealed(context, driver, Rewrapped(backend)):
+            if (each.container.name, each.prefix) not in known:
+                missed.add(str(each))
+    except exceptions.StoreError as error:
+        # All was changed by now, and what failed has to be told.
+        context.warn(f'backups of backend {backend} that have ended meanwhile could not be looked '
+                     f'for, and may be sealed for whom the configuration named when they began: '
+                     f'{error}; repeat this')
+    return sorted(missed)
 
 
 def _sealed(context: Context, driver: ChunkedBackupDriver, done: Rewrapped) -> Iterator[_Sealed]:

@@ -12,6 +12,10 @@ from typing import Any
 
 import pytest
 
+from backup_framework import conf, exceptions
+from backup_framework.drivers.local import LocalBackupDriver
+from backup_framework.formats.v2 import key_sets
+from backup_framework.manager import Manager
 from tests.functional.command_line import CommandLine
 from tests.functional.conftest import Volume, change
 from tests.functional.gated_store import Gate
@@ -402,6 +406,35 @@ def test_a_backup_that_ends_while_keys_are_changed_is_named(
     assert keys.recipients(late) == ['main (file)', 'escrow (file)']
     assert 'repeat this' not in cli.good(*remove).err
     assert keys.recipients(late) == ['main (file)']
+
+
+def test_a_store_that_fails_after_the_change_hides_nothing_that_was_done(
+        keys: Keys, chain: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here once both were attempted, when those are looked for that ended meanwhile."""
+    attempts: list[str] = []
+    rewrap, entries = key_sets.rewrap, LocalBackupDriver.get_container_entries
+
+    def rewrap_one(container: Any, prefix: str, *others: Any) -> None:
+        attempts.append(prefix)
+        if len(attempts) == 2:
+            raise exceptions.CorruptManifest('no key')
+        rewrap(container, prefix, *others)
+
+    def list_no_more(driver: LocalBackupDriver, container: str, prefix: str) -> list[str]:
+        if len(attempts) == 2:
+            raise exceptions.PermissionDenied('listing is forbidden')
+        return entries(driver, container, prefix)
+    keys.configure(workers=0)
+    monkeypatch.setattr(key_sets, 'rewrap', rewrap_one)
+    monkeypatch.setattr(LocalBackupDriver, 'get_container_entries', list_no_more)
+    told: list[str] = []
+    with Manager(conf.load([str(keys.cli.config)]), warn=told.append) as manager:
+        done = manager.rotate_keys('local')
+    assert (done.sealed, done.changed) == (2, 1)
+    assert [str(error) for _, error in done.failures] == ['no key']
+    warning, = told
+    assert 'backups of backend local that have ended meanwhile could not be looked for' in warning
+    assert 'listing is forbidden' in warning
 
 
 def test_a_new_key_file_is_private(cli: CommandLine) -> None:
