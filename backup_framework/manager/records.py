@@ -123,7 +123,7 @@ def rebuild(context: Context, backend: str, container: str | None, adopt: bool,
                 new.append(_recorded(context, driver, backend, header, found, adopt, project_id))
             except exceptions.InvalidInput as error:
                 rebuilt.problems.append(_refused(found, error))
-    _add(context, _still_there(driver, new), rebuilt)
+    _add(context, _still_there(context, driver, new), rebuilt)
     missing = {str(backup.parent_id) for backup in rebuilt.added
                if backup.needs_parent and not context.catalog.has_backup(str(backup.parent_id))}
     for parent in sorted(missing):
@@ -246,12 +246,28 @@ def _recorded(context: Context, driver: ChunkedBackupDriver, backend: str, heade
     return backup
 
 
-def _still_there(driver: ChunkedBackupDriver, new: Sequence[Backup]) -> list[Backup]:
+def _still_there(context: Context, driver: ChunkedBackupDriver, new: Sequence[Backup]
+                 ) -> list[Backup]:
     """Who made and deleted one while the store was looked at had a record of it then, and has none
     now."""
+    if new:
+        context.monitor.sleep(driver.capabilities().listing_delay)
     there = {(container, prefix) for container in {str(backup.container) for backup in new}
              for prefix in driver.prefixes(container)}
-    return [backup for backup in new if (backup.container, backup.service_metadata) in there]
+    return [backup for backup in new if (backup.container, backup.service_metadata) in there
+            or not _is_gone(driver, backup)]
+
+
+def _is_gone(driver: ChunkedBackupDriver, backup: Backup) -> bool:
+    """A listing may lack what is there: only who looks for it knows."""
+    try:
+        driver.describe(str(backup.container), str(backup.service_metadata))
+    except (exceptions.MissingObject, exceptions.ContainerNotFound):
+        return True
+    except (exceptions.FormatError, exceptions.StoreError):
+        # It was read well before: who leaves it out may delete what it needs.
+        return False
+    return False
 
 
 def _add(context: Context, new: Sequence[Backup], rebuilt: Rebuilt) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from backup_framework.catalog import Catalog
+from backup_framework.engine.monitor import Monitor
 from backup_framework.manager import records
 from backup_framework.manager.manager import Request
 from backup_framework.model import Backup, Status, Volume
@@ -220,6 +221,48 @@ def test_one_that_was_made_and_deleted_meanwhile_does_not_come_back(
     with stage.manager() as manager:
         assert not manager.rebuild('main').added
         assert [backup.id for backup in manager.catalog.backups()] == [kept.id]
+
+
+@each_version
+def test_what_a_late_listing_lacks_is_taken_in(
+        version: str, make_stage: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a prune could delete what it needs."""
+    stage = make_stage(version=version)
+    made = chain(stage, 2)
+    lose_catalog(stage)
+    prefixes, able = memory.MemoryBackupDriver.prefixes, memory.MemoryBackupDriver.capabilities
+    listings: list[str] = []
+    waited: list[float] = []
+
+    def list_late(driver: memory.MemoryBackupDriver, container: str) -> list[str]:
+        listings.append(container)
+        found = prefixes(driver, container)
+        return [] if len(listings) == 2 else found
+    monkeypatch.setattr(memory.MemoryBackupDriver, 'prefixes', list_late)
+    monkeypatch.setattr(memory.MemoryBackupDriver, 'capabilities', lambda driver:
+                        dataclasses.replace(able(driver), listing_delay=7))
+    monkeypatch.setattr(Monitor, 'sleep', lambda monitor, seconds: waited.append(seconds))
+    with stage.manager() as manager:
+        rebuilt = manager.rebuild('main', adopt=True)
+        assert {backup.id for backup in rebuilt.added} == {backup.id for backup in made}
+        assert waited == [7] and not rebuilt.problems
+        assert not manager.rebuild('main', adopt=True).added
+        assert waited == [7]
+
+
+def test_a_container_that_is_deleted_meanwhile_brings_nothing_back(
+        make_stage: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = make_stage()
+    chain(stage, 1)
+    lose_catalog(stage)
+    told_apart = records._told_apart
+
+    def delete_all(*args: Any) -> Iterator[Any]:
+        stage.store.containers.clear()
+        return told_apart(*args)
+    monkeypatch.setattr(records, '_told_apart', delete_all)
+    with stage.manager() as manager:
+        assert not manager.rebuild('main', adopt=True).added and not manager.catalog.backups()
 
 
 @each_version
