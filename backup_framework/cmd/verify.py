@@ -50,12 +50,12 @@ class Verify(base.Lister):
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         self.codes: list[int] = []
         self._told: set[tuple[str, str, str]] = set()
-        self._marks = parsed_args.mark_bad
+        self._unmarked = False
         with self.manager() as manager:
             selection, how = _selection(manager, parsed_args), _how(parsed_args)
             rows = [self._row(backup, found)
                     for backup, found in manager.verify_all(selection, how)]
-        if self._told and not self._marks:
+        if self._unmarked:
             self.warn('later backups go on using objects that are damaged; --mark-bad makes them '
                       'store anew what is in these')
         self.code = exit_codes.worst(self.codes)
@@ -87,6 +87,7 @@ class Verify(base.Lister):
             base.error_line(f'backup {backup.id}: {problem}')
         for note in report.notes:
             self.warn(f'backup {backup.id}: {note}')
+        self._unmarked |= verified.unmarked
         self._told |= {(backup.id, *each) for each in report.bad}
         for hurt in verified.hurt:
             told = hurt.backup_id, hurt.container, hurt.object

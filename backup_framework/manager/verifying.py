@@ -80,6 +80,7 @@ class Verified:
     """How the verification of a backup ended.
 
     :param how: full, quick or sampled.
+    :param unmarked: later backups may use an object that was found damaged.
     """
 
     backup: Backup
@@ -87,6 +88,7 @@ class Verified:
     at: datetime.datetime
     report: Report
     hurt: list[Hurt] = dataclasses.field(default_factory=list)
+    unmarked: bool = False
 
 
 def select(context: Context, selection: Selection) -> list[Backup]:
@@ -149,7 +151,15 @@ def verify(context: Context, backup: Backup, how: How, search: _Search | None = 
         verified.hurt = search.of(driver, backup, report, operation)
         if row.recorded or how.mark_bad:
             _record(context, verified, how, search.looked_at)
+        verified.unmarked = _is_unmarked(context, backup, report)
     return verified
+
+
+def _is_unmarked(context: Context, backup: Backup, report: Report) -> bool:
+    bad = _objects(report)
+    marked = {(container, name) for container in {container for container, _ in bad}
+              for name in context.catalog.bad_objects(str(backup.backend), container)}
+    return not bad <= marked
 
 
 def _record(context: Context, verified: Verified, how: How, looked_at: Iterable[str]) -> None:
@@ -232,9 +242,9 @@ class _Search:
     def _candidates(self, backup: Backup, containers: Collection[str]) -> Iterator[Backup]:
         """What may use objects of these containers, by itself or by its parents."""
         for other in _readable(self._context, str(backup.backend)):
-            self.looked_at.add(other.id)
             with contextlib.suppress(exceptions.InvalidBackup):  # a parent is not known here
                 chain = self._context.catalog.chain(other)
+                self.looked_at.add(other.id)
                 if any(member.container in containers for member in chain):
                     yield other
 

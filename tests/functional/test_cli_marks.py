@@ -114,3 +114,19 @@ def test_a_backup_that_ends_while_others_are_looked_at_is_suspected(
     assert verifying.wait().code == 6
     assert is_suspected(cli, second, file)
     assert shown(cli, other)['damage'] and not is_suspected(cli, other, file)
+
+
+def test_only_what_is_not_marked_is_told_to_be_used_again(cli, make_volume, version):
+    """Also where the same verification finds what is marked."""
+    volume, other = make_volume(size=SIZE), make_volume('other', size=SIZE, seed=2)
+    first = cli.create(volume)
+    flip(object_of(cli, first))
+    words = ('backup', 'verify', '--volume', volume)
+    assert 'go on using objects' in cli.run(*words).err
+    verify(cli, first['id'], '--mark-bad', code=6)
+    cli.create(volume, '--incremental')
+    done = cli.run(*words)
+    assert done.code == 6 and 'go on using objects' not in done.err
+    second = cli.create(other)
+    flip(object_of(cli, second))
+    assert 'go on using objects' in cli.run('backup', 'verify', '--all').err
