@@ -89,8 +89,8 @@ def stored(context: Context, backup: Backup) -> dict[str, Any] | None:
 
     None also of a driver that is not ours: it has its own way to tell what is complete.
 
-    :raises FormatError: the manifest is there, and something else is not.
-    :raises Refused: whether it is complete cannot be told now.
+    :raises FormatError: the manifest is there, and something else that it stored is not.
+    :raises Refused: whether it is complete cannot be told now, or damage of a parent hurts it.
     """
     driver = context.drivers.get(str(backup.backend))
     if not isinstance(driver, ChunkedBackupDriver):
@@ -105,10 +105,16 @@ def stored(context: Context, backup: Backup) -> dict[str, Any] | None:
     context.catalog.chain(backup)
     with context.running('verify', backup, quick=True) as (_, operation):
         report = driver.verify(backup, operation=operation)
-    if not report.ok:
+    if report.ok:
+        return found
+    if any(container == backup.container and versions.stored_by(name) == backup.service_metadata
+           for container, name in report.bad):
         raise exceptions.MissingObject(
             f'it has a manifest, and something is wrong with it: {report.problems[0]}')
-    return found
+    raise exceptions.InvalidBackup(
+        f'backup {backup.id} has a manifest and no damage that is known to be its own, but '
+        f'something that it needs is not right: {report.problems[0]}. What it stored is left, and '
+        '"catalog rebuild" records it')
 
 
 def refuse(context: Context, backup: Backup) -> None:

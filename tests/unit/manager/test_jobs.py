@@ -1160,7 +1160,7 @@ def newer(world: World, left: Backup) -> Callable[[], object]:
     """Its manifest is of a format that this release does not know."""
     manifest, = world.root.glob(f'store/**/{left.service_metadata}_metadata')
     whole = manifest.read_bytes()
-    manifest.write_bytes(whole.replace(b'"2.0.0"', b'"3.0.0"'))
+    manifest.write_bytes(whole.replace(f'"{left.format}"'.encode(), b'"3.0.0"'))
     return lambda: manifest.write_bytes(whole)
 
 
@@ -1170,10 +1170,25 @@ def orphaned(world: World, left: Backup) -> Callable[[], object]:
     return lambda: world.catalog.update_backup(str(left.parent_id), backend='local')
 
 
+def newer_parent(world: World, left: Backup) -> Callable[[], object]:
+    return newer(world, world.catalog.backup_of(str(left.parent_id), None))
+
+
+def hurt_parent(world: World, left: Backup) -> Callable[[], object]:
+    """The last object of its parent, which it needs, is lost."""
+    parent = world.catalog.backup_of(str(left.parent_id), None)
+    lost = max(world.root.glob(f'store/**/{parent.service_metadata}-*'))
+    lost.rename(world.root / 'lost')
+    return lambda: (world.root / 'lost').rename(lost)
+
+
 @pytest.mark.parametrize('spoil, version, error', [
     (unsealed, '2.0.0', exceptions.InvalidBackup), (newer, '2.0.0', exceptions.UnsupportedVersion),
     (away, '2.0.0', exceptions.StoreError), (away, '1.0.0', exceptions.StoreError),
-    (orphaned, '1.0.0', exceptions.InvalidBackup)])
+    (orphaned, '1.0.0', exceptions.InvalidBackup),
+    (newer_parent, '1.0.0', exceptions.InvalidBackup),
+    (hurt_parent, '1.0.0', exceptions.InvalidBackup),
+    (hurt_parent, '2.0.0', exceptions.InvalidBackup)])
 def test_what_is_complete_and_cannot_be_opened_now_is_not_removed(
         world, monkeypatch, spoil, version, error):
     configure(world, f'format = {version}')
@@ -1194,3 +1209,15 @@ def test_what_is_complete_and_cannot_be_opened_now_is_not_removed(
     with Manager(world.configuration) as manager:
         assert manager.rebuild('local').healed == [left.id]
         assert manager.verify(left.id).ok
+
+
+def test_what_has_its_manifest_and_lost_an_object_of_its_own_is_made_anew(world, monkeypatch):
+    volume = world.volume(size=2 * MIB)
+    world.make(volume)
+    held = change(world)
+    _, job = world.accept(volume, incremental=True)
+    left = cut_off(world, monkeypatch, job, Catalog, 'finish', 0, after=False)
+    min(world.root.glob(f'store/**/{left.service_metadata}-*')).unlink()
+    assert world.run(job).state == JobState.DONE
+    assert not objects(world, left.service_metadata)
+    assert world.restored(left) == held
