@@ -259,7 +259,7 @@ def import_(context: Context, record: object, quota: Quota | None, asker: Asker
     """See Manager.accept_import."""
     told = records.decode(record)
     if context.catalog.has_backup(told.id):
-        raise exceptions.InvalidBackup(f'Backup already exists: {told.id} is in the catalog')
+        return _import_again(context, told.id, record, asker)
     backup = Backup(
         id=told.id, volume_id=told.volume_id, size=told.size, snapshot_id=told.snapshot_id,
         created_at=told.created_at, user_id=asker.user_id, project_id=asker.project_id,
@@ -269,3 +269,15 @@ def import_(context: Context, record: object, quota: Quota | None, asker: Asker
     job = asker.job('import', backup, backend=None, arguments={'record': record})
     context.catalog.accept(job, backup, quota=quota)
     return backup, job
+
+
+def _import_again(context: Context, backup_id: str, record: object, asker: Asker
+                  ) -> tuple[Backup, Job]:
+    """What an import that failed left of it can be in nobody's way, if it is of this project."""
+    known = context.catalog.backup_of(backup_id, None)
+    if not records.is_empty(known) or known.project_id != asker.project_id:
+        raise exceptions.InvalidBackup(f'Backup already exists: {backup_id} is in the catalog')
+    job = asker.job('import', known, backend=None, arguments={'record': record})
+    context.catalog.accept(job, from_=[Status.ERROR], to=Status.CREATING)
+    known.status, known.fail_reason = Status.CREATING, None
+    return known, job

@@ -17,6 +17,9 @@ from backup_framework.manager import drivers
 from backup_framework.manager.context import Context
 from backup_framework.model import Backup, Status, Volume
 
+_USERS = ('display_name', 'display_description', 'metadata')
+"""Fields that users set."""
+
 UNKNOWN_OWNER = 'Cinder'
 """What is said of a manifest that names no installation of ours."""
 
@@ -48,10 +51,13 @@ def export(context: Context, backup: Backup) -> dict[str, str]:
 
 def import_(context: Context, record: object, backend: str | None, adopt: bool) -> Backup:
     """Take a record in after reading the backup's manifest; see Manager.import_."""
-    _refuse_known(context, decode(record).id)
+    failed = _failed_before(context, decode(record).id)
     backup = look_up(context, record, backend, adopt)
-    context.catalog.add_backup(backup)
-    return backup
+    if failed is None:
+        context.catalog.add_backup(backup)
+        return backup
+    _fill(context, failed, backup)
+    return context.catalog.backup_of(backup.id, None)
 
 
 def decode(record: object) -> Backup:
@@ -101,6 +107,8 @@ def rebuild(context: Context, backend: str, container: str | None, adopt: bool,
     rebuilt = Rebuilt()
     # Before the store is looked at: what is deleted meanwhile must not come back as a record.
     known = context.catalog.backup_ids()
+    empty = {backup.id: backup for backup in context.catalog.backups(status=Status.ERROR)
+             if is_empty(backup)}
     described = []
     for name in [container] if container else _containers(driver, backend, rebuilt):
         for prefix in driver.prefixes(name):
@@ -112,17 +120,26 @@ def rebuild(context: Context, backend: str, container: str | None, adopt: bool,
                     exceptions.StoreError) as error:
                 rebuilt.problems.append(str(error))
     seen = {str(header.backup_id) for header, _ in described}
-    described = list(_told_apart(described, known, rebuilt))
+    described = list(_told_apart(described, known - empty.keys(), rebuilt))
     new = []
     # The newest first, because the first one says what is known of its volume.
     for header, found in sorted(described, key=_taken_at, reverse=True):
-        if str(header.backup_id) in known or context.catalog.has_backup(str(header.backup_id)):
+        backup_id = str(header.backup_id)
+        if backup_id not in empty and (
+                backup_id in known or context.catalog.has_backup(backup_id)):
             _meet_known(context, backend, header, found, rebuilt)
-        else:
-            try:
-                new.append(_recorded(context, driver, backend, header, found, adopt, project_id))
-            except exceptions.InvalidInput as error:
-                rebuilt.problems.append(_refused(found, error))
+            continue
+        try:
+            backup = _recorded(context, driver, backend, header, found, adopt, project_id)
+            if backup_id not in empty:
+                new.append(backup)
+                continue
+            _fill(context, empty[backup_id], backup)
+            rebuilt.known += 1
+            rebuilt.healed.append(backup_id)
+        except (exceptions.InvalidInput, exceptions.InvalidBackup, exceptions.BackupInUse,
+                exceptions.BackupNotFound) as error:
+            rebuilt.problems.append(_refused(found, error))
     _add(context, _still_there(context, driver, new), rebuilt)
     missing = {str(backup.parent_id) for backup in rebuilt.added
                if backup.needs_parent and not context.catalog.has_backup(str(backup.parent_id))}
@@ -296,6 +313,31 @@ def _is_to_be_healed(known: Backup, backend: str, found: dict[str, Any]) -> bool
     return known.status == Status.ERROR and same and known.owner is None
 
 
+def is_empty(known: Backup) -> bool:
+    """Whether a record names nothing that is stored: an import failed, or a create at once."""
+    return (known.status, known.owner, known.service_metadata) == (Status.ERROR, None, None)
+
+
+def _fill(context: Context, known: Backup, found: Backup) -> None:
+    """Record an empty one as what the store has; its project and what users gave it stay.
+
+    :raises InvalidBackup: its state has changed, or it needs one that is being deleted.
+    """
+    fields = {name: value for name, value in vars(found).items()
+              if (value is not None or name == 'parent_id')
+              and name not in ('id', 'status', 'project_id')
+              and not (name in _USERS and getattr(known, name))}
+    with context.running('import', known) as (row, _):
+        context.catalog.transition(known.id, [Status.ERROR], Status.CREATING)
+        try:
+            context.catalog.finish(row, known.id, Status.AVAILABLE, **fields | {
+                'fail_reason': None})
+        except exceptions.InvalidBackup as error:
+            context.catalog.transition(known.id, [Status.CREATING], Status.ERROR,
+                                       fail_reason=str(error))
+            raise
+
+
 def heal(context: Context, backup: Backup, found: dict[str, Any]) -> None:
     """Record a failed backup as complete.
 
@@ -366,9 +408,14 @@ def _path(volume_meta: str | None) -> str | None:
     return path if isinstance(path, str) and path.startswith('/') else None
 
 
-def _refuse_known(context: Context, backup_id: str) -> None:
-    if context.catalog.has_backup(backup_id):
+def _failed_before(context: Context, backup_id: str) -> Backup | None:
+    """:raises Refused: the backup is known, and not only by an import that failed."""
+    if not context.catalog.has_backup(backup_id):
+        return None
+    known = context.catalog.backup_of(backup_id, None)
+    if not is_empty(known):
         raise exceptions.Refused(f'backup {backup_id} is in the catalog already')
+    return known
 
 
 def _matching_backend(context: Context, service: str, backup: Backup) -> str:

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
+from backup_framework import exceptions
 from backup_framework.catalog import Catalog
 from backup_framework.engine.monitor import Monitor
 from backup_framework.manager import records
 from backup_framework.manager.manager import Request
-from backup_framework.model import Backup, Status, Volume
+from backup_framework.model import Backup, JobState, Status, Volume
 from backup_framework.testing import memory
 from tests.formats import v2_stores
 from tests.trust.together.stage import Stage
@@ -301,3 +302,77 @@ def test_what_was_left_out_of_a_chain_is_told(make_stage: Callable[..., Stage]) 
     assert rebuilt.problems[-1] == (
         f'backup {second.id} is the parent of others but was not taken in')
     assert 'delete nothing' in rebuilt.notes[-1]
+
+
+def failed_import(stage: Stage, backup: Backup) -> None:
+    """What is left of it in a catalog that knows nothing else."""
+    lose_catalog(stage)
+    with stage.manager() as manager:
+        manager.catalog.add_backup(Backup(
+            id=backup.id, volume_id=backup.volume_id, status=Status.ERROR, project_id='p',
+            fail_reason='the store did not answer', display_name='mine', backend='other'))
+
+
+@each_version
+def test_a_failed_import_is_taken_in_with_all_that_the_manifest_says(
+        version: str, make_stage: Callable[..., Stage]) -> None:
+    stage = make_stage(version=version)
+    first, second = chain(stage, 2)
+    before = facts(stage)
+    failed_import(stage, second)
+    with stage.manager() as manager:
+        rebuilt = manager.rebuild('main', adopt=True, project_id='q')
+    assert (rebuilt.healed, rebuilt.problems) == ([second.id], [])
+    assert [backup.id for backup in rebuilt.added] == [first.id]
+    before[first.id]['project_id'] = 'q'
+    assert facts(stage) == before | {
+        second.id: before[second.id] | {'project_id': 'p', 'display_name': 'mine'}}
+
+
+def test_a_failed_import_of_which_there_are_two_is_left_alone(planted: Stage) -> None:
+    backup_id = plant(planted, 'a', later=True)
+    with planted.manager() as manager:
+        backup = manager.catalog.get_backup(backup_id)
+    failed_import(planted, backup)
+    before = facts(planted)
+    with planted.manager() as manager:
+        rebuilt = manager.rebuild('main', adopt=True)
+        assert not rebuilt.healed and 'is there 2 times' in rebuilt.problems[0]
+        assert facts(planted) == before
+        assert manager.rebuild('main', container='shelf', adopt=True).healed == [backup_id]
+
+
+def test_a_failed_import_on_what_is_being_deleted_stays_failed(
+        make_stage: Callable[..., Stage]) -> None:
+    stage = make_stage(version=CINDERS)
+    first, second = chain(stage, 2)
+    failed_import(stage, second)
+    with stage.manager() as manager:
+        manager.catalog.add_backup(first)
+        manager.catalog.update_backup(first.id, status=Status.DELETING)
+        with manager.catalog.operation('delete', backup_id=first.id):
+            rebuilt = manager.rebuild('main', adopt=True)
+        assert not rebuilt.healed and 'is being deleted' in rebuilt.problems[0]
+        failed = manager.catalog.get_backup(second.id)
+        assert (failed.status, failed.service_metadata) == (Status.ERROR, None)
+
+
+def test_a_failed_import_can_be_repeated(make_stage: Callable[..., Stage]) -> None:
+    stage = make_stage()
+    backup, = chain(stage, 1)
+    with stage.manager() as manager:
+        record = manager.export(backup.id)
+    failed_import(stage, backup)
+    with stage.manager() as manager:
+        taken = manager.import_(record, adopt=True)
+        assert (taken.status, taken.project_id, taken.service_metadata) == (
+            Status.AVAILABLE, 'p', backup.service_metadata)
+    failed_import(stage, backup)
+    with stage.manager() as manager:
+        with pytest.raises(exceptions.InvalidBackup, match='already exists'):
+            manager.accept_import(record, project_id='q')
+        taken, job = manager.accept_import(record, project_id='p')
+        assert taken.status == Status.CREATING
+        manager.run_job(job)
+        assert manager.catalog.get_backup(backup.id).status == Status.AVAILABLE
+        assert manager.catalog.job(job.id).state == JobState.DONE
