@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 import shutil
+import sqlite3
 
 import pytest
 
@@ -214,6 +216,20 @@ def test_a_backup_that_cannot_be_looked_at_is_suspected(cli, make_volume):
     before = set(cli.objects())
     assert cli.create(volume, '--incremental')['is_incremental']
     assert grown(cli, before) > SIZE // 4
+
+
+def test_a_backup_of_which_a_parent_is_not_known_is_suspected(cli, make_volume):
+    """It may be built on what is bad."""
+    cli.configure(format=CINDERS)
+    volume = make_volume(size=SIZE)
+    first, second, third = (
+        cli.create(volume, '--container', 'shelf', *words)
+        for words in ([], ['--incremental'], ['--incremental']))
+    with contextlib.closing(sqlite3.connect(cli.state / 'catalog.sqlite')) as catalog, catalog:
+        catalog.execute('DELETE FROM backups WHERE id = ?', [second['id']])
+    flip(object_of(cli, first))
+    verify(cli, first['id'], '--mark-bad', code=6)
+    assert 'could not be found out' in shown(cli, third)['damage'][0]
 
 
 # Marks
