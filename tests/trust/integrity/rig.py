@@ -81,16 +81,22 @@ class Chain:
         return [of(self, number) for number in range(len(self.backups))]
 
 
+SALT = 24, 56
+"""Of a sealed object, within its header."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Range:
     """Stored bytes that a backup uses.
 
     :param needed: by a restore too; None where that depends.
+    :param is_covered: a change is found; else it may be found, for they are read.
     """
 
     start: int
     end: int
     needed: bool | None
+    is_covered: bool = True
 
 
 class Watched(chains.io.BytesIO):
@@ -137,21 +143,21 @@ def _of_ours(chain: Chain, number: int) -> dict[str, list[Range]]:
     prefix = str(chain.backups[number].service_metadata)
     found: dict[str, list[Range]] = {}
 
-    def use(name: str, start: int, end: int, needed: bool | None) -> None:
-        found.setdefault(name, []).append(Range(start, end, needed))
+    def use(name: str, *which: Any) -> None:
+        found.setdefault(name, []).append(Range(*which))
 
     for name in (f'{prefix}_metadata', f'{prefix}_map', *([f'{prefix}_keys-1'] * chain.sealed)):
         use(name, 0, len(chain.sound[name]), True)
     with tempfile.TemporaryDirectory() as directory:
         for name, body in chain.sound.items():
             (Path(directory) / name).write_bytes(body)
-        for name, start, end, needed in _of_objects(chain, Path(directory), prefix):
-            use(name, start, end, needed)
+        for each in _of_objects(chain, Path(directory), prefix):
+            use(*each)
     return found
 
 
-def _of_objects(chain: Chain, directory: Path, prefix: str
-                ) -> Iterator[tuple[str, int, int, bool | None]]:
+def _of_objects(chain: Chain, directory: Path, prefix: str) -> Iterator[tuple[Any, ...]]:
+    """The name of each object that is used, and what of it."""
     store = v2_reader.Store(directory, prefix, unwrap if chain.sealed else None)
     number = 0
     for count, row in store.map_rows():
@@ -165,7 +171,8 @@ def _of_objects(chain: Chain, directory: Path, prefix: str
             for other, _, _, at, stored, *_ in table.frames:
                 yield table.names[other], at, at + stored, True
                 if chain.sealed:
-                    yield table.names[other], 0, 64, None
+                    yield table.names[other], 0, 64, None, False
+                    yield table.names[other], *SALT, True
         number += count
 
 

@@ -53,11 +53,11 @@ def judges(chain: rig.Chain, name: str, bit: int) -> list[int]:
 
 def judge(chain: rig.Chain, number: int, name: str, at: int) -> str:
     found, refused = chain.found(chain.backups[number]), chain.restored(number)
-    needs = {each.needed for each in chain.covered[number].get(name, ())
-             if each.start <= at < each.end}
+    used = [each for each in chain.covered[number].get(name, ()) if each.start <= at < each.end]
+    needs = {each.needed for each in used if each.is_covered}
     what = (name, at, number, found, refused)
     if not needs:
-        assert not found and not refused, what
+        assert used or (not found and not refused), what
         return 'not used'
     if chain.version == rig.OURS:
         assert found and (None in needs or bool(refused) == (True in needs)), what
