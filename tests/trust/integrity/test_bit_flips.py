@@ -19,7 +19,7 @@ BOTH = 8
 """One in so many is looked at by both backups, the others by the newest one that uses the object.
 """
 ZEROS = 4
-"""Bits of the one object of zeros that its codec does not use: zeros are stored with zstd always."""
+"""Bits of the object of zeros that its codec does not use: zeros are stored with zstd always."""
 MOST_THE_SAME = {'1.0.0 none': ZEROS, '1.0.0 zlib': 60 + ZEROS, '1.0.0 bz2': 60 + ZEROS,
                  '1.0.0 zstd': 60 + ZEROS}
 """Bits of objects of format 1.0.0 that may mean the same, of all those that are stored."""
