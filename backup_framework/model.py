@@ -123,6 +123,15 @@ class Backup:
         """
         return self.parent_id is not None and not (self.format or '').startswith('2.')
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether it is an import that has not ended, or failed: nothing says what it has.
+
+        Backups that are made know their `service` before they store anything.
+        """
+        return (self.service is None and self.service_metadata is None
+                and self.status not in (Status.AVAILABLE, Status.RESTORING))
+
     def chain(self) -> list[Backup]:
         """This backup and the parents it was looked up with, root first."""
         members: list[Backup] = []

@@ -53,11 +53,14 @@ def add(connection: sa.Connection, backup: Backup) -> None:
     connection.execute(_table.insert().values(row))
 
 
-def add_each(connection: sa.Connection, added: Iterable[Backup], apart: Apart) -> dict[str, str]:
+def add_each(connection: sa.Connection, added: Iterable[Backup], failed: Collection[str],
+             apart: Apart) -> dict[str, str]:
     """See `Catalog.add_backups`."""
     refused: dict[str, str] = {}
     rows: dict[str, records.Values] = {}
-    taken, going = ids(connection), _being_deleted(connection)
+    going = _being_deleted(connection)
+    replaced = {backup_id for backup_id in failed if _is_failed_import(connection, backup_id)}
+    taken = ids(connection) - replaced
     for backup in added:
         try:
             rows[backup.id] = _new_row(backup, taken, going)
@@ -65,8 +68,23 @@ def add_each(connection: sa.Connection, added: Iterable[Backup], apart: Apart) -
         except (exceptions.InvalidInput, exceptions.InvalidBackup) as error:
             refused[backup.id] = str(error)
 
-    refused |= _insert([*rows.values()], connection, apart) if rows else {}
-    return refused
+    for backup_id in replaced & rows.keys():
+        refused |= _replace(rows.pop(backup_id), connection, apart)
+    return refused | (_insert([*rows.values()], connection, apart) if rows else {})
+
+
+def _is_failed_import(connection: sa.Connection, backup_id: str) -> bool:
+    found = find(connection, backup_id)
+    return found is not None and found.status == Status.ERROR and found.is_empty
+
+
+def _replace(row: records.Values, connection: sa.Connection, apart: Apart) -> dict[str, str]:
+    try:
+        with apart(connection):
+            connection.execute(_table.update().where(_table.c.id == row['id']).values(row))
+    except exceptions.InvalidInput as error:
+        return {row['id']: str(error)}
+    return {}
 
 
 def _insert(rows: Sequence[records.Values], connection: sa.Connection, apart: Apart
@@ -245,7 +263,7 @@ def depended(connection: sa.Connection, ids: Iterable[str]) -> set[str]:
 def refuse_needed(connection: sa.Connection, backup_id: str) -> None:
     """Raise BackupInUse if children cannot be restored without what is stored of this backup."""
     backup = find(connection, backup_id)
-    if backup is not None and not orphans.is_stored(backup):
+    if backup is not None and backup.is_empty:
         return
     project_id = backup and backup.project_id
     needing = [each for each in children(connection, backup_id) if each.needs_parent]

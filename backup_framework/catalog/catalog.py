@@ -140,12 +140,13 @@ class Catalog(Accepted):
         self._database.write(lambda c: backups.add(c, backup))
         return backup
 
-    def add_backups(self, added: Sequence[Backup]) -> dict[str, str]:
+    def add_backups(self, added: Sequence[Backup], failed: Collection[str] = ()) -> dict[str, str]:
         """Keep new records, which others see all at once; by id, why `add_backup` refused one.
 
-        One that is refused keeps no other out.
+        :param failed: ids of failed imports, whose records these take the place of.
         """
-        return self._database.write(lambda c: backups.add_each(c, added, self._database.apart))
+        return self._database.write(
+            lambda c: backups.add_each(c, added, failed, self._database.apart))
 
     def get_backup(self, ref: str, exact: bool = False) -> Backup:
         """The backup with this id, else this name, else an id that begins with this.

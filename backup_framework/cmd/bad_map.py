@@ -34,6 +34,8 @@ class BadMap:
         # A link stays one.
         self._place = os.path.realpath(path)
         self._temporary: str | None = None
+        if not path:
+            raise exceptions.InvalidInput('--bad-map names no file')
         if self._place == os.path.realpath(target):
             raise exceptions.InvalidInput('TARGET and the file of --bad-map are the same')
         try:
@@ -50,7 +52,8 @@ class BadMap:
                                  or stat.S_ISREG(mode) and not _is_map(self._path)):
             raise exceptions.Refused(
                 f'{self._path} exists and is no map of bad bytes: name another file')
-        if mode is not None and not stat.S_ISREG(mode):
+        # What /dev/stdout leads to is held by who started this.
+        if mode is not None and (not stat.S_ISREG(mode) or self._path.startswith('/dev/')):
             return open(self._path, 'ab', buffering=0)
         descriptor, self._temporary = tempfile.mkstemp(
             prefix='.', suffix='.tmp', dir=os.path.dirname(self._place))
@@ -69,20 +72,36 @@ class BadMap:
         """:raises NoSpace, VolumeError: it cannot be written."""
         rows = [{'offset': lost.extent.offset, 'length': lost.extent.length,
                  'reason': lost.reason} for lost in all_lost]
-        left = json.dumps(rows, indent=1).encode()
+        text = json.dumps(rows, indent=1).encode()
         try:
-            while left:
-                left = left[self._file.write(left):]
+            _write_all(self._file, text)
             if self._temporary is not None:
                 os.fsync(self._file.fileno())
-                os.replace(self._temporary, self._place)
-                self._temporary = None
-                directories.sync(os.path.dirname(self._place))
+                self._put_in_place(self._temporary, text)
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             raise (exceptions.NoSpace if full else exceptions.VolumeError)(
                 f'the restore is done, but its map of bad bytes cannot be written to '
                 f'{self._path}: {error.strerror}') from error
+
+    def _put_in_place(self, temporary: str, text: bytes) -> None:
+        try:
+            os.replace(temporary, self._place)
+        except OSError as error:
+            # A mount of one file, or another user's in /tmp: only what it holds can be replaced.
+            if error.errno not in (errno.EBUSY, errno.EPERM):
+                raise
+            with open(self._place, 'wb', buffering=0) as file:
+                _write_all(file, text)
+                os.fsync(file.fileno())
+            return
+        self._temporary = None
+        directories.sync(os.path.dirname(self._place))
+
+
+def _write_all(file: io.FileIO, left: bytes) -> None:
+    while left:
+        left = left[file.write(left):]
 
 
 def _is_map(path: str) -> bool:

@@ -275,7 +275,7 @@ def _import_again(context: Context, backup_id: str, record: object, asker: Asker
                   ) -> tuple[Backup, Job]:
     """What an import that failed left of it can be in nobody's way, if it is of this project."""
     known = context.catalog.backup_of(backup_id, None)
-    if not records.is_empty(known) or known.project_id != asker.project_id:
+    if not records.is_failed_import(known) or known.project_id != asker.project_id:
         raise exceptions.InvalidBackup(f'Backup already exists: {backup_id} is in the catalog')
     job = asker.job('import', known, backend=None, arguments={'record': record})
     context.catalog.accept(job, from_=[Status.ERROR], to=Status.CREATING)

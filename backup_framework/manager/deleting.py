@@ -31,7 +31,7 @@ def plan(context: Context, backups: Sequence[Backup], with_dependents: bool) -> 
     waiting = list(backups)
     while waiting:
         parent = waiting.pop()
-        dependents = context.catalog.dependents(parent.id)
+        dependents = [] if parent.is_empty else context.catalog.dependents(parent.id)
         missing = [child for child in dependents if child.id not in chosen]
         if missing and not with_dependents:
             names = ', '.join(_name(child) for child in missing)

@@ -25,8 +25,7 @@ def check(context: Context, backup: Backup, version: str | None,
     driver = context.drivers.get(str(backup.backend))
     if not isinstance(driver, ChunkedBackupDriver):
         return
-    wanted = backup.container or driver.settings.container
-    container = driver.update_container_name(backup, wanted) or wanted
+    container = backup.container or driver.settings.container
     if container:
         store.check_new_name(container)
     if changed and size is not None:

@@ -54,10 +54,11 @@ def import_(context: Context, record: object, backend: str | None, adopt: bool) 
     failed = _failed_before(context, decode(record).id)
     backup = look_up(context, record, backend, adopt)
     if failed is None:
-        context.catalog.add_backup(backup)
-        return backup
-    _fill(context, failed, backup)
-    return context.catalog.backup_of(backup.id, None)
+        return context.catalog.add_backup(backup)
+    _keep(failed, backup)
+    for why in context.catalog.add_backups([backup], [failed.id]).values():
+        raise exceptions.InvalidBackup(why)
+    return backup
 
 
 def decode(record: object) -> Backup:
@@ -108,7 +109,7 @@ def rebuild(context: Context, backend: str, container: str | None, adopt: bool,
     # Before the store is looked at: what is deleted meanwhile must not come back as a record.
     known = context.catalog.backup_ids()
     empty = {backup.id: backup for backup in context.catalog.backups(status=Status.ERROR)
-             if is_empty(backup)}
+             if is_failed_import(backup)}
     described = []
     for name in [container] if container else _containers(driver, backend, rebuilt):
         for prefix in driver.prefixes(name):
@@ -121,32 +122,28 @@ def rebuild(context: Context, backend: str, container: str | None, adopt: bool,
                 rebuilt.problems.append(str(error))
     seen = {str(header.backup_id) for header, _ in described}
     described = list(_told_apart(described, known - empty.keys(), rebuilt))
-    new = []
+    new, met = [], []
     # The newest first, because the first one says what is known of its volume.
     for header, found in sorted(described, key=_taken_at, reverse=True):
         backup_id = str(header.backup_id)
         if backup_id not in empty and (
                 backup_id in known or context.catalog.has_backup(backup_id)):
-            _meet_known(context, backend, header, found, rebuilt)
+            met.append((header, found))
             continue
         try:
-            backup = _recorded(context, driver, backend, header, found, adopt, project_id)
-            if backup_id not in empty:
-                new.append(backup)
-                continue
-            _fill(context, empty[backup_id], backup)
-            rebuilt.known += 1
-            rebuilt.healed.append(backup_id)
-        except (exceptions.InvalidInput, exceptions.InvalidBackup, exceptions.BackupInUse,
-                exceptions.BackupNotFound) as error:
+            new.append(_recorded(context, driver, backend, header, found, adopt, project_id))
+        except exceptions.InvalidInput as error:
             rebuilt.problems.append(_refused(found, error))
-    _add(context, _still_there(context, driver, new), rebuilt)
-    missing = {str(backup.parent_id) for backup in rebuilt.added
+    taken_in = _add(context, _still_there(context, driver, new), empty, rebuilt)
+    # Not before: what is available, and has no children that are known, may be deleted.
+    for header, found in met:
+        _meet_known(context, backend, header, found, rebuilt)
+    missing = {str(backup.parent_id) for backup in taken_in
                if backup.needs_parent and not context.catalog.has_backup(str(backup.parent_id))}
     for parent in sorted(missing):
         why = 'was not taken in' if parent in seen else 'was not found in the store'
         rebuilt.problems.append(f'backup {parent} is the parent of others but {why}')
-    rebuilt.notes += [*_gaps(context, rebuilt.added), *_left_out(rebuilt)]
+    rebuilt.notes += [*_gaps(context, taken_in), *_left_out(taken_in, rebuilt.problems)]
     return rebuilt
 
 
@@ -187,11 +184,11 @@ def _gaps(context: Context, added: Sequence[Backup]) -> Iterator[str]:
                'there would leave no trace.')
 
 
-def _left_out(rebuilt: Rebuilt) -> Iterator[str]:
+def _left_out(added: Sequence[Backup], problems: Sequence[str]) -> Iterator[str]:
     """Nobody knows what it needs, so nothing keeps a delete from that."""
-    chains = {backup.format for backup in rebuilt.added if Backup(
+    chains = {backup.format for backup in added if Backup(
         parent_id=backup.id, format=backup.format).needs_parent}
-    if chains and rebuilt.problems:
+    if chains and problems:
         yield (f'In format {" and ".join(sorted(map(str, chains)))} a backup needs those before '
                'it, and one that was left out may need some of these: delete nothing, and let no '
                'prune run, before that is settled.')
@@ -268,7 +265,8 @@ def _still_there(context: Context, driver: ChunkedBackupDriver, new: Sequence[Ba
     """Who made and deleted one while the store was looked at had a record of it then, and has none
     now."""
     if new:
-        context.monitor.sleep(driver.capabilities().listing_delay)
+        calls = store.Calls(driver, retry_deadline=driver.settings.retry_deadline)
+        context.monitor.sleep(calls.retry(driver.capabilities).listing_delay)
     there = {(container, prefix) for container in {str(backup.container) for backup in new}
              for prefix in driver.prefixes(container)}
     return [backup for backup in new if (backup.container, backup.service_metadata) in there
@@ -287,18 +285,36 @@ def _is_gone(driver: ChunkedBackupDriver, backup: Backup) -> bool:
     return False
 
 
-def _add(context: Context, new: Sequence[Backup], rebuilt: Rebuilt) -> None:
+def _add(context: Context, new: Sequence[Backup], empty: Mapping[str, Backup], rebuilt: Rebuilt
+         ) -> list[Backup]:
     """All at once: a backup without the one that it needs could not be restored, and one whose
-    children are not known could be deleted under them."""
-    refused = context.catalog.add_backups(new)
+    children are not known could be deleted under them. Gives those that were taken in."""
     for backup in new:
-        if backup.id not in refused:
+        if backup.id in empty:
+            _keep(empty[backup.id], backup)
+    refused = context.catalog.add_backups(new, empty)
+    for backup in new:
+        if backup.id not in refused and backup.id in empty:
+            rebuilt.known += 1
+            rebuilt.healed.append(backup.id)
+        elif backup.id not in refused:
             rebuilt.added.append(backup)
+        elif backup.id in empty:
+            rebuilt.problems.append(_refused(vars(backup), refused[backup.id]))
         elif context.catalog.has_backup(backup.id):
             # Another command has just added it.
             rebuilt.known += 1
         else:
             rebuilt.problems.append(_refused(vars(backup), refused[backup.id]))
+    return [backup for backup in new if backup.id not in refused]
+
+
+def _keep(failed: Backup, backup: Backup) -> None:
+    """Of a failed import: whose it is, and what users gave it."""
+    backup.user_id, backup.project_id = failed.user_id, failed.project_id
+    backup.availability_zone = failed.availability_zone
+    for name in _USERS:
+        setattr(backup, name, getattr(failed, name) or getattr(backup, name))
 
 
 def _refused(found: Mapping[str, Any], why: object) -> str:
@@ -313,29 +329,9 @@ def _is_to_be_healed(known: Backup, backend: str, found: dict[str, Any]) -> bool
     return known.status == Status.ERROR and same and known.owner is None
 
 
-def is_empty(known: Backup) -> bool:
-    """Whether a record names nothing that is stored: an import failed, or a create at once."""
-    return (known.status, known.owner, known.service_metadata) == (Status.ERROR, None, None)
-
-
-def _fill(context: Context, known: Backup, found: Backup) -> None:
-    """Record an empty one as what the store has; its project and what users gave it stay.
-
-    :raises InvalidBackup: its state has changed, or it needs one that is being deleted.
-    """
-    fields = {name: value for name, value in vars(found).items()
-              if (value is not None or name == 'parent_id')
-              and name not in ('id', 'status', 'project_id')
-              and not (name in _USERS and getattr(known, name))}
-    with context.running('import', known) as (row, _):
-        context.catalog.transition(known.id, [Status.ERROR], Status.CREATING)
-        try:
-            context.catalog.finish(row, known.id, Status.AVAILABLE, **fields | {
-                'fail_reason': None})
-        except exceptions.InvalidBackup as error:
-            context.catalog.transition(known.id, [Status.CREATING], Status.ERROR,
-                                       fail_reason=str(error))
-            raise
+def is_failed_import(known: Backup) -> bool:
+    """Whether it is a failed import of ours."""
+    return known.is_empty and known.status == Status.ERROR and known.owner is None
 
 
 def heal(context: Context, backup: Backup, found: dict[str, Any]) -> None:
@@ -413,6 +409,6 @@ def _failed_before(context: Context, backup_id: str) -> Backup | None:
     if not context.catalog.has_backup(backup_id):
         return None
     known = context.catalog.backup_of(backup_id, None)
-    if not is_empty(known):
+    if not is_failed_import(known):
         raise exceptions.Refused(f'backup {backup_id} is in the catalog already')
     return known

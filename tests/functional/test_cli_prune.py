@@ -98,6 +98,18 @@ def test_what_a_parent_may_need_that_is_not_in_the_catalog_stays(cli, volume, tm
     assert (tmp_path / 'target').read_bytes() == volume.read_bytes()
 
 
+def test_a_failed_import_is_deleted_without_what_needs_the_backup(cli, volume):
+    cli.configure(format='1.0.0')
+    full, child = (each['id'] for each in history(cli, volume, [0, 1]))
+    with sqlite3.connect(cli.state / 'catalog.sqlite') as link:
+        link.execute("UPDATE backups SET status = 'error', service = NULL, service_metadata = NULL,"
+                     ' container = NULL, format = NULL WHERE id = ?', (full,))
+    cli.good('backup', 'delete', full)
+    assert [each['id'] for each in cli.json('backup', 'list')] == [child]
+    cli.good('catalog', 'rebuild', 'local')
+    cli.good('backup', 'verify', child)
+
+
 def test_without_the_backup_that_lacks_its_parent_nothing_waits_for_that(cli, volume):
     cli.configure(format='1.0.0')
     full, lost, orphan = (each['id'] for each in history(cli, volume, [0, 1, 2]))

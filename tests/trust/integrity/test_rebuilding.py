@@ -329,6 +329,44 @@ def test_a_failed_import_is_taken_in_with_all_that_the_manifest_says(
         second.id: before[second.id] | {'project_id': 'p', 'display_name': 'mine'}}
 
 
+@pytest.mark.parametrize('imported', [True, False])
+def test_what_failed_is_available_with_its_children_not_before(
+        make_stage: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch, imported: bool) -> None:
+    """Else a prune could delete it under them."""
+    stage = make_stage(version=CINDERS)
+    first, second = chain(stage, 2)
+    if imported:
+        failed_import(stage, first)
+    else:
+        with stage.manager() as manager:
+            manager.forget(second.id)
+            manager.catalog.update_backup(first.id, status=Status.ERROR)
+    add, before = Catalog.add_backups, []
+
+    def add_all(catalog: Catalog, *args: Any) -> dict[str, str]:
+        before.append(catalog.get_backup(first.id).status)
+        return add(catalog, *args)
+    monkeypatch.setattr(Catalog, 'add_backups', add_all)
+    with stage.manager() as manager:
+        assert manager.rebuild('main', adopt=True).healed == [first.id]
+        assert before == [Status.ERROR]
+        assert [each.status for each in manager.catalog.backups()] == [Status.AVAILABLE] * 2
+
+
+def test_a_failed_import_is_told_what_it_needs(make_stage: Callable[..., Stage]) -> None:
+    stage = make_stage(version=CINDERS)
+    first, second = chain(stage, 2)
+    objects = stage.store.containers['shelf']
+    for name in [name for name in objects if str(first.service_metadata) in name]:
+        del objects[name]
+    failed_import(stage, second)
+    with stage.manager() as manager:
+        rebuilt = manager.rebuild('main', adopt=True)
+    assert rebuilt.healed == [second.id]
+    assert rebuilt.problems == [
+        f'backup {first.id} is the parent of others but was not found in the store']
+
+
 def test_a_failed_import_of_which_there_are_two_is_left_alone(planted: Stage) -> None:
     backup_id = plant(planted, 'a', later=True)
     with planted.manager() as manager:

@@ -139,6 +139,17 @@ def test_no_import_ends_on_what_is_being_deleted(catalog, add):
         catalog.finish(importing, 'child', Status.AVAILABLE, parent_id='parent', format='2.0.0')
 
 
+@pytest.mark.parametrize('others', [
+    {'status': Status.CREATING}, {'status': Status.AVAILABLE}, {'service': 'local'},
+    {'service_metadata': 'prefix'}, None])
+def test_only_a_failed_import_is_replaced(catalog, add, others):
+    add(**{'id': 'b1', 'status': Status.ERROR} | (others or {}))
+    new = Backup(id='b1', volume_id='v2', status=Status.AVAILABLE, display_name='whole')
+    refused = catalog.add_backups([new], ['b1'])
+    assert bool(refused) == (others is not None)
+    assert catalog.get_backup('b1').volume_id == ('v2' if others is None else 'v1')
+
+
 def test_many_records_are_seen_all_at_once(catalog, open_catalog):
     other, seen = open_catalog(), []
 
