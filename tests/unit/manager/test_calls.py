@@ -90,7 +90,7 @@ def test_what_a_record_says_of_a_failure(error, reason):
 def test_children_go_first(order):
     parents = {'a': None, 'b': 'a', 'c': 'b', 'd': 'b', 'e': 'gone'}
     backups = [Backup(id=name, parent_id=parents[name]) for name in order]
-    deleted = [backup.id for backup in deleting._children_first(backups)]
+    deleted = [backup.id for backup in deleting.children_first(backups)]
     assert sorted(deleted) == list('abcde')
     for name, parent in parents.items():
         assert parent not in deleted or deleted.index(name) < deleted.index(parent)
@@ -98,4 +98,4 @@ def test_children_go_first(order):
 
 def test_a_circle_in_a_catalog_ends():
     backups = [Backup(id='a', parent_id='b'), Backup(id='b', parent_id='a')]
-    assert len(deleting._children_first(backups)) == 2
+    assert len(deleting.children_first(backups)) == 2
