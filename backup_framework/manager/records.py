@@ -406,9 +406,10 @@ def _path(volume_meta: str | None) -> str | None:
 
 def _failed_before(context: Context, backup_id: str) -> Backup | None:
     """:raises Refused: the backup is known, and not only by an import that failed."""
-    if not context.catalog.has_backup(backup_id):
+    try:
+        known = context.catalog.backup_of(backup_id, None)
+    except exceptions.BackupNotFound:
         return None
-    known = context.catalog.backup_of(backup_id, None)
     if not is_failed_import(known):
         raise exceptions.Refused(f'backup {backup_id} is in the catalog already')
     return known
