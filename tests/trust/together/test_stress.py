@@ -160,7 +160,8 @@ class Crowd:
 
 def stress(directory: Path, seconds: float, database: str | None = None, least: int = 0) -> Crowd:
     crowd = Crowd(directory, database)
-    # The catalog and the installation are made by one.
+    # The catalog and the installation are made by one; a rebuild may come before the first backup.
+    (directory / 'store').mkdir(mode=0o700)
     crowd.command_line('first').good('backup', 'list')
     until = time.monotonic() + seconds
     with futures.ThreadPoolExecutor(WORKERS) as pool:
